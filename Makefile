@@ -1,0 +1,42 @@
+# `make demo` and `make test` do all the set-up on a fresh machine (Python 3.11-3.13, git, a C compiler).
+# PYTHON and TORCH can be overridden, e.g. `make test PYTHON=python3.12`.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+# how many tests run at once
+JOBS ?= 2
+
+export HF_HUB_DISABLE_TELEMETRY := 1
+export TOKENIZERS_PARALLELISM := false
+export CLOUD_SHARED ?= $(abspath ../shared)
+
+.PHONY: demo test test-long lint install clean
+
+# torch comes first, pinned, so that a machine with a CPU wheel of that version takes it
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"cloud-hf needs Python 3.11 to 3.13, not {v[0]}.{v[1]}; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	HF_HUB_OFFLINE=1 $(BIN)/cloud-hf predict examples --output demo/predictions.csv --plot demo/heat_capacity.png
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -m "not long" -n $(JOBS) --dist loadfile
+
+test-long: lint
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

@@ -1,0 +1,77 @@
+"""Write the tokenizer folder from the packaged vocabulary: `tokenizer/` (ScopeTokenizer) and `tokenizer/fast/` (stock).
+
+    python scripts/build_tokenizer.py [FOLDER]
+
+Check first that the vocabulary is complete: the published 564 words come first and stay where they are; words that
+they lack (elements, Wyckoff words of the 230 groups, generator characters) are appended, never inserted.
+"""
+
+import sys
+from pathlib import Path
+
+from pymatgen.analysis.prototypes import WYCKOFF_MULTIPLICITY_DICT
+from pymatgen.core import Element
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+import cloud_hf
+from cloud_hf.scope.generators import generator_words
+
+ROOT = Path(__file__).resolve().parents[1]
+VOCABULARY = ROOT / "cloud_hf" / "vocab.txt"
+
+
+def needed_words() -> list[str]:
+    """Every word that an encoder can write, in a fixed order."""
+    generators = sorted({word for number in range(1, 231) for word in generator_words(number)})
+    wyckoff = [f"{n}{letter}" for group in WYCKOFF_MULTIPLICITY_DICT.values() for letter, n in group.items()]
+    elements = [Element.from_Z(z).symbol for z in range(1, 119)]
+    fractions = [str(round(hundredth / 100, 2)) for hundredth in range(101)]
+    return [*generators, "|", *dict.fromkeys(wyckoff), *elements, *fractions]
+
+
+def complete_vocabulary() -> list[str]:
+    """Append the words that the vocabulary file lacks and return all of them."""
+    words = VOCABULARY.read_text(encoding="utf-8").split()
+    known = set(words)
+    words += [word for word in needed_words() if word not in known]
+    VOCABULARY.write_text("\n".join(words) + "\n", encoding="utf-8")
+    return words
+
+
+def stock_tokenizer(tokenizer: cloud_hf.ScopeTokenizer) -> PreTrainedTokenizerFast:
+    """The same ids as a `tokenizer.json` that needs no code of ours.
+
+    The model's unknown token is none of the vocabulary's words, so that an unknown word is an error there as well.
+    """
+    words = tokenizer.get_vocab()
+    backend = Tokenizer(models.WordLevel(words, unk_token="a word outside the SCOPE vocabulary"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    cls, sep = ("[CLS]", words["[CLS]"]), ("[SEP]", words["[SEP]"])
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[cls, sep]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token="[UNK]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        mask_token="[MASK]",
+        model_max_length=tokenizer.model_max_length,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def main() -> None:
+    """Write both folders."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tokenizer"
+    words = complete_vocabulary()
+    tokenizer = cloud_hf.ScopeTokenizer()
+    tokenizer.save_pretrained(folder)
+    stock_tokenizer(tokenizer).save_pretrained(folder / "fast")
+    print(f"{len(words)} words -> {folder} and {folder / 'fast'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Typed errors: each message names the input, the reason and what to do instead.
+
+All derive from `CloudError` and from `ValueError`, so that `except ValueError` keeps working.
+This file is flat on purpose: it travels with the models as Hub remote code.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "CloudError",
+    "CrystalError",
+    "CrystalReadError",
+    "CrystalTooLargeError",
+    "DegenerateLatticeError",
+    "DisorderedStructureError",
+    "EmptyCrystalError",
+    "GrammarError",
+    "OverlappingAtomsError",
+    "ScopeError",
+    "ScopeTooLongError",
+    "SymmetryError",
+    "TableError",
+    "UnknownElementError",
+    "UnknownWordError",
+]
+
+
+class CloudError(ValueError):
+    """Base of every error that this package raises on purpose."""
+
+
+class CrystalError(CloudError):
+    """A crystal that cannot be turned into a SCOPE string."""
+
+
+class CrystalReadError(CrystalError):
+    """A file or object that cannot be read as a crystal."""
+
+
+class EmptyCrystalError(CrystalError):
+    """A crystal without atoms."""
+
+
+class DegenerateLatticeError(CrystalError):
+    """A cell without volume, or with lattice vectors or coordinates that are not finite."""
+
+
+class DisorderedStructureError(CrystalError):
+    """Partially occupied sites where the grammar has no way to write them."""
+
+
+class UnknownElementError(CrystalError):
+    """A species that is not one of the 118 chemical elements."""
+
+
+class OverlappingAtomsError(CrystalError):
+    """Two fully occupied sites closer than any chemical bond."""
+
+
+class CrystalTooLargeError(CrystalError):
+    """A cell with more sites than the encoder's limit."""
+
+
+class SymmetryError(CrystalError):
+    """The symmetry search found no space group."""
+
+
+class ScopeError(CloudError):
+    """A SCOPE string that cannot be used."""
+
+
+class GrammarError(ScopeError):
+    """A string without a known grammar, or of another grammar than the model was trained on."""
+
+
+class UnknownWordError(ScopeError):
+    """A word outside the closed vocabulary."""
+
+
+class ScopeTooLongError(ScopeError):
+    """A string with more tokens than the model has positions."""
+
+
+class CheckpointError(CloudError):
+    """A checkpoint that is missing, of another model type, or without the requested head."""
+
+
+class TableError(CloudError):
+    """A table that cannot be read, or lacks a column, or holds a column that is not numeric."""

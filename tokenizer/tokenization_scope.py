@@ -1,0 +1,154 @@
+"""The SCOPE tokenizer: one word, one id, closed vocabulary. Flat: ships as Hub remote code."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizer
+
+from .errors import GrammarError, ScopeTooLongError, UnknownWordError
+
+__all__ = ["GRAMMARS", "ScopeTokenizer", "grammar_of"]
+
+GRAMMARS = ("composition", "full", "sites")
+
+VOCAB_FILES_NAMES = {"vocab_file": "vocab.txt"}
+
+
+def grammar_of(scope: str) -> str:
+    """Tell the grammar of a SCOPE string by its form.
+
+    Args:
+        scope: A SCOPE string.
+
+    Returns:
+        `"composition"` (`generators | Wyckoff set | element fraction …`), `"full"` (`generators | one Wyckoff
+        word per site | one element per site`) or `"sites"` (`generators | element Wyckoff element Wyckoff …`).
+
+    Raises:
+        GrammarError: The text has none of these forms; the message says what was found.
+    """
+    segments = [segment.split() for segment in scope.split("|")]
+    if len(segments) == 2 and all(segments):
+        words = segments[1]
+        if len(words) % 2 == 0 and all(map(_is_element, words[::2])) and all(map(_is_wyckoff, words[1::2])):
+            return "sites"
+        raise GrammarError(_describe(scope, "its second part is not a list of element and Wyckoff word pairs"))
+    if len(segments) != 3 or not all(segments):
+        raise GrammarError(_describe(scope, f"it has {sum(map(bool, segments))} non-empty parts between '|'"))
+    wyckoff, last = segments[1:]
+    if not all(map(_is_wyckoff, wyckoff)):
+        raise GrammarError(_describe(scope, "its second part is not a list of Wyckoff words"))
+    if len(last) % 2 == 0 and all(map(_is_element, last[::2])) and all(map(_is_fraction, last[1::2])):
+        return "composition"
+    if len(last) == len(wyckoff) and all(map(_is_element, last)):
+        return "full"
+    raise GrammarError(_describe(scope, "its third part is neither element and fraction pairs nor one element per site"))
+
+
+def _describe(scope: str, reason: str) -> str:
+    shown = scope if len(scope) <= 80 else scope[:77] + "..."
+    return (
+        f"{shown!r} is not a SCOPE string: {reason}. "
+        "Expected e.g. '1 0 0 | 2i | Cu 1.0' (composition), or the path of a CIF or POSCAR file."
+    )
+
+
+def _is_element(word: str) -> bool:
+    return word == "[MASK]" or (word.isalpha() and word[0].isupper() and len(word) <= 2)
+
+
+def _is_wyckoff(word: str) -> bool:
+    return word == "[MASK]" or (word[:-1].isdigit() and word[-1].isalpha())
+
+
+def _is_fraction(word: str) -> bool:
+    return word == "[MASK]" or (word[:1].isdigit() and "." in word and word.replace(".", "", 1).isdigit())
+
+
+class ScopeTokenizer(PreTrainedTokenizer):
+    """Word-level tokenizer for SCOPE strings with a closed vocabulary.
+
+    Ids 0 to 563 are those of the paper's released tokenizer, on which the published weights were trained.
+    `O C B F Y …` are generator characters and elements with one id: the segment (before or after the first
+    `|`) decides what such a token means, never the id. A word outside the vocabulary, or a string longer than
+    `model_max_length` without `truncation=True`, is an error that names it.
+
+    Args:
+        vocab_file: One word a line, the line number is the id. Default: the vocabulary inside the package.
+        model_max_length: Tokens that the model has positions for, [CLS] and [SEP] included.
+
+    Raises:
+        UnknownWordError: A word is not in the vocabulary.
+        ScopeTooLongError: More tokens than `model_max_length`.
+    """
+
+    vocab_files_names = VOCAB_FILES_NAMES
+    model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012  (the base class's contract)
+
+    def __init__(
+        self,
+        vocab_file: str | os.PathLike[str] | None = None,
+        unk_token: str = "[UNK]",
+        sep_token: str = "[SEP]",
+        pad_token: str = "[PAD]",
+        cls_token: str = "[CLS]",
+        mask_token: str = "[MASK]",
+        model_max_length: int = 256,
+        **kwargs: Any,
+    ) -> None:
+        path = Path(__file__).with_name(VOCAB_FILES_NAMES["vocab_file"]) if vocab_file is None else Path(vocab_file)
+        words = path.read_text(encoding="utf-8").split()
+        self._ids: dict[str, int] = {word: index for index, word in enumerate(words)}
+        self._words: list[str] = words
+        kwargs.setdefault("special_tokens_pattern", "cls_sep")
+        kwargs.setdefault("token_type_ids_pattern", "all_zeros")
+        super().__init__(
+            unk_token=unk_token,
+            sep_token=sep_token,
+            pad_token=pad_token,
+            cls_token=cls_token,
+            mask_token=mask_token,
+            model_max_length=model_max_length,
+            **kwargs,
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of words, special tokens included."""
+        return len(self._words)
+
+    def get_vocab(self) -> dict[str, int]:
+        """Return a copy of the vocabulary, word to id."""
+        return dict(self._ids) | self.added_tokens_encoder
+
+    def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
+        return text.split()
+
+    def _convert_token_to_id(self, token: str) -> int:
+        try:
+            return self._ids[token]
+        except KeyError:
+            raise UnknownWordError(
+                f"The word {token!r} is not in the SCOPE vocabulary. Words are generator characters, Wyckoff words "
+                "such as '4a', element symbols, fractions with up to two decimals from 0.0 to 1.0, and '|'."
+            ) from None
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return self._words[index]
+
+    def _eventual_warn_about_too_long_sequence(self, ids: list[int], max_length: int | None, verbose: bool) -> None:
+        """Raise where the base class would only warn, before the model reads past its positions."""
+        if len(ids) > self.model_max_length:
+            raise ScopeTooLongError(
+                f"A SCOPE string of {len(ids)} tokens is longer than the {self.model_max_length} positions of the "
+                f"model: {' '.join(self.convert_ids_to_tokens(ids[:12]))} ... Pass truncation=True only if a cut "
+                "string is really wanted, or use a model with more positions."
+            )
+
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
+        """Write `vocab.txt` into a folder and return its path."""
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        path = Path(save_directory) / (prefix + VOCAB_FILES_NAMES["vocab_file"])
+        path.write_text("\n".join(self._words) + "\n", encoding="utf-8")
+        return (str(path),)

@@ -1,0 +1,1 @@
+"""The `cloud-hf` command: thin callers of the package."""

@@ -1,0 +1,91 @@
+"""`cloud-hf encode`: crystals to SCOPE strings."""
+
+import argparse
+import sys
+
+import pandas as pd
+from tabulate import tabulate
+from tqdm import tqdm
+
+from cloud_hf.data.inputs import Item, collect_items, encode_item
+from cloud_hf.data.tables import write_table
+from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope.encoder import ENCODER_GRAMMARS
+
+__all__ = ["COLUMNS", "add_encode_parser", "add_input_arguments", "report_failures", "show"]
+
+COLUMNS = {
+    "source": "source",
+    "formula": "formula",
+    "space_group": "space_group",
+    "space_group_symbol": "space_group_symbol",
+    "scope": "scope",
+    "n_atoms": "n_atoms",
+}
+"""Fields of an `Item` and the columns they are written to."""
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that every command reading crystals shares."""
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        help="CIF or POSCAR files, folders, globs, SCOPE strings, or tables (.csv, .jsonl, .parquet) with a column "
+        "'scope' or the columns lattice (9 numbers, Å), numbers, frac_coords",
+    )
+    parser.add_argument("-o", "--output", help="write rows to this .csv, .jsonl or .parquet file")
+    parser.add_argument("--max-atoms", type=int, default=1000, help="largest number of sites in a cell (default 1000)")
+
+
+def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the subcommand."""
+    parser = commands.add_parser("encode", help="crystals to SCOPE strings", description=encode.__doc__)
+    add_input_arguments(parser)
+    parser.add_argument("--grammar", choices=ENCODER_GRAMMARS, default="composition", help="form of the string")
+    parser.add_argument("--symprec", type=float, default=0.01, help="distance tolerance of the symmetry search, Å")
+    parser.add_argument("--angle-tolerance", type=float, default=5.0, help="angle tolerance, degrees")
+    parser.set_defaults(run=encode)
+
+
+def encode(arguments: argparse.Namespace) -> int:
+    """Write crystals as SCOPE strings, one row each; a crystal that fails keeps its row, with the error."""
+    encoder = ScopeEncoder(
+        arguments.grammar,
+        symprec=arguments.symprec,
+        angle_tolerance=arguments.angle_tolerance,
+        max_atoms=arguments.max_atoms,
+    )
+    items = [
+        encode_item(item, encoder)
+        for item in tqdm(collect_items(arguments.inputs), desc="encode", unit="crystal", disable=None)
+    ]
+    table = pd.DataFrame([_row(item) for item in items]).astype({"space_group": "Int64"})
+    if arguments.output:
+        write_table(table, arguments.output)
+        print(f"{len(table)} rows -> {arguments.output}")
+    else:
+        print(show(table.drop(columns=["source"] if _all_strings(items) else [])))
+    return report_failures(table)
+
+
+def _row(item: Item) -> dict[str, object]:
+    return {column: getattr(item, field) for field, column in COLUMNS.items()} | {"error": item.error}
+
+
+def _all_strings(items: list[Item]) -> bool:
+    return all(item.source == item.scope for item in items)
+
+
+def show(table: pd.DataFrame) -> str:
+    """Format a table for the terminal, one line a row; columns without any value are left out."""
+    shown = table.dropna(axis="columns", how="all").astype(object)
+    rows = shown.where(shown.notna(), "").to_numpy().tolist()
+    return tabulate(rows, headers=[str(name) for name in shown.columns], tablefmt="simple", disable_numparse=True)
+
+
+def report_failures(table: pd.DataFrame) -> int:
+    """Tell the failed rows on stderr and return the exit status: 1 if there are any."""
+    failed = table["error"].notna()
+    if failed.any():
+        print(f"cloud-hf: {int(failed.sum())} of {len(table)} rows failed; see their 'error'.", file=sys.stderr)
+    return int(failed.any())

@@ -1,0 +1,66 @@
+"""`cloud-hf evaluate`: errors of a head on a labelled table."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tabulate import tabulate
+
+from cloud_hf.bundled import DEFAULT_HEAD, HEADS
+from cloud_hf.cli.predict import add_model_arguments, with_max_atoms
+from cloud_hf.data.tables import write_text
+from cloud_hf.evaluation import evaluate_table
+from cloud_hf.prediction import heads_of, load_predictor
+
+__all__ = ["add_evaluate_parser"]
+
+SHOWN_FAILURES = 10
+
+
+def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the subcommand."""
+    parser = commands.add_parser("evaluate", help="errors of a head on a labelled table", description=evaluate.__doc__)
+    add_model_arguments(parser)
+    parser.add_argument("--data", required=True, help="labelled table (.csv, .jsonl, .parquet)")
+    parser.add_argument("--label", required=True, help="column with the labels, in the head's unit")
+    parser.add_argument(
+        "--n-atoms",
+        help="column with atoms per cell: heat-capacity labels are then J/(mol cell K), else J/(mol atom K)",
+    )
+    parser.add_argument("--json", help="write the metrics to this file")
+    parser.add_argument("--max-atoms", type=int, default=1000, help="largest number of sites in a cell (default 1000)")
+    parser.epilog = f"Heads of the bundled model, as far as they ship: {', '.join(HEADS)}."
+    parser.set_defaults(run=evaluate)
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Score a head on a table. Exit status 0 if every labelled row was scored, 1 otherwise."""
+    predictor = with_max_atoms(load_predictor(arguments.model, arguments.head), arguments.max_atoms)
+    head = arguments.head or _only_head(heads_of(predictor.model.config))
+    evaluation = evaluate_table(
+        predictor,
+        arguments.data,
+        arguments.label,
+        head,
+        arguments.n_atoms,
+        arguments.temperature,
+        arguments.batch_size,
+    )
+    metrics = evaluation.metrics
+    print(tabulate([[name, _shown(value)] for name, value in metrics.items()], tablefmt="plain", disable_numparse=True))
+    if arguments.json:
+        write_text(json.dumps(metrics, indent=2) + "\n", Path(arguments.json))
+    for source, reason in evaluation.failures[:SHOWN_FAILURES]:
+        print(f"cloud-hf: {source}: {reason}", file=sys.stderr)
+    if len(evaluation.failures) > SHOWN_FAILURES:
+        print(f"cloud-hf: and {len(evaluation.failures) - SHOWN_FAILURES} more rows failed", file=sys.stderr)
+    return int(metrics["n_failed"] > 0 or metrics["n"] == 0)
+
+
+def _only_head(heads: list[str]) -> str:
+    return DEFAULT_HEAD if DEFAULT_HEAD in heads else heads[0]
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,34 @@
+"""`cloud-hf pretrain` and `cloud-hf finetune`: recipes and flags to the training functions."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+__all__ = ["TRAINING_COMMANDS", "add_train_parsers"]
+
+
+def pretrain(argv: Sequence[str]) -> int:
+    """Pre-train by masked-language modelling on SCOPE strings."""
+    from cloud_hf.training.arguments import PretrainArguments, parse_recipe
+    from cloud_hf.training.pretrain import pretrain
+
+    pretrain(*parse_recipe("pretrain", PretrainArguments, argv))
+    return 0
+
+
+def finetune(argv: Sequence[str]) -> int:
+    """Fine-tune a checkpoint on labelled crystals."""
+    from cloud_hf.training.arguments import FinetuneArguments, parse_recipe
+    from cloud_hf.training.finetune import finetune
+
+    print(finetune(*parse_recipe("finetune", FinetuneArguments, argv)))
+    return 0
+
+
+TRAINING_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"pretrain": pretrain, "finetune": finetune}
+"""Commands whose arguments, hundreds with `TrainingArguments`, are parsed by transformers' own parser."""
+
+
+def add_train_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """List the subcommands in the help; `main` hands their arguments on unparsed."""
+    for name, run in TRAINING_COMMANDS.items():
+        commands.add_parser(name, help=(run.__doc__ or "").rstrip("."), add_help=False)

@@ -1,0 +1,1 @@
+"""Tables, inputs and collators: HF Datasets in and out."""

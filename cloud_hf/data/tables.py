@@ -1,0 +1,153 @@
+"""Tables of SCOPE strings or structures: CSV, JSON Lines and Parquet in and out."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pymatgen.core import Structure
+
+from cloud_hf.errors import CrystalReadError, TableError
+
+__all__ = [
+    "SCOPE_COLUMN",
+    "STRUCTURE_COLUMNS",
+    "TABLE_SUFFIXES",
+    "has_structures",
+    "is_missing",
+    "numeric_column",
+    "read_table",
+    "structure_from_row",
+    "write_table",
+    "write_text",
+]
+
+SCOPE_COLUMN = "scope"
+STRUCTURE_COLUMNS = ("lattice", "numbers", "frac_coords")
+"""Lattice vectors as 9 numbers (row-major, Å), atomic numbers, fractional coordinates as 3 numbers a site."""
+
+TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+
+def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a table by its extension.
+
+    Args:
+        path: A `.csv`, `.jsonl` or `.parquet` file.
+
+    Raises:
+        TableError: The file is missing, empty, damaged, or of another format.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise TableError(
+            f"{path}: a table is one of {', '.join(TABLE_SUFFIXES)}, not {path.suffix or 'no extension'!r}."
+        )
+    if not path.is_file():
+        raise TableError(f"{path}: there is no such file.")
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix.lower() == ".jsonl":
+            return pd.read_json(path, lines=True)
+        # 'Na' and 'nan' are text in a crystal table; only an empty cell is a missing value
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except Exception as error:  # the readers of three formats raise almost anything on damaged files
+        reason = " ".join(str(error).split())[:200]
+        raise TableError(f"{path}: cannot be read as a {path.suffix[1:]} table ({reason}).") from error
+
+
+def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table by the extension of `path`: aside first, then renamed, so that a crash leaves no half file.
+
+    Raises:
+        TableError: The extension is not one of `TABLE_SUFFIXES`, or the folder cannot be written to.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in TABLE_SUFFIXES:
+        raise TableError(f"{path}: the output's extension must be one of {', '.join(TABLE_SUFFIXES)}.")
+    with _written_aside(path) as aside:
+        if suffix == ".parquet":
+            table.to_parquet(aside, index=False)
+        elif suffix == ".jsonl":
+            table.to_json(aside, orient="records", lines=True, force_ascii=False)
+        else:
+            table.to_csv(aside, index=False)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, aside first, then renamed.
+
+    Raises:
+        TableError: The folder cannot be written to.
+    """
+    with _written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _written_aside(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path` that takes its place at the end, or vanishes after an error."""
+    aside = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        aside.replace(path)
+    except OSError as error:
+        raise TableError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def has_structures(table: pd.DataFrame) -> bool:
+    """Whether a table has all of `STRUCTURE_COLUMNS`."""
+    return all(column in table.columns for column in STRUCTURE_COLUMNS)
+
+
+def structure_from_row(row: Any, name: str) -> Structure:
+    """Build the crystal of one row with `STRUCTURE_COLUMNS`.
+
+    Args:
+        row: Anything indexable by column name.
+        name: What an error message calls the row.
+
+    Raises:
+        CrystalReadError: The numbers do not make a crystal.
+    """
+    try:
+        lattice = np.asarray(row["lattice"], dtype=float).reshape(3, 3)
+        numbers = np.asarray(row["numbers"], dtype=int)
+        coordinates = np.asarray(row["frac_coords"], dtype=float).reshape(-1, 3)
+        return Structure(lattice, numbers.tolist(), coordinates)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CrystalReadError(
+            f"{name}: lattice (9 numbers, Å), numbers and frac_coords (3 a site) do not make a crystal ({error})."
+        ) from error
+
+
+def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str]) -> pd.Series:
+    """Return a column as float64, NaN where it is empty.
+
+    Raises:
+        TableError: The column is missing, not numeric, or holds an infinity; the message names the first bad row.
+    """
+    if column not in table.columns:
+        raise TableError(f"{path}: there is no column {column!r}; it has {', '.join(map(str, table.columns))}.")
+    values = pd.to_numeric(table[column], errors="coerce").astype("float64")
+    bad = (values.isna() & table[column].notna()) | np.isinf(values)
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        raise TableError(
+            f"{path}: column {column!r} must hold finite numbers; row {row} holds {table[column].iloc[row]!r}."
+        )
+    return values
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty (None or NaN)."""
+    return value is None or (isinstance(value, float) and math.isnan(value))

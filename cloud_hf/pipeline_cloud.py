@@ -1,0 +1,142 @@
+"""The `crystal-property` pipeline: crystals or SCOPE strings in, named quantities with units out.
+
+Flat: ships as Hub remote code. Without the package it takes SCOPE strings and names the install for files.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import Pipeline
+
+from .debye import DebyeInputError
+from .errors import CloudError, GrammarError
+from .tokenization_scope import grammar_of
+
+__all__ = ["CrystalPropertyPipeline", "Quantity"]
+
+Quantity = dict[str, Any]
+"""`{"name": str, "value": float, "unit": str}`."""
+
+
+class CrystalPropertyPipeline(Pipeline):
+    """Predict the properties of crystals.
+
+    An input is a SCOPE string, the path of a CIF or POSCAR file, a pymatgen `Structure`, or a mapping
+    `{"scope": ..., "n_atoms": ...}`; a list of inputs gives a list of results. The result of one input is a list of
+    quantities `{"name", "value", "unit"}`. A `CloudForDebye` model gives the Debye temperature, the heat capacity per
+    atom and, where the number of atoms of the primitive cell is known, per primitive cell.
+
+    Call arguments:
+        temperature: K, for models with a Debye head; 300 K by default.
+        n_atoms: Atoms per primitive cell of a bare SCOPE string; files and structures know theirs.
+        batch_size: Crystals per forward pass; 1 by default.
+
+    Raises:
+        CrystalError: A file or structure that cannot be encoded.
+        GrammarError: A string of another grammar than the model reads.
+        UnknownWordError, ScopeTooLongError: A string that the model cannot read.
+    """
+
+    _load_tokenizer: Any = True
+    _load_processor: Any = False
+    _load_image_processor: Any = False
+    _load_video_processor: Any = False
+    _load_feature_extractor: Any = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.model.eval()  # the base class leaves dropout on when it is given a model object
+        self._encoder: Any = None
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """Predict for one input or a list of inputs; see the class."""
+        return super().__call__(list(inputs) if isinstance(inputs, tuple) else inputs, **kwargs)
+
+    def _sanitize_parameters(
+        self, temperature: float | None = None, n_atoms: float | None = None, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if kwargs:
+            raise TypeError(f"crystal-property takes temperature, n_atoms and batch_size, not {', '.join(kwargs)}.")
+        forward: dict[str, Any] = {}
+        if temperature is not None:
+            if not (math.isfinite(temperature) and temperature >= 0):
+                raise DebyeInputError(f"temperature must be a finite number of kelvin >= 0, not {temperature}.")
+            forward["temperature"] = float(temperature)
+        return {} if n_atoms is None else {"n_atoms": n_atoms}, forward, {}
+
+    def preprocess(self, input_: Any, n_atoms: float | None = None) -> dict[str, torch.Tensor]:
+        """One input to token ids of shape (1, length) and atoms per primitive cell of shape (1,), NaN if unknown."""
+        if isinstance(input_, Mapping):
+            scope, n_atoms = input_["scope"], input_.get("n_atoms", n_atoms)
+        elif isinstance(input_, str) and "|" in input_:
+            scope = input_
+        else:
+            encoded = self.encoder.describe(input_)
+            scope, n_atoms = encoded.scope, encoded.n_atoms
+        self.check_grammar(scope)
+        atoms = math.nan if n_atoms is None else float(n_atoms)
+        if not math.isnan(atoms) and not (math.isfinite(atoms) and atoms > 0):
+            raise DebyeInputError(f"n_atoms must be a positive number of atoms per primitive cell, not {n_atoms}.")
+        tokens = self.tokenizer(scope, return_tensors="pt")
+        return {**tokens, "n_atoms": torch.tensor([atoms])}
+
+    def check_grammar(self, scope: str) -> None:
+        """Refuse a string that the model was not trained to read."""
+        grammar = grammar_of(scope)
+        if grammar != self.model.config.grammar:
+            raise GrammarError(
+                f"{scope!r} is written in the grammar {grammar!r}, but this model reads {self.model.config.grammar!r}. "
+                "Encode the crystal itself with the model's grammar, or choose another model."
+            )
+
+    @property
+    def encoder(self) -> Any:
+        """The `ScopeEncoder` with the settings that the model was trained with."""
+        if self._encoder is None:
+            try:
+                from cloud_hf.scope import ScopeEncoder
+            except ImportError as error:
+                raise CloudError(
+                    "Reading crystal files and structures needs the package: pip install cloud-hf. "
+                    "Without it, pass SCOPE strings such as '1 0 0 | 2i | Cu 1.0'."
+                ) from error
+            config = self.model.config
+            self._encoder = ScopeEncoder(config.grammar, config.canonical, config.symprec, config.angle_tolerance)
+        return self._encoder
+
+    @encoder.setter
+    def encoder(self, encoder: Any) -> None:
+        self._encoder = encoder
+
+    def _forward(self, inputs: dict[str, torch.Tensor], temperature: float = 300.0) -> dict[str, torch.Tensor]:
+        inputs = dict(inputs)
+        n_atoms = inputs.pop("n_atoms")
+        inputs.pop("token_type_ids", None)
+        if not _is_debye(self.model.config):
+            return {"logits": self.model(**inputs).logits, "n_atoms": n_atoms}
+        kelvin = torch.full_like(n_atoms, temperature)
+        outputs = self.model(**inputs, temperature=kelvin)
+        return {"logits": outputs.logits, "n_atoms": n_atoms, "heat_capacity": outputs.heat_capacity}
+
+    def postprocess(self, outputs: dict[str, torch.Tensor]) -> list[Quantity]:
+        """Tensors of one input to its list of quantities."""
+        config = self.model.config
+        values = outputs["logits"].reshape(-1).tolist()
+        quantities = [
+            {"name": name, "value": value, "unit": unit}
+            for name, value, unit in zip(config.target_names, values, config.target_units or [], strict=True)
+        ]
+        if _is_debye(config):
+            per_atom = float(outputs["heat_capacity"].reshape(-1)[0])
+            quantities.append({"name": "heat_capacity_per_atom", "value": per_atom, "unit": "J/(mol atom K)"})
+            n_atoms = float(outputs["n_atoms"].reshape(-1)[0])
+            if not math.isnan(n_atoms):
+                per_cell = {"name": "heat_capacity_per_cell", "value": per_atom * n_atoms}
+                quantities.append({**per_cell, "unit": "J/(mol primitive cell K)"})
+        return quantities
+
+
+def _is_debye(config: Any) -> bool:
+    return "CloudForDebye" in (config.architectures or [])

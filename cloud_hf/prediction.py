@@ -1,0 +1,129 @@
+"""Load a predictor and run it over many items; every item gives a row."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from tqdm import tqdm
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from cloud_hf.bundled import DEFAULT_HEAD, bundled_model
+from cloud_hf.data.inputs import Item, encode_item
+from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.pipeline_cloud import CrystalPropertyPipeline, Quantity
+
+__all__ = ["Prediction", "heads_of", "load_predictor", "predict_items"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """An item with its predicted quantities, empty if it failed (then `item.error` says why)."""
+
+    item: Item
+    quantities: tuple[Quantity, ...] = ()
+
+
+def load_predictor(model: str = "default", head: str | None = None) -> CrystalPropertyPipeline:
+    """Load a checkpoint as a `crystal-property` pipeline.
+
+    Args:
+        model: `default` (the checkpoint inside the package), a folder or a Hub id.
+        head: Name of the head that must be there, e.g. `heat_capacity`; None: the checkpoint's own.
+
+    Raises:
+        CheckpointError: No such checkpoint, one of another model type, or one without this head.
+    """
+    path = bundled_model(head or DEFAULT_HEAD) if model == "default" else model
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise CheckpointError(f"{path}: the folder holds no config.json, so it is not a checkpoint.")
+    try:
+        config = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: no checkpoint could be loaded ({_first_line(error)}).") from error
+    if config.model_type != "cloud":
+        raise CheckpointError(f"{path}: a checkpoint of model type {config.model_type!r}, not 'cloud'.")
+    available = heads_of(config)
+    if not available:
+        raise CheckpointError(
+            f"{path}: {', '.join(config.architectures or ['a checkpoint'])} has no property head; "
+            "train one with `cloud-hf finetune`."
+        )
+    if head is not None and head not in available:
+        raise CheckpointError(f"{path}: there is no head {head!r}; it has {', '.join(available)}.")
+    try:
+        network, loaded = AutoModelForSequenceClassification.from_pretrained(path, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: the checkpoint is damaged or incomplete ({_first_line(error)}).") from error
+    if loaded["missing_keys"]:
+        missing = sorted(loaded["missing_keys"])
+        raise CheckpointError(f"{path}: {len(missing)} weights are missing, e.g. {missing[0]}.")
+    return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def heads_of(config: Any) -> list[str]:
+    """Return the names of the quantities that a checkpoint was trained for."""
+    architectures = config.architectures or []
+    if "CloudForDebye" in architectures:
+        return [config.debye_target]
+    return list(config.target_names or []) if "CloudForPropertyRegression" in architectures else []
+
+
+def predict_items(
+    predictor: CrystalPropertyPipeline,
+    items: Sequence[Item],
+    temperature: float = 300.0,
+    batch_size: int = 256,
+) -> list[Prediction]:
+    """Encode and predict items in their order; an item that fails keeps its place, with its error.
+
+    Args:
+        predictor: From `load_predictor`; its `encoder` is used for files and structures.
+        items: From `collect_items`.
+        temperature: K, for Debye heads.
+        batch_size: Strings per forward pass; strings of similar length go together.
+    """
+    predictions: list[Prediction] = []
+    features: list[tuple[int, dict[str, torch.Tensor]]] = []
+    for item in tqdm(items, desc="encode", unit="crystal", disable=None):
+        encoded = encode_item(item, predictor.encoder)
+        if encoded.error is None:
+            try:
+                feature = predictor.preprocess({"scope": encoded.scope, "n_atoms": encoded.n_atoms})
+                features.append((len(predictions), feature))
+            except CloudError as error:
+                encoded = replace(encoded, error=str(error))
+            except ValueError as error:  # a quantity outside the physical range, e.g. atoms <= 0
+                encoded = replace(encoded, error=f"{encoded.source}: {error}")
+        predictions.append(Prediction(encoded))
+    features.sort(key=lambda feature: feature[1]["input_ids"].shape[1])
+    batches = [features[start : start + batch_size] for start in range(0, len(features), batch_size)]
+    for batch in tqdm(batches, desc="predict", unit="batch", disable=None):
+        outputs = predictor.forward(_collate(predictor, [feature for _, feature in batch]), temperature=temperature)
+        for row, (index, _) in enumerate(batch):
+            quantities = predictor.postprocess({name: value[row : row + 1] for name, value in outputs.items()})
+            predictions[index] = _checked(replace(predictions[index], quantities=tuple(quantities)))
+    return predictions
+
+
+def _collate(predictor: CrystalPropertyPipeline, features: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    ids = [{"input_ids": feature["input_ids"][0].tolist()} for feature in features]
+    tokenizer: Any = predictor.tokenizer
+    padded = tokenizer.pad(ids, return_tensors="pt")
+    return {**padded, "n_atoms": torch.cat([feature["n_atoms"] for feature in features])}
+
+
+def _checked(prediction: Prediction) -> Prediction:
+    """A prediction that is not finite is a failed row, not a number."""
+    if all(math.isfinite(quantity["value"]) for quantity in prediction.quantities):
+        return prediction
+    item = prediction.item
+    return Prediction(replace(item, error=f"{item.source}: the model's prediction is not a finite number."))

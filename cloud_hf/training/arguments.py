@@ -1,0 +1,120 @@
+"""What `cloud-hf pretrain` and `cloud-hf finetune` can be told, beside everything that `TrainingArguments` knows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from cloud_hf.errors import CloudError
+
+__all__ = ["CloudTrainingArguments", "FinetuneArguments", "PretrainArguments", "parse_recipe"]
+
+
+@dataclass
+class CloudTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with defaults that suit short strings and small models."""
+
+    output_dir: str | None = field(default="runs/cloud", metadata={"help": "Folder for checkpoints and the result."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Strings per step and process."})
+    per_device_eval_batch_size: int = field(default=256, metadata={"help": "Strings per evaluation step."})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of AdamW."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
+    warmup_steps: float = field(default=0.05, metadata={"help": "Warm-up steps; a number below 1 is a share."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
+    train_sampling_strategy: str = field(
+        default="group_by_length", metadata={"help": "Batches of strings of similar length waste less on padding."}
+    )
+    logging_steps: float = field(default=100, metadata={"help": "Log every so many steps."})
+    save_strategy: str = field(default="no", metadata={"help": "When to write checkpoints besides the result."})
+    report_to: str = field(default="none", metadata={"help": "Experiment tracker."})
+
+
+@dataclass
+class PretrainArguments:
+    """Data and model of an MLM pre-training run."""
+
+    data: list[str] = field(metadata={"help": "Tables with a column 'scope' (.csv, .jsonl, .parquet)."})
+    model: str | None = field(default=None, metadata={"help": "Checkpoint to continue from; none: a new model."})
+    hidden_size: int = field(default=256, metadata={"help": "Width of a new model."})
+    num_hidden_layers: int = field(default=4, metadata={"help": "Layers of a new model."})
+    num_attention_heads: int = field(default=4, metadata={"help": "Attention heads of a new model."})
+    dropout: float = field(default=0.1, metadata={"help": "Dropout of a new model."})
+    max_position_embeddings: int = field(default=256, metadata={"help": "Longest string of a new model, in tokens."})
+    mlm_probability: float = field(default=0.15, metadata={"help": "Share of masked words."})
+    validation_fraction: float = field(default=0.02, metadata={"help": "Share of distinct strings kept back."})
+
+
+@dataclass
+class FinetuneArguments:
+    """Data, target and head of a fine-tuning run."""
+
+    model: str = field(metadata={"help": "Pre-trained checkpoint (folder or Hub id)."})
+    data: str = field(metadata={"help": "Table with structure columns or a column 'scope', and the labels."})
+    target: list[str] = field(
+        metadata={"help": "Label columns with units, 'column:unit', e.g. 'band_gap:eV'. Several give several outputs."}
+    )
+    debye: str | None = field(
+        default=None,
+        metadata={
+            "help": "Learn a Debye temperature from the target: 'heat_capacity' or 'internal_energy'.",
+            "choices": ["heat_capacity", "internal_energy"],
+        },
+    )
+    n_atoms: str | None = field(
+        default=None, metadata={"help": "Column with atoms per cell of extensive Debye labels; none: labels per atom."}
+    )
+    temperature: float = field(default=300.0, metadata={"help": "Temperature of the Debye labels, K."})
+    head_layers: int = field(default=1, metadata={"help": "(linear, SiLU) layers of the head."})
+    head_dropout: float = field(default=0.1, metadata={"help": "Dropout before the head."})
+    validation_fraction: float = field(default=0.2, metadata={"help": "Share of distinct strings kept back."})
+
+
+T = TypeVar("T")
+
+
+def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, CloudTrainingArguments]:
+    """Read a YAML recipe (`--config FILE`) and flags; flags win.
+
+    Args:
+        command: Name of the command, for the help text.
+        kind: `PretrainArguments` or `FinetuneArguments`.
+        argv: Arguments of the command.
+
+    Raises:
+        CloudError: The recipe is missing or is not a flat mapping of argument names to values.
+    """
+    flags = list(argv)
+    recipe: list[str] = []
+    while "--config" in flags:
+        position = flags.index("--config")
+        if position + 1 == len(flags):
+            raise CloudError("--config needs the path of a YAML recipe.")
+        recipe += _as_flags(Path(flags[position + 1]))
+        del flags[position : position + 2]
+    parser = HfArgumentParser(
+        (kind, CloudTrainingArguments),  # type: ignore[arg-type]
+        prog=f"cloud-hf {command}",
+        description=f"{kind.__doc__} --config FILE reads arguments from a YAML recipe; flags win over it.",
+        allow_abbrev=False,
+    )
+    own, training = parser.parse_args_into_dataclasses(args=recipe + flags, look_for_args_file=False)
+    return own, training
+
+
+def _as_flags(path: Path) -> list[str]:
+    try:
+        recipe: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CloudError(f"{path}: the recipe cannot be read ({error.strerror}).") from error
+    except yaml.YAMLError as error:
+        raise CloudError(f"{path}: the recipe is not YAML ({' '.join(str(error).split())[:200]}).") from error
+    if not isinstance(recipe, dict):
+        raise CloudError(f"{path}: a recipe is a mapping of argument names to values, e.g. 'learning_rate: 5e-4'.")
+    flags: list[str] = []
+    for name, value in recipe.items():
+        if value is not None:
+            flags += [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
+    return flags

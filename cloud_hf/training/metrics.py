@@ -1,0 +1,57 @@
+"""Errors of predictions, in the unit of the label."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["mlm_metrics", "regression_metrics"]
+
+
+def regression_metrics(labels: ArrayLike, predictions: ArrayLike) -> dict[str, float | None]:
+    """Compare predictions with labels.
+
+    Args:
+        labels: Finite numbers, shape (n,).
+        predictions: Finite numbers, shape (n,).
+
+    Returns:
+        `mae`, `rmse` and `median_absolute_error` in the unit of the labels; `mae_mad` = MAE / MAD, where MAD = mean
+        |y - mean(y)| over the same rows is the error of the mean predictor; `r2`; `mad`; `n`. A ratio whose
+        denominator is zero, and everything for n = 0, is None.
+    """
+    y: NDArray[np.float64] = np.asarray(labels, dtype=np.float64)
+    p: NDArray[np.float64] = np.asarray(predictions, dtype=np.float64)
+    if y.shape != p.shape or y.ndim != 1:
+        raise ValueError(f"labels {y.shape} and predictions {p.shape} must be vectors of the same length.")
+    if len(y) == 0:
+        return dict.fromkeys(("mae", "mae_mad", "rmse", "r2", "median_absolute_error", "mad")) | {"n": 0}
+    error = np.abs(p - y)
+    mad = float(np.abs(y - y.mean()).mean())
+    variance = float(((y - y.mean()) ** 2).sum())
+    return {
+        "mae": float(error.mean()),
+        "mae_mad": float(error.mean()) / mad if mad > 0 else None,
+        "rmse": float(np.sqrt((error**2).mean())),
+        "r2": 1.0 - float((error**2).sum()) / variance if variance > 0 else None,
+        "median_absolute_error": float(np.median(error)),
+        "mad": mad,
+        "n": len(y),
+    }
+
+
+def mlm_metrics(prediction: Any) -> dict[str, float]:
+    """Perplexity and accuracy over the masked words, each word counted once.
+
+    Args:
+        prediction: `EvalPrediction` whose predictions are (best ids, nats), each of shape (rows, length), and whose
+            label ids have the same shape with -100 where nothing is asked.
+    """
+    best, nats = prediction.predictions
+    labels = prediction.label_ids
+    asked = labels != -100
+    return {
+        "perplexity": float(np.exp(nats[asked].mean())),
+        "masked_accuracy": float((best[asked] == labels[asked]).mean()),
+        "masked_words": int(asked.sum()),
+    }

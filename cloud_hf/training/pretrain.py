@@ -1,0 +1,121 @@
+"""Masked-language-modelling pre-training on SCOPE strings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoTokenizer, Trainer, TrainerCallback, set_seed
+
+from cloud_hf.configuration_cloud import CloudConfig
+from cloud_hf.data.collators import MaskingCollator
+from cloud_hf.data.splits import split_by_string
+from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table
+from cloud_hf.errors import TableError
+from cloud_hf.modeling_cloud import CloudForMaskedLM
+from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
+from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.training.metrics import mlm_metrics
+
+__all__ = ["pretrain", "read_strings", "tokenize_strings"]
+
+
+class _EpochCallback(TrainerCallback):
+    """Tell the collator the epoch, on which the masks depend."""
+
+    def __init__(self, collator: MaskingCollator) -> None:
+        self.collator = collator
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.collator.epoch = int(state.epoch or 0)
+
+
+def read_strings(paths: Sequence[str]) -> list[str]:
+    """Read the distinct strings of some tables, in order of first appearance.
+
+    Raises:
+        TableError: A table has no column `scope`, or none of them holds a string.
+    """
+    strings: dict[str, None] = {}
+    for path in paths:
+        table = read_table(path)
+        if SCOPE_COLUMN not in table.columns:
+            raise TableError(f"{path}: there is no column {SCOPE_COLUMN!r}; make one with `cloud-hf encode`.")
+        strings |= dict.fromkeys(str(text) for text in table[SCOPE_COLUMN] if not is_missing(text))
+    if not strings:
+        raise TableError(f"{', '.join(paths)}: there are no SCOPE strings.")
+    return list(strings)
+
+
+def tokenize_strings(strings: Sequence[str], tokenizer: Any) -> Dataset:
+    """Return a dataset of `input_ids` and `length`."""
+    ids = tokenizer(list(strings), return_attention_mask=False)["input_ids"]
+    return Dataset.from_dict({"input_ids": ids, "length": [len(words) for words in ids]})
+
+
+def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[str, float]:
+    """Train `CloudForMaskedLM`, save it with its tokenizer in `training.output_dir` and return its metrics.
+
+    Returns:
+        Perplexity and masked accuracy on the strings kept back (if any), and numbers of strings.
+
+    Raises:
+        CloudError: Tables or strings that cannot be used.
+    """
+    set_seed(training.seed)
+    strings = read_strings(own.data)
+    grammars = {grammar_of(text) for text in strings}
+    if own.model is None:
+        tokenizer: Any = ScopeTokenizer(model_max_length=own.max_position_embeddings)
+        model = CloudForMaskedLM(_new_config(own, len(tokenizer), sorted(grammars)[0]))
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(own.model)
+        model = CloudForMaskedLM.from_pretrained(own.model)
+    train_rows, validation_rows = split_by_string(strings, own.validation_fraction, training.seed)
+    train = tokenize_strings([strings[row] for row in train_rows], tokenizer)
+    kept_back = [strings[row] for row in validation_rows]
+    validation = tokenize_strings(kept_back, tokenizer) if kept_back else None
+    collator = MaskingCollator(tokenizer, own.mlm_probability, training.seed)
+    training.remove_unused_columns = False
+    trainer = Trainer(
+        model=model,
+        args=training,
+        data_collator=collator,
+        train_dataset=train,
+        eval_dataset=validation,
+        processing_class=tokenizer,
+        compute_metrics=mlm_metrics,
+        preprocess_logits_for_metrics=_best_and_nats,
+        callbacks=[_EpochCallback(collator)],
+    )
+    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    collator.epoch = 0
+    metrics = trainer.evaluate(metric_key_prefix="validation") if validation else {}
+    metrics |= {"train_strings": len(train), "validation_strings": len(kept_back)}
+    trainer.save_model()
+    Path(training.output_dir or ".", "training_args.bin").unlink(missing_ok=True)  # a pickle, not for release
+    trainer.log_metrics("validation", metrics)
+    trainer.save_metrics("validation", metrics, combined=False)
+    return metrics
+
+
+def _new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:
+    return CloudConfig(
+        vocab_size=vocab_size,
+        hidden_size=own.hidden_size,
+        num_hidden_layers=own.num_hidden_layers,
+        num_attention_heads=own.num_attention_heads,
+        intermediate_size=4 * own.hidden_size,
+        hidden_dropout_prob=own.dropout,
+        attention_probs_dropout_prob=own.dropout,
+        max_position_embeddings=own.max_position_embeddings,
+        grammar=grammar,
+    )
+
+
+def _best_and_nats(logits: Tensor, labels: Tensor) -> Any:
+    """Keep the best id and the negative log probability of the label per word, instead of all logits."""
+    nats = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")
+    return logits.argmax(-1), nats

@@ -2,6 +2,8 @@
 # PYTHON and TORCH can be overridden, e.g. `make test PYTHON=python3.12`.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+# e.g. --index-url URL of an index with the small CPU build
+TORCH_FLAGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 # how many tests run at once
@@ -18,7 +20,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"cloud-hf needs Python 3.11 to 3.13, not {v[0]}.{v[1]}; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet "$(TORCH)" $(TORCH_FLAGS)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@
 

@@ -56,8 +56,8 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
         textcoords="offset points", ha="right", color="0.25",
     )  # fmt: skip
     axes.set(
-        xlabel="Temperature (K)",
-        ylabel="Heat capacity Cv (J/(mol atom K))",
+        xlabel="Temperature, K",
+        ylabel="Heat capacity Cv, J/(mol atom K)",
         title="Heat capacity from the predicted Debye temperature",
         xlim=(0, highest),
         ylim=(0, 1.09 * limit),

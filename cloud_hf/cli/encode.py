@@ -8,11 +8,14 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from cloud_hf.data.inputs import Item, collect_items, encode_item
-from cloud_hf.data.tables import write_table
+from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.encoder import ENCODER_GRAMMARS
 
-__all__ = ["COLUMNS", "add_encode_parser", "add_input_arguments", "report_failures", "show"]
+__all__ = ["COLUMNS", "SHOWN_FAILURES", "add_encode_parser", "add_input_arguments", "report_failures", "show"]
+
+SHOWN_FAILURES = 10
+"""Failed rows that are named on the terminal; the output file names all."""
 
 COLUMNS = {
     "source": "source",
@@ -49,6 +52,8 @@ def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
 
 def encode(arguments: argparse.Namespace) -> int:
     """Write crystals as SCOPE strings, one row each; a crystal that fails keeps its row, with the error."""
+    if arguments.output:
+        check_output(arguments.output, TABLE_SUFFIXES)
     encoder = ScopeEncoder(
         arguments.grammar,
         symprec=arguments.symprec,
@@ -76,16 +81,26 @@ def _all_strings(items: list[Item]) -> bool:
     return all(item.source == item.scope for item in items)
 
 
-def show(table: pd.DataFrame) -> str:
-    """Format a table for the terminal, one line a row; columns without any value are left out."""
-    shown = table.dropna(axis="columns", how="all").astype(object)
+def show(table: pd.DataFrame, most: int | None = None) -> str:
+    """Format a table for the terminal, one line a row, without errors and empty columns; at most `most` rows."""
+    shown = table.drop(columns="error").dropna(axis="columns", how="all").astype(object)
+    if most is not None and len(shown) > most:
+        return f"{_show_rows(shown.head(most))}\n... and {len(shown) - most} more rows"
+    return _show_rows(shown)
+
+
+def _show_rows(shown: pd.DataFrame) -> str:
+    """Format rows as they are."""
     rows = shown.where(shown.notna(), "").to_numpy().tolist()
     return tabulate(rows, headers=[str(name) for name in shown.columns], tablefmt="simple", disable_numparse=True)
 
 
 def report_failures(table: pd.DataFrame) -> int:
-    """Tell the failed rows on stderr and return the exit status: 1 if there are any."""
-    failed = table["error"].notna()
-    if failed.any():
-        print(f"cloud-hf: {int(failed.sum())} of {len(table)} rows failed; see their 'error'.", file=sys.stderr)
-    return int(failed.any())
+    """Tell on stderr which rows failed and why; return the exit status, 1 if there are any."""
+    errors = table["error"].dropna()
+    for error in errors[:SHOWN_FAILURES]:
+        print(f"cloud-hf: {error}", file=sys.stderr)
+    if len(errors):
+        more = f", {len(errors) - SHOWN_FAILURES} of them not shown" if len(errors) > SHOWN_FAILURES else ""
+        print(f"cloud-hf: {len(errors)} of {len(table)} rows failed{more}.", file=sys.stderr)
+    return int(len(errors) > 0)

@@ -2,20 +2,19 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
+import pandas as pd
 from tabulate import tabulate
 
 from cloud_hf.bundled import DEFAULT_HEAD, HEADS
+from cloud_hf.cli.encode import report_failures
 from cloud_hf.cli.predict import add_model_arguments, with_max_atoms
-from cloud_hf.data.tables import write_text
+from cloud_hf.data.tables import check_output, write_text
 from cloud_hf.evaluation import evaluate_table
 from cloud_hf.prediction import heads_of, load_predictor
 
 __all__ = ["add_evaluate_parser"]
-
-SHOWN_FAILURES = 10
 
 
 def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,6 +35,8 @@ def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentP
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score a head on a table. Exit status 0 if every labelled row was scored, 1 otherwise."""
+    if arguments.json:
+        check_output(arguments.json, (".json",))
     predictor = with_max_atoms(load_predictor(arguments.model, arguments.head), arguments.max_atoms)
     head = arguments.head or _only_head(heads_of(predictor.model.config))
     evaluation = evaluate_table(
@@ -51,11 +52,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     print(tabulate([[name, _shown(value)] for name, value in metrics.items()], tablefmt="plain", disable_numparse=True))
     if arguments.json:
         write_text(json.dumps(metrics, indent=2) + "\n", Path(arguments.json))
-    for source, reason in evaluation.failures[:SHOWN_FAILURES]:
-        print(f"cloud-hf: {source}: {reason}", file=sys.stderr)
-    if len(evaluation.failures) > SHOWN_FAILURES:
-        print(f"cloud-hf: and {len(evaluation.failures) - SHOWN_FAILURES} more rows failed", file=sys.stderr)
-    return int(metrics["n_failed"] > 0 or metrics["n"] == 0)
+    failures = pd.DataFrame(evaluation.failures, columns=["source", "error"])
+    return report_failures(failures) or int(metrics["n"] == 0)
 
 
 def _only_head(heads: list[str]) -> str:

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from transformers.utils.logging import disable_progress_bar
+
 import cloud_hf
 from cloud_hf.cli.encode import add_encode_parser
 from cloud_hf.cli.evaluate import add_evaluate_parser
@@ -38,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 some rows failed, 2 it could not run."""
+    disable_progress_bar()  # the one of loading weights; encoding and predicting show their own
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words and words[0] in TRAINING_COMMANDS:

@@ -7,9 +7,14 @@ import pandas as pd
 
 from cloud_hf.cli.encode import COLUMNS, add_input_arguments, report_failures, show
 from cloud_hf.data.inputs import collect_items
-from cloud_hf.data.tables import write_table
+from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 from cloud_hf.prediction import Prediction, load_predictor, predict_items
 from cloud_hf.scope import ScopeEncoder
+
+SHOWN_ROWS = 40
+"""Rows on the terminal where a file holds all of them."""
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 __all__ = ["add_model_arguments", "add_predict_parser", "with_max_atoms"]
 
@@ -52,6 +57,9 @@ def with_max_atoms(predictor: Any, max_atoms: int) -> Any:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Predict the properties of crystals, one row each; a crystal that fails keeps its row, with the error."""
+    for path, suffixes in ((arguments.output, TABLE_SUFFIXES), (arguments.plot, PLOT_SUFFIXES)):
+        if path:
+            check_output(path, suffixes)
     predictor = with_max_atoms(load_predictor(arguments.model, arguments.head), arguments.max_atoms)
     items = collect_items(arguments.inputs, arguments.n_atoms)
     predictions = predict_items(predictor, items, arguments.temperature, arguments.batch_size)
@@ -60,7 +68,9 @@ def predict(arguments: argparse.Namespace) -> int:
     table["space_group"] = table["space_group"].astype("Int64")
     if "heat_capacity_per_atom (J/(mol atom K))" in table:
         table.insert(list(table.columns).index("n_atoms") + 1, "temperature (K)", arguments.temperature)
-    print(show(_for_terminal(table)))
+    print(show(_for_terminal(table), SHOWN_ROWS if arguments.output else None))
+    if "temperature (K)" in table:
+        print(f"Heat capacities at {arguments.temperature:g} K.")
     if arguments.output:
         write_table(table, arguments.output)
         print(f"{len(table)} rows -> {arguments.output}")

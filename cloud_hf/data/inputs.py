@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pymatgen.symmetry.groups import sg_symbol_from_int_number
 
 from cloud_hf.data.tables import (
     SCOPE_COLUMN,
@@ -141,7 +142,9 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
     if item.error is not None:
         return item
     if item.scope is not None:
-        return replace(item, space_group=space_group_of(item.scope))
+        number = space_group_of(item.scope)
+        symbol = None if number is None else sg_symbol_from_int_number(number)
+        return replace(item, space_group=number, space_group_symbol=symbol)
     try:
         encoded = encoder.describe(item.crystal)
     except CloudError as error:

@@ -1,8 +1,9 @@
 """Tables of SCOPE strings or structures: CSV, JSON Lines and Parquet in and out."""
 
+import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = [
     "SCOPE_COLUMN",
     "STRUCTURE_COLUMNS",
     "TABLE_SUFFIXES",
+    "check_output",
     "has_structures",
     "is_missing",
     "numeric_column",
@@ -68,9 +70,8 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         TableError: The extension is not one of `TABLE_SUFFIXES`, or the folder cannot be written to.
     """
     path = Path(path)
+    check_output(path, TABLE_SUFFIXES)
     suffix = path.suffix.lower()
-    if suffix not in TABLE_SUFFIXES:
-        raise TableError(f"{path}: the output's extension must be one of {', '.join(TABLE_SUFFIXES)}.")
     with _written_aside(path) as aside:
         if suffix == ".parquet":
             table.to_parquet(aside, index=False)
@@ -78,6 +79,22 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
             table.to_json(aside, orient="records", lines=True, force_ascii=False)
         else:
             table.to_csv(aside, index=False)
+
+
+def check_output(path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
+    """Find out before the work, not after it, that its result cannot be written.
+
+    Raises:
+        TableError: Another extension, a folder in the file's place, or a place that cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise TableError(f"{path}: the output's extension must be one of {', '.join(suffixes)}.")
+    if path.is_dir():
+        raise TableError(f"{path}: is a folder; give the name of a file.")
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise TableError(f"{path}: {folder} is not a folder that can be written to.")
 
 
 def write_text(text: str, path: Path) -> None:
@@ -120,14 +137,19 @@ def structure_from_row(row: Any, name: str) -> Structure:
         CrystalReadError: The numbers do not make a crystal.
     """
     try:
-        lattice = np.asarray(row["lattice"], dtype=float).reshape(3, 3)
-        numbers = np.asarray(row["numbers"], dtype=int)
-        coordinates = np.asarray(row["frac_coords"], dtype=float).reshape(-1, 3)
+        lattice = np.asarray(_listed(row["lattice"]), dtype=float).reshape(3, 3)
+        numbers = np.asarray(_listed(row["numbers"]), dtype=int)
+        coordinates = np.asarray(_listed(row["frac_coords"]), dtype=float).reshape(-1, 3)
         return Structure(lattice, numbers.tolist(), coordinates)
     except (ValueError, TypeError, KeyError) as error:
         raise CrystalReadError(
             f"{name}: lattice (9 numbers, Å), numbers and frac_coords (3 a site) do not make a crystal ({error})."
         ) from error
+
+
+def _listed(value: Any) -> Any:
+    """A list in a cell of a CSV file is text."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str]) -> pd.Series:

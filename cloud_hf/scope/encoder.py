@@ -1,5 +1,6 @@
 """`ScopeEncoder`: crystal in, SCOPE string out."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from pymatgen.core import Structure
 
 from cloud_hf.errors import DisorderedStructureError
 from cloud_hf.scope.generators import generator_words
-from cloud_hf.scope.readers import Crystal, read_crystal
+from cloud_hf.scope.readers import Crystal, crystal_name, read_crystal
 from cloud_hf.scope.symmetry import SymmetrySites, find_symmetry
 
 __all__ = ["ENCODER_GRAMMARS", "EncodedCrystal", "ScopeEncoder"]
@@ -100,13 +101,22 @@ class ScopeEncoder:
             CrystalError: As for `encode`.
         """
         structure = read_crystal(crystal, self.max_atoms)
-        symmetry = find_symmetry(structure, self.symprec, self.angle_tolerance)
+        name = crystal_name(crystal)
+        if self.grammar == "full" and not structure.is_ordered:
+            raise DisorderedStructureError(
+                f"{name}: the grammar 'full' cannot write partially occupied sites; use grammar='composition', "
+                "or order the crystal first (pymatgen's OrderDisorderedStructureTransformation)."
+            )
+        symmetry = find_symmetry(structure, self.symprec, self.angle_tolerance, name)
         write = _write_composition if self.grammar == "composition" else _write_full
         segments = (generator_words(symmetry.space_group), *write(structure, symmetry))
         n_atoms = structure.composition.num_atoms / symmetry.n_primitive_cells
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pymatgen warns of noble gases, which have no electronegativity
+            formula = structure.reduced_formula
         return EncodedCrystal(
             scope=" | ".join(" ".join(words) for words in segments),
-            formula=structure.reduced_formula,
+            formula=formula,
             space_group=symmetry.space_group,
             space_group_symbol=symmetry.space_group_symbol,
             n_atoms=round(n_atoms, 6),
@@ -129,9 +139,4 @@ def _write_composition(structure: Structure, symmetry: SymmetrySites) -> tuple[S
 
 def _write_full(structure: Structure, symmetry: SymmetrySites) -> tuple[Segment, Segment]:
     """One Wyckoff word per site, then one element per site."""
-    if not structure.is_ordered:
-        raise DisorderedStructureError(
-            f"structure {structure.reduced_formula}: the grammar 'full' cannot write partially occupied sites; "
-            "use grammar='composition', or order the crystal first (pymatgen's OrderDisorderedStructureTransformation)."
-        )
     return symmetry.wyckoff, [site.specie.symbol for site in structure]

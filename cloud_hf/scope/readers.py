@@ -1,11 +1,13 @@
 """Files and objects to a pymatgen `Structure` that is fit for the symmetry search."""
 
+import re
 import warnings
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from pymatgen.core import DummySpecies, Element, Structure
+from pymatgen.io.cif import CifParser
 from pymatgen.io.vasp import Poscar
 
 from cloud_hf.errors import (
@@ -17,7 +19,7 @@ from cloud_hf.errors import (
     UnknownElementError,
 )
 
-__all__ = ["CRYSTAL_PATTERNS", "Crystal", "check_crystal", "read_crystal"]
+__all__ = ["CRYSTAL_PATTERNS", "Crystal", "check_crystal", "crystal_name", "read_crystal"]
 
 Crystal = str | PathLike[str] | Structure
 """A crystal: the path of a CIF or POSCAR file, or a pymatgen `Structure`."""
@@ -46,14 +48,21 @@ def read_crystal(crystal: Crystal, max_atoms: int = 1000) -> Structure:
         CrystalError: One of its subclasses says what is wrong and names the file or the formula.
     """
     if isinstance(crystal, Structure):
-        structure, name = crystal, f"structure {crystal.reduced_formula}" if len(crystal) else "structure"
+        structure = crystal
     elif isinstance(crystal, str | PathLike):
-        structure, name = _read_file(Path(crystal)), str(crystal)
+        structure = _read_file(Path(crystal))
     else:
         raise CrystalReadError(
             f"A crystal is the path of a CIF or POSCAR file or a pymatgen Structure, not {type(crystal).__name__}."
         )
-    return check_crystal(structure, name, max_atoms)
+    return check_crystal(structure, crystal_name(crystal), max_atoms)
+
+
+def crystal_name(crystal: Crystal) -> str:
+    """Return what error messages call a crystal: its path, or its formula."""
+    if isinstance(crystal, Structure):
+        return f"structure {crystal.formula}" if len(crystal) else "structure"
+    return str(crystal)
 
 
 def _read_file(path: Path) -> Structure:
@@ -66,26 +75,22 @@ def _read_file(path: Path) -> Structure:
     if not text.strip():
         raise CrystalReadError(f"{path}: the file is empty.")
     name = path.name.lower()
+    is_cif = name.endswith((".cif", ".mcif"))
+    if is_cif and not re.search(r"^\s*data_", text, re.MULTILINE | re.IGNORECASE):
+        raise CrystalReadError(f"{path}: not a CIF (it has no data_ block).")
+    if is_cif and "_atom_site" not in text:
+        raise EmptyCrystalError(f"{path}: the CIF has no _atom_site loop, so it holds no atoms.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen reports rounding of coordinates; real defects are checked below
         try:
-            if name.endswith((".cif", ".mcif")):
-                return _read_cif(text)
+            if is_cif:
+                return CifParser.from_str(text).parse_structures(primitive=False)[0]
             if name.endswith((".vasp", ".poscar")) or name.startswith(("poscar", "contcar")):
                 return Poscar.from_str(text).structure
             return Structure.from_file(path)
         except Exception as error:  # third-party parsers raise almost anything on malformed text
             reason = " ".join(str(error).split()) or type(error).__name__
             raise CrystalReadError(f"{path}: not a readable crystal file ({reason[:200]}).") from error
-
-
-def _read_cif(text: str) -> Structure:
-    from pymatgen.io.cif import CifParser
-
-    if "_atom_site" not in text:
-        raise EmptyCrystalError("the CIF has no _atom_site loop, so it holds no atoms")
-    structures = CifParser.from_str(text).parse_structures(primitive=False)
-    return structures[0]
 
 
 def check_crystal(structure: Structure, name: str, max_atoms: int) -> Structure:

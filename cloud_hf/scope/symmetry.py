@@ -32,13 +32,16 @@ class SymmetrySites:
     n_primitive_cells: int
 
 
-def find_symmetry(structure: Structure, symprec: float = 0.01, angle_tolerance: float = 5.0) -> SymmetrySites:
+def find_symmetry(
+    structure: Structure, symprec: float = 0.01, angle_tolerance: float = 5.0, name: str = "structure"
+) -> SymmetrySites:
     """Search the symmetry of a crystal with spglib.
 
     Args:
         structure: Crystal with one or more sites; a partially occupied site is a kind of its own.
         symprec: Distance tolerance in Å.
         angle_tolerance: Angle tolerance in degrees.
+        name: What an error message calls the crystal.
 
     Returns:
         Space group and Wyckoff position of every site.
@@ -52,9 +55,9 @@ def find_symmetry(structure: Structure, symprec: float = 0.01, angle_tolerance: 
     try:
         dataset = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=angle_tolerance)
     except spglib.SpglibError as error:
-        raise _no_symmetry(structure, symprec, str(error)) from error
+        raise _no_symmetry(name, symprec, str(error)) from error
     if dataset is None:
-        raise _no_symmetry(structure, symprec, "no reason given")
+        raise _no_symmetry(name, symprec, "no reason given")
     orbits, orbit_of_site = np.unique(dataset.crystallographic_orbits, return_inverse=True)
     sites_per_orbit = np.bincount(orbit_of_site, minlength=len(orbits))
     multiplicity = sites_per_orbit * len(dataset.std_types) // len(structure)
@@ -70,8 +73,8 @@ def find_symmetry(structure: Structure, symprec: float = 0.01, angle_tolerance: 
     )
 
 
-def _no_symmetry(structure: Structure, symprec: float, reason: str) -> SymmetryError:
+def _no_symmetry(name: str, symprec: float, reason: str) -> SymmetryError:
     return SymmetryError(
-        f"structure {structure.reduced_formula}: spglib finds no space group at symprec {symprec} Å ({reason}); "
+        f"{name}: spglib finds no space group at symprec {symprec} Å ({reason}); "
         "look for atoms that nearly coincide, or choose another tolerance."
     )

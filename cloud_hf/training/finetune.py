@@ -76,7 +76,7 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
 
     parts = {"train": train, "validation": validation}
     metrics = {
-        part: _errors(trainer, part_rows, _tokenize(part_rows, tokenizer, own), names, units, own)
+        part: _errors(trainer, _tokenize(part_rows, tokenizer, own), names, units, own)
         for part, part_rows in parts.items()
         if part_rows.scopes
     }
@@ -196,17 +196,19 @@ def _tokenize(rows: _Rows, tokenizer: Any, own: FinetuneArguments) -> Dataset:
 
 
 def _errors(
-    trainer: Trainer, rows: _Rows, dataset: Dataset, names: list[str], units: list[str], own: FinetuneArguments
+    trainer: Trainer, dataset: Dataset, names: list[str], units: list[str], own: FinetuneArguments
 ) -> dict[str, Any]:
-    output = trainer.predict(dataset).predictions
+    # Trainer may evaluate in an order of its own (by length), so the labels are taken from its output
+    output = trainer.predict(dataset)
+    labels = np.asarray(output.label_ids, dtype=np.float64).reshape(-1, len(names))
     if own.debye:  # (Debye temperature, heat capacity, internal energy)
-        predictions = np.asarray(output[1 if own.debye == "heat_capacity" else 2])[:, None]
+        predictions = np.asarray(output.predictions[1 if own.debye == "heat_capacity" else 2])[:, None]
     else:
-        predictions = np.asarray(output[0] if isinstance(output, tuple) else output)
+        predictions = np.asarray(output.predictions)
     errors = {}
     for column, (name, unit) in enumerate(zip(names, units, strict=True)):
-        present = ~np.isnan(rows.labels[:, column])
-        found = regression_metrics(rows.labels[present, column], predictions[present, column])
+        present = ~np.isnan(labels[:, column])
+        found = regression_metrics(labels[present, column], predictions[present, column])
         errors[name] = {"unit": unit, **found}
     return errors
 

@@ -1,0 +1,262 @@
+"""The canonical form of a crystal's occupied orbits: one list, however the crystal is described.
+
+One symmetry search gives the space group and the Wyckoff letters; the relabelling tables of the space group do
+the rest, jointly with the assignment of elements. **The order**: an orbit is the pair (place of its element in
+`ELEMENT_ORDER`, place of its letter in `LETTERS`); a list of orbits is sorted by these pairs; of all relabelled
+and sorted lists the lexicographically smallest is canonical. Enantiomorphic space groups stay apart.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pymatgen.core import Structure
+
+os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code prints to the terminal when it retries a tolerance
+import spglib
+
+from cloud_hf.errors import DisorderedStructureError, ScopeError, SymmetryError, UnknownElementError
+from cloud_hf.scope._relabelings import LETTERS, lattice_relabelings, relabelings, wyckoff_table
+
+__all__ = [
+    "ELEMENT_ORDER",
+    "ELEMENT_RANK",
+    "KindOrbits",
+    "SymmetryOrbits",
+    "canonical_orbits",
+    "find_kind_orbits",
+    "find_orbits",
+]
+
+ELEMENT_ORDER = tuple(
+    (
+        "Fr Cs K Rb Ba Ra Na Sr Li Ca La Tb Yb Ac Ce Pr Pm Nd Sm Eu Gd Y Dy Ho Er Tm Lu Pu Hf Th Am Cm Bk Cf Es Fm "
+        "Md No Lr Mg Zr Sc Np U Ta Pa Ti Mn Be Nb Al Tl V Zn Cr Cd In Ga Fe Co Si Cu Tc Re Ni Ag Sn Hg Po Ge Bi B "
+        "Sb Te Mo As P H Ru Pd Os Ir At Rn Rh Pt Pb W Au C Se S Xe I Br Kr N Cl O F He Ne Ar Rf Db Sg Bh Hs Mt Ds "
+        "Rg Cn Nh Fl Mc Lv Ts Og"
+    ).split()
+)
+"""The 118 elements by rising Pauling electronegativity (pymatgen 2026.10), equal ones and those without a value by
+atomic number. 98 % of the paper's published strings list their elements in this order. Frozen: strings depend on it."""
+
+ELEMENT_RANK = {element: rank for rank, element in enumerate(ELEMENT_ORDER)}
+"""Place of each element in `ELEMENT_ORDER`."""
+
+Orbit = tuple[str, str]
+CellArrays = tuple[ArrayLike, ArrayLike, ArrayLike]
+"""Lattice vectors as rows (3, 3) in Å, atomic numbers (n,), fractional coordinates (n, 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindOrbits:
+    """Canonical orbits of a crystal whose sites are of any kinds, mixtures included.
+
+    Attributes:
+        space_group: Number in the International Tables, 1 to 230.
+        space_group_symbol: Short Hermann-Mauguin symbol.
+        orbits: (kind, Wyckoff word) of every orbit, in canonical order; repeats kept.
+        n_primitive: Sites per primitive cell.
+        n_conventional: Sites per conventional cell.
+    """
+
+    space_group: int
+    space_group_symbol: str
+    orbits: tuple[tuple[int, str], ...]
+    n_primitive: int
+    n_conventional: int
+
+
+@dataclass(frozen=True, slots=True)
+class SymmetryOrbits:
+    """Canonical orbits of an ordered crystal.
+
+    Attributes:
+        space_group: Number in the International Tables, 1 to 230.
+        space_group_symbol: Short Hermann-Mauguin symbol, e.g. `Fm-3m`.
+        orbits: (element, Wyckoff word) of every orbit, e.g. `(("Na", "4a"), ("Cl", "4b"))`; repeats kept.
+        n_primitive: Atoms per primitive cell.
+        n_conventional: Atoms per conventional cell.
+    """
+
+    space_group: int
+    space_group_symbol: str
+    orbits: tuple[Orbit, ...]
+    n_primitive: int
+    n_conventional: int
+
+    @property
+    def reduced_composition(self) -> dict[str, int]:
+        """Atoms of each element per reduced formula unit, in `ELEMENT_ORDER`."""
+        amounts: dict[str, int] = {}
+        for element, word in self.orbits:
+            amounts[element] = amounts.get(element, 0) + int(word[:-1])
+        divisor = gcd(*amounts.values())
+        return {element: amount // divisor for element, amount in amounts.items()}
+
+
+def canonical_orbits(space_group: int, orbits: Sequence[Orbit]) -> tuple[Orbit, ...]:
+    """Return the canonical one of all equivalent lists of orbits: letters relabelled, orbits sorted.
+
+    A pure function of the letters. It undoes what the choice of the origin does to them; the choice between
+    equally good reduced cells (see `lattice_relabelings`) cannot be seen without the lattice.
+
+    Args:
+        space_group: Number in the International Tables, 1 to 230.
+        orbits: (element, multiplicity in the conventional cell + Wyckoff letter) per orbit, e.g. `("Na", "4a")`.
+
+    Returns:
+        The orbits in canonical letters and order; repeats kept.
+
+    Raises:
+        ValueError: There is no such space group.
+        UnknownElementError: A symbol that is not an element.
+        ScopeError: A Wyckoff word that the space group does not have.
+    """
+    words = wyckoff_table(space_group).words
+    pairs = []
+    for element, word in orbits:
+        if element not in ELEMENT_RANK:
+            raise UnknownElementError(f"{element!r} is not the symbol of a chemical element.")
+        if word not in words:
+            raise ScopeError(
+                f"Space group {space_group} has no Wyckoff position {word!r}; it has {', '.join(reversed(words))}."
+            )
+        pairs.append((ELEMENT_RANK[element], words.index(word)))
+    return tuple((ELEMENT_ORDER[kind], words[letter]) for kind, letter in _smallest(pairs, relabelings(space_group)))
+
+
+def _smallest(pairs: Sequence[tuple[int, int]], permutations: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """Return the smallest sorted list of (kind, letter) pairs over all permutations of the letters."""
+    best = sorted(pairs)
+    for permutation in permutations[1:]:  # the first one is the identity
+        candidate = sorted([(kind, permutation[letter]) for kind, letter in pairs])
+        if candidate < best:
+            best = candidate
+    return best
+
+
+def find_orbits(
+    crystal: Structure | CellArrays,
+    symprec: float = 0.01,
+    angle_tolerance: float = 5.0,
+    name: str = "structure",
+) -> SymmetryOrbits:
+    """Search the symmetry of an ordered crystal and return its canonical orbits.
+
+    Args:
+        crystal: A `Structure`, or lattice (rows, Å), atomic numbers and fractional coordinates.
+        symprec: Distance tolerance in Å.
+        angle_tolerance: Angle tolerance in degrees.
+        name: What an error message calls the crystal.
+
+    Returns:
+        Space group and canonical orbits, the same for every description of the crystal.
+
+    Raises:
+        DisorderedStructureError: A site is partially occupied or mixed.
+        UnknownElementError: A site holds no element.
+        SymmetryError: spglib finds no space group, or its orbits contradict the space group.
+    """
+    if isinstance(crystal, Structure):
+        if not crystal.is_ordered:
+            raise DisorderedStructureError(
+                f"{name}: partially occupied sites have no element to name; use grammar='composition', or order "
+                "the crystal first (pymatgen's OrderDisorderedStructureTransformation)."
+            )
+        elements = [getattr(site.specie, "symbol", str(site.specie)) for site in crystal]
+        lattice, frac_coords = crystal.lattice.matrix, crystal.frac_coords
+    else:
+        lattice, numbers, frac_coords = (np.asarray(part) for part in crystal)
+        elements = [_SYMBOLS.get(int(number), str(number)) for number in numbers]
+    try:
+        kinds = [ELEMENT_RANK[element] for element in elements]
+    except KeyError as error:
+        raise UnknownElementError(f"{name}: {error.args[0]} is not a chemical element.") from None
+    found = find_kind_orbits(lattice, kinds, frac_coords, symprec, angle_tolerance, name)
+    return SymmetryOrbits(
+        space_group=found.space_group,
+        space_group_symbol=found.space_group_symbol,
+        orbits=tuple((ELEMENT_ORDER[kind], word) for kind, word in found.orbits),
+        n_primitive=found.n_primitive,
+        n_conventional=found.n_conventional,
+    )
+
+
+def find_kind_orbits(
+    lattice: ArrayLike,
+    kinds: Sequence[int],
+    frac_coords: ArrayLike,
+    symprec: float = 0.01,
+    angle_tolerance: float = 5.0,
+    name: str = "structure",
+) -> KindOrbits:
+    """Search the symmetry of a crystal whose sites are of numbered kinds; the smaller number comes first.
+
+    Args:
+        lattice: Lattice vectors as rows, shape (3, 3), Å.
+        kinds: What sits on each site, shape (n,): the same number for the same kind, e.g. of a mixture. The
+            numbers fix the canonical order, so they must not depend on the description of the crystal.
+        frac_coords: Fractional coordinates, shape (n, 3).
+        symprec: Distance tolerance in Å.
+        angle_tolerance: Angle tolerance in degrees.
+        name: What an error message calls the crystal.
+
+    Raises:
+        SymmetryError: spglib finds no space group, or its orbits contradict the space group.
+    """
+    coords = np.asarray(frac_coords, dtype=float)
+    types = np.asarray(kinds, dtype=np.intc)
+    coords = coords - np.floor(coords + 1e-6)
+    # near the tolerance spglib's answer depends on the order of the sites; rounding keeps noise out of the order
+    keys = np.round(coords, 4)
+    order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0], types))
+    coords, types = coords[order], types[order]
+    cell: Any = (np.asarray(lattice, dtype=float), coords, types + 1)
+    try:
+        dataset = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=angle_tolerance)
+    except spglib.SpglibError as error:
+        raise _no_symmetry(name, symprec, str(error)) from error
+    if dataset is None:
+        raise _no_symmetry(name, symprec, "no reason given")
+    space_group = int(dataset.number)
+    table = wyckoff_table(space_group)
+    _, representatives = np.unique(dataset.crystallographic_orbits, return_index=True)
+    pairs = [(int(types[i]), LETTERS.index(dataset.wyckoffs[i])) for i in representatives]
+    n_conventional = sum(table.multiplicities[letter] for _, letter in pairs)
+    if n_conventional != len(dataset.std_types):
+        raise _no_symmetry(
+            name, symprec, f"orbits of {n_conventional} sites in a conventional cell of {len(dataset.std_types)}"
+        )
+    extra = lattice_relabelings(space_group, dataset.std_lattice, symprec)
+    words = table.words
+    return KindOrbits(
+        space_group=space_group,
+        space_group_symbol=str(dataset.international),
+        orbits=tuple((kind, words[letter]) for kind, letter in _smallest(pairs, relabelings(space_group, extra))),
+        n_primitive=n_conventional // table.lattice_points,
+        n_conventional=n_conventional,
+    )
+
+
+def _no_symmetry(name: str, symprec: float, reason: str) -> SymmetryError:
+    return SymmetryError(
+        f"{name}: spglib finds no consistent space group at symprec {symprec} Å ({reason}); "
+        "look for atoms that nearly coincide, or choose another tolerance."
+    )
+
+
+_SYMBOLS = dict(
+    enumerate(
+        (
+            "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr "
+            "Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W "
+            "Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt "
+            "Ds Rg Cn Nh Fl Mc Lv Ts Og"
+        ).split(),
+        start=1,
+    )
+)

@@ -1,0 +1,128 @@
+"""Fill the marked blocks of README.md and model_card.md from result files and real output.
+
+    python scripts/write_docs.py
+
+A block stands between `<!-- name -->` and `<!-- /name -->`. `accuracy` and `errors` come from the bundled checkpoint's
+`metrics.json`, `pretraining` from its `pretraining.json`; `example` and `demo` are what the program prints.
+"""
+
+import contextlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+from transformers.utils.logging import disable_progress_bar
+
+import cloud_hf
+from cloud_hf.data.inputs import collect_items
+from cloud_hf.prediction import load_predictor, predict_items
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ("README.md", "model_card.md")
+SHOWN_EXAMPLES = ("C_diamond", "SiO2_quartz", "Al2O3_corundum", "TiO2_rutile", "Cu", "NaCl")
+
+
+def metrics() -> dict[str, Any]:
+    """Errors of the bundled heat-capacity checkpoint."""
+    return json.loads((Path(cloud_hf.bundled_model("heat_capacity")) / "metrics.json").read_text(encoding="utf-8"))
+
+
+def accuracy_block() -> str:
+    """One sentence: error, rows, unit, and the mean predictor beside it."""
+    row = metrics()["validation"]["heat_capacity"]
+    return (
+        f"Heat capacity at 300 K on {row['n']} crystals kept back from fine-tuning: MAE {row['mae']:.2f} {row['unit']} "
+        f"(median error {row['median_absolute_error']:.2f}), against {row['mad']:.1f} for the mean predictor: "
+        f"MAE:MAD {row['mae_mad']:.3f}."
+    )
+
+
+def errors_block() -> str:
+    """The whole error table of the bundled checkpoint."""
+    rows = [
+        [
+            part,
+            name,
+            row["n"],
+            row["mae"],
+            row["median_absolute_error"],
+            row["rmse"],
+            row["r2"],
+            row["mad"],
+            row["mae_mad"],
+        ]
+        for part, targets in metrics().items()
+        for name, row in targets.items()
+    ]
+    headers = ["rows", "target", "N", "MAE", "median error", "RMSE", "R2", "MAE of the mean", "MAE:MAD"]
+    return tabulate(rows, headers=headers, tablefmt="github", floatfmt=".3f")
+
+
+def example_block() -> str:
+    """The output of the README's first Python block, by running it."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    if code is None:
+        raise SystemExit("README.md has no Python block.")
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.chdir(ROOT):
+        exec(compile(code.group(1), "README.md", "exec"), {})  # noqa: S102  (our own text)
+    return f"```\n{output.getvalue().rstrip()}\n```"
+
+
+def demo_block() -> str:
+    """A few rows of the demo."""
+    predictor = load_predictor()
+    files = [str(ROOT / "examples" / f"{name}.cif") for name in SHOWN_EXAMPLES]
+    rows, headers = [], ["formula", "space group", "SCOPE string"]
+    for prediction in predict_items(predictor, collect_items(files)):
+        item, quantities = prediction.item, prediction.quantities
+        headers[3:] = [f"{quantity['name']} ({quantity['unit']})" for quantity in quantities]
+        scope = f"`{(item.scope or '').replace('|', chr(92) + '|')}`"
+        rows.append([item.formula, item.space_group_symbol, scope, *(f"{q['value']:.1f}" for q in quantities)])
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def pretraining_block() -> str:
+    """Errors of the encoder's pre-training."""
+    path = Path(cloud_hf.bundled_model("heat_capacity")) / "pretraining.json"
+    row = json.loads(path.read_text(encoding="utf-8"))
+    return (
+        f"{row['train_strings']:,} distinct strings; on {row['validation_strings']:,} strings kept back: perplexity "
+        f"{row['validation_perplexity']:.2f} and accuracy {row['validation_masked_accuracy']:.1%} over "
+        f"{row['validation_masked_words']:,.0f} masked words."
+    )
+
+
+BLOCKS = {
+    "accuracy": accuracy_block,
+    "errors": errors_block,
+    "example": example_block,
+    "demo": demo_block,
+    "pretraining": pretraining_block,
+}
+
+
+def fill(text: str) -> str:
+    """Return a document with every marked block renewed."""
+
+    def renew(match: re.Match[str]) -> str:
+        name = match.group(1)
+        return f"<!-- {name} -->\n{BLOCKS[name]()}\n<!-- /{name} -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", renew, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Renew both documents."""
+    disable_progress_bar()
+    for name in DOCUMENTS:
+        path = ROOT / name
+        path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

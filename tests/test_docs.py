@@ -1,0 +1,61 @@
+"""README and model card say what the program does: numbers are those of result files, shown output is real."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def write_docs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("write_docs", ROOT / "scripts" / "write_docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def documents() -> dict[str, str]:
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "model_card.md")}
+
+
+def block(name: str) -> str:
+    found = [
+        match.group(1).strip()
+        for text in documents().values()
+        for match in re.finditer(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
+    ]
+    assert len(found) == 1, f"block {name} stands {len(found)} times"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "errors", "pretraining"])
+def test_numbers_are_those_of_the_result_files(write_docs: ModuleType, name: str) -> None:
+    assert block(name) == write_docs.BLOCKS[name]()
+
+
+@pytest.mark.parametrize("name", ["example", "demo"])
+def test_shown_output_is_what_the_program_prints(write_docs: ModuleType, name: str) -> None:
+    number = r"-?\d+\.\d+"
+    shown, printed = block(name), write_docs.BLOCKS[name]()
+    # spacing and the last digit may differ with the machine's arithmetic, words and values may not
+    assert re.sub(number, "#", shown).split() == re.sub(number, "#", printed).split()
+    values = [float(value) for value in re.findall(number, printed)]
+    assert [float(value) for value in re.findall(number, shown)] == pytest.approx(values, rel=0.01, abs=0.15)
+
+
+def test_the_first_screen_has_both_commands_and_python() -> None:
+    screen = documents()["README.md"].splitlines()[:40]
+    assert sum(line.startswith("make ") for line in screen) == 2
+    assert any(line.startswith("```python") for line in screen)
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    text = documents()["README.md"]
+    names = re.findall(r"(?:scripts|examples|tokenizer)/[\w./]*\w/?|model_card\.md|CITATION\.cff", text)
+    assert len(names) >= 5
+    for name in names:
+        assert (ROOT / name).exists(), name

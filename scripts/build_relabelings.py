@@ -34,7 +34,8 @@ def space_group_symbols() -> dict[int, str]:
     symbols: dict[int, str] = {}
     for hall_number in range(1, N_HALL_SYMBOLS + 1):
         kind = spglib.get_spacegroup_type(hall_number)
-        symbols.setdefault(kind.number, kind.international_short)
+        if kind is not None:
+            symbols.setdefault(kind.number, kind.international_short)
     return symbols
 
 

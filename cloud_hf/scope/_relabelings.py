@@ -161,7 +161,7 @@ def lattice_relabelings(space_group: int, lattice: NDArray[np.float64], toleranc
             for point, name in zip(points, names, strict=True):
                 image = np.array(point) @ to_new % 2
                 if space_group == 12 and image[0]:
-                    image = (image + (1, 1, 0)) % 2
+                    image = (image + np.array([1, 1, 0])) % 2
                 renamed[name] = name_of[tuple(image.tolist())]
         found.add("".join(renamed.get(letter, letter) for letter in letters))
     return tuple(sorted(found - {letters}))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pymatgen.core import Structure
+from pymatgen.core import Element, Structure
 
 os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code prints to the terminal when it retries a tolerance
 import spglib
@@ -32,14 +32,13 @@ __all__ = [
     "find_orbits",
 ]
 
-ELEMENT_ORDER = tuple(
-    (
-        "Fr Cs K Rb Ba Ra Na Sr Li Ca La Tb Yb Ac Ce Pr Pm Nd Sm Eu Gd Y Dy Ho Er Tm Lu Pu Hf Th Am Cm Bk Cf Es Fm "
-        "Md No Lr Mg Zr Sc Np U Ta Pa Ti Mn Be Nb Al Tl V Zn Cr Cd In Ga Fe Co Si Cu Tc Re Ni Ag Sn Hg Po Ge Bi B "
-        "Sb Te Mo As P H Ru Pd Os Ir At Rn Rh Pt Pb W Au C Se S Xe I Br Kr N Cl O F He Ne Ar Rf Db Sg Bh Hs Mt Ds "
-        "Rg Cn Nh Fl Mc Lv Ts Og"
-    ).split()
+_BY_ELECTRONEGATIVITY = (
+    "Fr Cs K Rb Ba Ra Na Sr Li Ca La Tb Yb Ac Ce Pr Pm Nd Sm Eu Gd Y Dy Ho Er Tm Lu Pu Hf Th Am Cm Bk Cf Es Fm "
+    "Md No Lr Mg Zr Sc Np U Ta Pa Ti Mn Be Nb Al Tl V Zn Cr Cd In Ga Fe Co Si Cu Tc Re Ni Ag Sn Hg Po Ge Bi B "
+    "Sb Te Mo As P H Ru Pd Os Ir At Rn Rh Pt Pb W Au C Se S Xe I Br Kr N Cl O F He Ne Ar Rf Db Sg Bh Hs Mt Ds "
+    "Rg Cn Nh Fl Mc Lv Ts Og"
 )
+ELEMENT_ORDER = tuple(_BY_ELECTRONEGATIVITY.split())
 """The 118 elements by rising Pauling electronegativity (pymatgen 2026.10), equal ones and those without a value by
 atomic number. 98 % of the paper's published strings list their elements in this order. Frozen: strings depend on it."""
 
@@ -131,12 +130,14 @@ def canonical_orbits(space_group: int, orbits: Sequence[Orbit]) -> tuple[Orbit, 
 
 def _smallest(pairs: Sequence[tuple[int, int]], permutations: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
     """Return the smallest sorted list of (kind, letter) pairs over all permutations of the letters."""
-    best = sorted(pairs)
-    for permutation in permutations[1:]:  # the first one is the identity
-        candidate = sorted([(kind, permutation[letter]) for kind, letter in pairs])
+    # letters that no permutation moves add the same pairs to every candidate, which does not change the comparison
+    moved = [pair for pair in pairs if any(permutation[pair[1]] != pair[1] for permutation in permutations)]
+    best, chosen = sorted(moved), permutations[0]  # the first one is the identity
+    for permutation in permutations[1:] if moved else ():
+        candidate = sorted([(kind, permutation[letter]) for kind, letter in moved])
         if candidate < best:
-            best = candidate
-    return best
+            best, chosen = candidate, permutation
+    return sorted([(kind, chosen[letter]) for kind, letter in pairs])
 
 
 def find_orbits(
@@ -249,14 +250,4 @@ def _no_symmetry(name: str, symprec: float, reason: str) -> SymmetryError:
     )
 
 
-_SYMBOLS = dict(
-    enumerate(
-        (
-            "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr "
-            "Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W "
-            "Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt "
-            "Ds Rg Cn Nh Fl Mc Lv Ts Og"
-        ).split(),
-        start=1,
-    )
-)
+_SYMBOLS = {number: Element.from_Z(number).symbol for number in range(1, 119)}

@@ -29,8 +29,8 @@ __all__ = [
 ROOM_TEMPERATURE = 300.0
 """K; the temperature of the paper's heat capacities, used when none is given."""
 
-MAX_LN_THETA = 9.5
-"""ln(13,360 K), six times the Debye temperature of diamond: keeps an untrained head finite."""
+LN_THETA_RANGE = (0.0, 9.5)
+"""ln of 1 K and of 13,360 K (six times diamond's Debye temperature): keeps an untrained head finite."""
 
 
 class CloudPreTrainedModel(BertPreTrainedModel):
@@ -247,6 +247,7 @@ class CloudForDebye(CloudPreTrainedModel):
         config.target_units = config.target_units or ["K"]
         config.problem_type = "regression"
         config.id2label = dict(enumerate(config.target_names))
+        config.label2id = {name: index for index, name in config.id2label.items()}
         super().__init__(config)
         self.bert = CloudModel(config)
         self.head = CloudHead(config, 1)
@@ -315,7 +316,7 @@ class CloudForDebye(CloudPreTrainedModel):
         """Turn head outputs into Debye temperatures in K, positive, of the same shape."""
         linked = self.config.theta_shift + self.config.theta_scale * raw
         if self.config.theta_link == "exp":
-            return linked.clamp(max=MAX_LN_THETA).exp()
+            return linked.clamp(*LN_THETA_RANGE).exp()
         return linked.clamp(min=1.0)
 
 

@@ -11,7 +11,7 @@ import torch
 from transformers import Pipeline
 
 from .debye import DebyeInputError
-from .errors import CloudError, GrammarError
+from .errors import CheckpointError, CloudError, GrammarError
 from .tokenization_scope import grammar_of
 
 __all__ = ["CrystalPropertyPipeline", "Quantity"]
@@ -34,6 +34,7 @@ class CrystalPropertyPipeline(Pipeline):
         batch_size: Crystals per forward pass; 1 by default.
 
     Raises:
+        CheckpointError: The model has no named targets with units.
         CrystalError: A file or structure that cannot be encoded.
         GrammarError: A string of another grammar than the model reads.
         UnknownWordError, ScopeTooLongError: A string that the model cannot read.
@@ -47,12 +48,19 @@ class CrystalPropertyPipeline(Pipeline):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not self.model.config.target_names or not self.model.config.target_units:
+            raise CheckpointError(
+                f"{type(self.model).__name__} names no targets with units (config.target_names, config.target_units); "
+                "give a checkpoint that `cloud-hf finetune` wrote."
+            )
         self.model.eval()  # the base class leaves dropout on when it is given a model object
         self._encoder: Any = None
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Predict for one input or a list of inputs; see the class."""
-        return super().__call__(list(inputs) if isinstance(inputs, tuple) else inputs, **kwargs)
+        if isinstance(inputs, list | tuple):
+            return super().__call__(list(inputs), **kwargs) if inputs else []
+        return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
         self, temperature: float | None = None, n_atoms: float | None = None, **kwargs: Any
@@ -69,6 +77,8 @@ class CrystalPropertyPipeline(Pipeline):
     def preprocess(self, input_: Any, n_atoms: float | None = None) -> dict[str, torch.Tensor]:
         """One input to token ids of shape (1, length) and atoms per primitive cell of shape (1,), NaN if unknown."""
         if isinstance(input_, Mapping):
+            if "scope" not in input_:
+                raise GrammarError(f"A mapping needs the key 'scope'; this one has {', '.join(map(str, input_))}.")
             scope, n_atoms = input_["scope"], input_.get("n_atoms", n_atoms)
         elif isinstance(input_, str) and "|" in input_:
             scope = input_
@@ -77,8 +87,8 @@ class CrystalPropertyPipeline(Pipeline):
             scope, n_atoms = encoded.scope, encoded.n_atoms
         self.check_grammar(scope)
         atoms = math.nan if n_atoms is None else float(n_atoms)
-        if not math.isnan(atoms) and not (math.isfinite(atoms) and atoms > 0):
-            raise DebyeInputError(f"n_atoms must be a positive number of atoms per primitive cell, not {n_atoms}.")
+        if not math.isnan(atoms) and not (math.isfinite(atoms) and atoms >= 1):
+            raise DebyeInputError(f"n_atoms must be at least 1 atom per primitive cell, not {n_atoms}.")
         tokens = self.tokenizer(scope, return_tensors="pt")
         return {**tokens, "n_atoms": torch.tensor([atoms])}
 
@@ -114,7 +124,7 @@ class CrystalPropertyPipeline(Pipeline):
         inputs = dict(inputs)
         n_atoms = inputs.pop("n_atoms")
         inputs.pop("token_type_ids", None)
-        if not _is_debye(self.model.config):
+        if not _is_debye(self.model):
             return {"logits": self.model(**inputs).logits, "n_atoms": n_atoms}
         kelvin = torch.full_like(n_atoms, temperature)
         outputs = self.model(**inputs, temperature=kelvin)
@@ -126,9 +136,9 @@ class CrystalPropertyPipeline(Pipeline):
         values = outputs["logits"].reshape(-1).tolist()
         quantities = [
             {"name": name, "value": value, "unit": unit}
-            for name, value, unit in zip(config.target_names, values, config.target_units or [], strict=True)
+            for name, value, unit in zip(config.target_names, values, config.target_units, strict=True)
         ]
-        if _is_debye(config):
+        if _is_debye(self.model):
             per_atom = float(outputs["heat_capacity"].reshape(-1)[0])
             quantities.append({"name": "heat_capacity_per_atom", "value": per_atom, "unit": "J/(mol atom K)"})
             n_atoms = float(outputs["n_atoms"].reshape(-1)[0])
@@ -138,5 +148,6 @@ class CrystalPropertyPipeline(Pipeline):
         return quantities
 
 
-def _is_debye(config: Any) -> bool:
-    return "CloudForDebye" in (config.architectures or [])
+def _is_debye(model: Any) -> bool:
+    """By name: the class may come from the package or from remote code."""
+    return type(model).__name__ == "CloudForDebye"

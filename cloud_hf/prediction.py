@@ -3,17 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from cloud_hf.bundled import DEFAULT_HEAD, bundled_model
-from cloud_hf.data.inputs import Item, encode_item
-from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.checkpoints import loading, read_config
+from cloud_hf.data.inputs import Item, encode_item, named
+from cloud_hf.errors import CheckpointError
 from cloud_hf.pipeline_cloud import CrystalPropertyPipeline, Quantity
 
 __all__ = ["Prediction", "heads_of", "load_predictor", "predict_items"]
@@ -38,14 +37,7 @@ def load_predictor(model: str = "default", head: str | None = None) -> CrystalPr
         CheckpointError: No such checkpoint, one of another model type, or one without this head.
     """
     path = bundled_model(head or DEFAULT_HEAD) if model == "default" else model
-    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
-        raise CheckpointError(f"{path}: the folder holds no config.json, so it is not a checkpoint.")
-    try:
-        config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: no checkpoint could be loaded ({_first_line(error)}).") from error
-    if config.model_type != "cloud":
-        raise CheckpointError(f"{path}: a checkpoint of model type {config.model_type!r}, not 'cloud'.")
+    config = read_config(path)
     available = heads_of(config)
     if not available:
         raise CheckpointError(
@@ -54,19 +46,13 @@ def load_predictor(model: str = "default", head: str | None = None) -> CrystalPr
         )
     if head is not None and head not in available:
         raise CheckpointError(f"{path}: there is no head {head!r}; it has {', '.join(available)}.")
-    try:
+    with loading(path):
         network, loaded = AutoModelForSequenceClassification.from_pretrained(path, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: the checkpoint is damaged or incomplete ({_first_line(error)}).") from error
     if loaded["missing_keys"]:
         missing = sorted(loaded["missing_keys"])
         raise CheckpointError(f"{path}: {len(missing)} weights are missing, e.g. {missing[0]}.")
     return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def heads_of(config: Any) -> list[str]:
@@ -99,10 +85,8 @@ def predict_items(
             try:
                 feature = predictor.preprocess({"scope": encoded.scope, "n_atoms": encoded.n_atoms})
                 features.append((len(predictions), feature))
-            except CloudError as error:
-                encoded = replace(encoded, error=str(error))
-            except ValueError as error:  # a quantity outside the physical range, e.g. atoms <= 0
-                encoded = replace(encoded, error=f"{encoded.source}: {error}")
+            except ValueError as error:  # a string that the model cannot read, or a number of atoms below 1
+                encoded = replace(encoded, error=named(encoded, error))
         predictions.append(Prediction(encoded))
     features.sort(key=lambda feature: feature[1]["input_ids"].shape[1])
     batches = [features[start : start + batch_size] for start in range(0, len(features), batch_size)]

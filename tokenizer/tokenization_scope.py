@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizer
+from transformers import BatchEncoding, PreTrainedTokenizer
 
 from .errors import GrammarError, ScopeTooLongError, UnknownWordError
 
@@ -43,7 +43,9 @@ def grammar_of(scope: str) -> str:
         return "composition"
     if len(last) == len(wyckoff) and all(map(_is_element, last)):
         return "full"
-    raise GrammarError(_describe(scope, "its third part is neither element and fraction pairs nor one element per site"))
+    raise GrammarError(
+        _describe(scope, "its third part is neither element and fraction pairs nor one element per site")
+    )
 
 
 def _describe(scope: str, reason: str) -> str:
@@ -122,6 +124,10 @@ class ScopeTokenizer(PreTrainedTokenizer):
         """Return a copy of the vocabulary, word to id."""
         return dict(self._ids) | self.added_tokens_encoder
 
+    def __call__(self, *args: Any, truncation: bool | str | None = False, **kwargs: Any) -> BatchEncoding:
+        """Tokenize strings as every tokenizer does, but cut them only if `truncation` says so."""
+        return super().__call__(*args, truncation=False if truncation is None else truncation, **kwargs)
+
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         return text.split()
 
@@ -135,6 +141,8 @@ class ScopeTokenizer(PreTrainedTokenizer):
             ) from None
 
     def _convert_id_to_token(self, index: int) -> str:
+        if not 0 <= index < len(self._words):
+            raise UnknownWordError(f"The id {index} is not in the SCOPE vocabulary of {len(self._words)} words.")
         return self._words[index]
 
     def _eventual_warn_about_too_long_sequence(self, ids: list[int], max_length: int | None, verbose: bool) -> None:

@@ -11,8 +11,17 @@ from cloud_hf.data.inputs import Item, collect_items, encode_item
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.encoder import ENCODER_GRAMMARS
+from cloud_hf.scope.readers import MAX_ATOMS
 
-__all__ = ["COLUMNS", "SHOWN_FAILURES", "add_encode_parser", "add_input_arguments", "report_failures", "show"]
+__all__ = [
+    "COLUMNS",
+    "add_encode_parser",
+    "add_input_arguments",
+    "add_max_atoms",
+    "positive_integer",
+    "report_failures",
+    "show",
+]
 
 SHOWN_FAILURES = 10
 """Failed rows that are named on the terminal; the output file names all."""
@@ -28,6 +37,14 @@ COLUMNS = {
 """Fields of an `Item` and the columns they are written to."""
 
 
+def positive_integer(text: str) -> int:
+    """Read a whole number >= 1 from the command line."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive whole number, not {value}")
+    return value
+
+
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that every command reading crystals shares."""
     parser.add_argument(
@@ -37,7 +54,13 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         "'scope' or the columns lattice (9 numbers, Å), numbers, frac_coords",
     )
     parser.add_argument("-o", "--output", help="write rows to this .csv, .jsonl or .parquet file")
-    parser.add_argument("--max-atoms", type=int, default=1000, help="largest number of sites in a cell (default 1000)")
+    add_max_atoms(parser)
+
+
+def add_max_atoms(parser: argparse.ArgumentParser) -> None:
+    """The encoder's size limit."""
+    text = f"largest number of sites in a cell (default {MAX_ATOMS})"
+    parser.add_argument("--max-atoms", type=positive_integer, default=MAX_ATOMS, help=text)
 
 
 def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from cloud_hf.bundled import DEFAULT_HEAD, HEADS
-from cloud_hf.cli.encode import report_failures
+from cloud_hf.cli.encode import add_max_atoms, report_failures
 from cloud_hf.cli.predict import add_model_arguments, with_max_atoms
 from cloud_hf.data.tables import check_output, write_text
 from cloud_hf.evaluation import evaluate_table
@@ -28,7 +28,7 @@ def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentP
         help="column with atoms per cell: heat-capacity labels are then J/(mol cell K), else J/(mol atom K)",
     )
     parser.add_argument("--json", help="write the metrics to this file")
-    parser.add_argument("--max-atoms", type=int, default=1000, help="largest number of sites in a cell (default 1000)")
+    add_max_atoms(parser)
     parser.epilog = f"Heads of the bundled model, as far as they ship: {', '.join(HEADS)}."
     parser.set_defaults(run=evaluate)
 
@@ -36,7 +36,7 @@ def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentP
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score a head on a table. Exit status 0 if every labelled row was scored, 1 otherwise."""
     if arguments.json:
-        check_output(arguments.json, (".json",))
+        check_output(arguments.json)
     predictor = with_max_atoms(load_predictor(arguments.model, arguments.head), arguments.max_atoms)
     head = arguments.head or _only_head(heads_of(predictor.model.config))
     evaluation = evaluate_table(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from cloud_hf.cli.encode import COLUMNS, add_input_arguments, report_failures, show
+from cloud_hf.cli.encode import COLUMNS, add_input_arguments, positive_integer, report_failures, show
 from cloud_hf.data.inputs import collect_items
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 from cloud_hf.prediction import Prediction, load_predictor, predict_items
@@ -25,11 +25,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="default", help="'default' (inside the package), a checkpoint folder, or a Hub id"
     )
     parser.add_argument("--head", help="property, e.g. heat_capacity (default: the model's own)")
-    parser.add_argument("--temperature", type=_kelvin, default=300.0, help="K, for heat capacities (default 300)")
-    parser.add_argument("--batch-size", type=int, default=256, help="strings per forward pass (default 256)")
+    parser.add_argument("--temperature", type=kelvin, default=300.0, help="K, for heat capacities (default 300)")
+    parser.add_argument(
+        "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
+    )
 
 
-def _kelvin(text: str) -> float:
+def kelvin(text: str) -> float:
+    """Read a temperature in K from the command line."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"a temperature is a finite number of kelvin >= 0, not {text}")
@@ -92,8 +95,8 @@ def _for_terminal(table: pd.DataFrame) -> pd.DataFrame:
     """Shorten numbers and headings; files keep full precision and one-line names."""
     shown = table.drop(columns=["temperature (K)"], errors="ignore")
     for column in map(str, shown.select_dtypes("float").columns):
-        digits = 1 if column.endswith("(K)") else 0 if column == "n_atoms" else 3
-        shown[column] = [None if pd.isna(value) else f"{value:.{digits}f}" for value in shown[column]]
+        form = ".1f" if column.endswith("(K)") else "g" if column == "n_atoms" else ".3f"
+        shown[column] = [None if pd.isna(value) else f"{value:{form}}" for value in shown[column]]
     if shown["formula"].notna().all():
         shown = shown.drop(columns="source")
     return shown.rename(columns=lambda name: name.replace(" (", "\n("))

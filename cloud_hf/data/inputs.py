@@ -25,7 +25,7 @@ from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.generators import space_group_of
 from cloud_hf.scope.readers import CRYSTAL_PATTERNS
 
-__all__ = ["Item", "collect_items", "encode_item", "table_items"]
+__all__ = ["Item", "collect_items", "encode_item", "named", "table_items"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +63,36 @@ def collect_items(inputs: Sequence[str], n_atoms: str | None = None) -> list[Ite
     Returns:
         One item per crystal; an input that yields none gives one item with the error.
     """
-    items: list[Item] = []
-    for text in inputs:
-        try:
-            items += _expand(text, n_atoms)
-        except CloudError as error:
-            items.append(Item(source=text, error=str(error)))
-    return items
+    return [item for text in inputs for item in _items(text, n_atoms)]
+
+
+def _items(text: str, n_atoms: str | None) -> list[Item]:
+    try:
+        return list(_expand(text, n_atoms))
+    except CloudError as error:
+        return [Item(source=text, error=str(error))]
 
 
 def _expand(text: str, n_atoms: str | None) -> Iterator[Item]:
     path = Path(text)
-    if "|" in text and not path.exists():
+    if "|" in text:
         yield Item(source=text, scope=text, n_atoms=_number(n_atoms))
     elif path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and _is_crystal_file(file))
         if not files:
             raise TableError(f"{text}: the folder holds no crystal files ({', '.join(CRYSTAL_PATTERNS)}).")
         yield from (Item(source=str(file), crystal=file) for file in files)
-    elif path.suffix.lower() in TABLE_SUFFIXES and (path.exists() or not glob.has_magic(text)):
-        yield from table_items(read_table(path), path, n_atoms)
     elif glob.has_magic(text) and not path.exists():
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  (the pattern may be absolute)
         if not matches:
             raise TableError(f"{text}: no file matches.")
         for match in matches:
-            yield from _expand(match, n_atoms)
+            yield from _items(match, n_atoms)
+    elif path.suffix.lower() in TABLE_SUFFIXES:
+        table = read_table(path)
+        if table.empty:
+            raise TableError(f"{text}: the table has no rows.")
+        yield from table_items(table, path, n_atoms)
     else:
         yield Item(source=text, crystal=path)
 
@@ -148,7 +152,7 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
     try:
         encoded = encoder.describe(item.crystal)
     except CloudError as error:
-        return replace(item, crystal=None, error=str(error))
+        return replace(item, crystal=None, error=named(item, error))
     except Exception as error:  # a row must survive whatever a parser or the symmetry search raises
         return replace(item, crystal=None, error=f"{item.source}: unexpected {type(error).__name__}: {error}")
     return replace(
@@ -160,3 +164,9 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
         space_group_symbol=encoded.space_group_symbol,
         n_atoms=encoded.n_atoms,
     )
+
+
+def named(item: Item, error: Exception) -> str:
+    """Return the message of an error, which names the item that it is about."""
+    message = str(error)
+    return message if item.source in message else f"{item.source}: {message}"

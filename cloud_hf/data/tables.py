@@ -3,14 +3,14 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pymatgen.core import Structure
+from pymatgen.core import Element, Structure
 
 from cloud_hf.errors import CrystalReadError, TableError
 
@@ -55,9 +55,9 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
         if path.suffix.lower() == ".jsonl":
-            return pd.read_json(path, lines=True)
+            return pd.read_json(path, lines=True, dtype={"id": str}, convert_dates=False)
         # 'Na' and 'nan' are text in a crystal table; only an empty cell is a missing value
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"id": str})
     except Exception as error:  # the readers of three formats raise almost anything on damaged files
         reason = " ".join(str(error).split())[:200]
         raise TableError(f"{path}: cannot be read as a {path.suffix[1:]} table ({reason}).") from error
@@ -76,19 +76,26 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         if suffix == ".parquet":
             table.to_parquet(aside, index=False)
         elif suffix == ".jsonl":
-            table.to_json(aside, orient="records", lines=True, force_ascii=False)
+            aside.write_text("".join(map(_json_line, table.to_dict("records"))), encoding="utf-8")
         else:
             table.to_csv(aside, index=False)
 
 
-def check_output(path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
+def _json_line(record: dict[Hashable, Any]) -> str:
+    """One row of JSON Lines with every digit (pandas' own writer rounds), null for a missing value."""
+    values = {str(name): value.tolist() if hasattr(value, "tolist") else value for name, value in record.items()}
+    values = {name: None if is_missing(value) else value for name, value in values.items()}
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> None:
     """Find out before the work, not after it, that its result cannot be written.
 
     Raises:
         TableError: Another extension, a folder in the file's place, or a place that cannot be written to.
     """
     path = Path(path)
-    if path.suffix.lower() not in suffixes:
+    if suffixes and path.suffix.lower() not in suffixes:
         raise TableError(f"{path}: the output's extension must be one of {', '.join(suffixes)}.")
     if path.is_dir():
         raise TableError(f"{path}: is a folder; give the name of a file.")
@@ -110,6 +117,9 @@ def write_text(text: str, path: Path) -> None:
 @contextmanager
 def _written_aside(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path` that takes its place at the end, or vanishes after an error."""
+    if path.exists() and not path.is_file() and not path.is_dir():  # a device such as /dev/stdout
+        yield path
+        return
     aside = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +128,8 @@ def _written_aside(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise TableError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def has_structures(table: pd.DataFrame) -> bool:
@@ -138,9 +149,13 @@ def structure_from_row(row: Any, name: str) -> Structure:
     """
     try:
         lattice = np.asarray(_listed(row["lattice"]), dtype=float).reshape(3, 3)
-        numbers = np.asarray(_listed(row["numbers"]), dtype=int)
+        numbers = np.asarray(_listed(row["numbers"]), dtype=float)
         coordinates = np.asarray(_listed(row["frac_coords"]), dtype=float).reshape(-1, 3)
-        return Structure(lattice, numbers.tolist(), coordinates)
+        if numbers.shape != coordinates.shape[:1]:
+            raise ValueError(f"{numbers.size} atomic numbers for {len(coordinates)} sites")
+        if not np.isin(numbers, np.arange(1, 119)).all():
+            raise ValueError(f"atomic numbers are whole numbers from 1 to 118, not {numbers.tolist()[:8]}")
+        return Structure(lattice, [Element.from_Z(int(number)) for number in numbers], coordinates)
     except (ValueError, TypeError, KeyError) as error:
         raise CrystalReadError(
             f"{name}: lattice (9 numbers, Å), numbers and frac_coords (3 a site) do not make a crystal ({error})."
@@ -171,5 +186,5 @@ def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell is empty (None or NaN)."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    """Whether a cell is empty (None, NA or NaN)."""
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))

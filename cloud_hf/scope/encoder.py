@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from pymatgen.core import Structure
 
-from cloud_hf.errors import DisorderedStructureError
+from cloud_hf.errors import CloudError, DisorderedStructureError
 from cloud_hf.scope.generators import generator_words
-from cloud_hf.scope.readers import Crystal, crystal_name, read_crystal
+from cloud_hf.scope.readers import MAX_ATOMS, Crystal, crystal_name, read_crystal
 from cloud_hf.scope.symmetry import SymmetrySites, find_symmetry
 
 __all__ = ["ENCODER_GRAMMARS", "EncodedCrystal", "ScopeEncoder"]
@@ -48,7 +48,7 @@ class ScopeEncoder:
         max_atoms: Largest number of sites in the given cell.
 
     Raises:
-        ValueError: An unknown grammar, or a tolerance that is not positive.
+        CloudError: An unknown grammar, or a tolerance that is not positive.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class ScopeEncoder:
         canonical: bool = False,
         symprec: float = 0.01,
         angle_tolerance: float = 5.0,
-        max_atoms: int = 1000,
+        max_atoms: int = MAX_ATOMS,
     ) -> None:
         if grammar not in ENCODER_GRAMMARS:
-            raise ValueError(f"grammar must be one of {', '.join(ENCODER_GRAMMARS)}, not {grammar!r}.")
+            raise CloudError(f"grammar must be one of {', '.join(ENCODER_GRAMMARS)}, not {grammar!r}.")
         if canonical:
-            raise ValueError(f"grammar {grammar!r} has no canonical order yet; use canonical=False.")
+            raise CloudError(f"grammar {grammar!r} has no canonical order yet; use canonical=False.")
         if not (symprec > 0 and angle_tolerance > 0 and max_atoms > 0):
-            raise ValueError("symprec (Å), angle_tolerance (degrees) and max_atoms must be positive.")
+            raise CloudError("symprec (Å), angle_tolerance (degrees) and max_atoms must be positive.")
         self.grammar = grammar
         self.canonical = canonical
         self.symprec = symprec

@@ -27,6 +27,9 @@ Crystal = str | PathLike[str] | Structure
 CRYSTAL_PATTERNS = ("*.cif", "*.mcif", "*.vasp", "*.poscar", "POSCAR*", "CONTCAR*")
 """File names that are read as crystals when a folder is given (matched without regard to case)."""
 
+MAX_ATOMS = 1000
+"""Sites in a cell; the symmetry search takes seconds at this size, and its cost grows with the square."""
+
 MIN_VOLUME_PER_ATOM = 0.1
 """Å³; the densest crystals under megabar pressure stay above 1 Å³ per atom."""
 
@@ -34,7 +37,7 @@ MIN_DISTANCE = 0.3
 """Å; the shortest bond there is, H-H, has 0.74 Å."""
 
 
-def read_crystal(crystal: Crystal, max_atoms: int = 1000) -> Structure:
+def read_crystal(crystal: Crystal, max_atoms: int = MAX_ATOMS) -> Structure:
     """Read a crystal and check that a symmetry search on it makes sense.
 
     Args:
@@ -67,7 +70,7 @@ def crystal_name(crystal: Crystal) -> str:
 
 def _read_file(path: Path) -> Structure:
     if not path.is_file():
-        raise CrystalReadError(f"{path}: there is no such file.")
+        raise CrystalReadError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'there is no such file'}.")
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -80,6 +83,8 @@ def _read_file(path: Path) -> Structure:
         raise CrystalReadError(f"{path}: not a CIF (it has no data_ block).")
     if is_cif and "_atom_site" not in text:
         raise EmptyCrystalError(f"{path}: the CIF has no _atom_site loop, so it holds no atoms.")
+    if is_cif:
+        _refuse_flat_cell(path, text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen reports rounding of coordinates; real defects are checked below
         try:
@@ -88,9 +93,22 @@ def _read_file(path: Path) -> Structure:
             if name.endswith((".vasp", ".poscar")) or name.startswith(("poscar", "contcar")):
                 return Poscar.from_str(text).structure
             return Structure.from_file(path)
+        except ZeroDivisionError as error:  # what pymatgen makes of an _atom_site loop without rows
+            raise EmptyCrystalError(f"{path}: the _atom_site loop has no rows, so the CIF holds no atoms.") from error
         except Exception as error:  # third-party parsers raise almost anything on malformed text
             reason = " ".join(str(error).split()) or type(error).__name__
             raise CrystalReadError(f"{path}: not a readable crystal file ({reason[:200]}).") from error
+
+
+def _refuse_flat_cell(path: Path, text: str) -> None:
+    """Name a cell length of zero, which pymatgen only reports as a file without structures."""
+    for name, value in re.findall(r"^\s*(_cell_length_[abc])\s+([-+.\d]+)", text, re.MULTILINE | re.IGNORECASE):
+        try:
+            length = float(value)
+        except ValueError:
+            continue  # pymatgen's parser says what is wrong with it
+        if length <= 0:
+            raise DegenerateLatticeError(f"{path}: {name} is {value}, so the cell has no volume.")
 
 
 def check_crystal(structure: Structure, name: str, max_atoms: int) -> Structure:
@@ -102,9 +120,9 @@ def check_crystal(structure: Structure, name: str, max_atoms: int) -> Structure:
             f"{name}: the cell has {len(structure)} sites, more than the limit of {max_atoms}; "
             "reduce it to its primitive cell, or raise max_atoms (--max-atoms)."
         )
-    volume = abs(float(np.linalg.det(structure.lattice.matrix)))
     if not np.isfinite(structure.lattice.matrix).all() or not np.isfinite(structure.frac_coords).all():
         raise DegenerateLatticeError(f"{name}: lattice vectors or coordinates are not finite numbers.")
+    volume = abs(float(np.linalg.det(structure.lattice.matrix)))
     if volume < MIN_VOLUME_PER_ATOM * max(1.0, structure.composition.num_atoms):
         raise DegenerateLatticeError(
             f"{name}: the cell volume is {volume:.3g} Å³ for {len(structure)} sites; check the lattice parameters."
@@ -118,21 +136,23 @@ def _neutral_elements(structure: Structure, name: str) -> Structure:
     """Replace ions and isotopes by their element; refuse dummy species."""
     species = {specie for site in structure for specie in site.species}
     for specie in species:
-        if isinstance(specie, DummySpecies) or specie.symbol not in _ELEMENTS | _HYDROGEN_ISOTOPES:
+        if isinstance(specie, DummySpecies) or not 1 <= specie.Z <= 118:
             raise UnknownElementError(
                 f"{name}: {specie} is not a chemical element; replace the dummy species or remove its sites."
             )
-    if all(type(specie) is Element and specie.symbol in _ELEMENTS for specie in species):
+    if all(type(specie) is Element and specie in _ELEMENTS for specie in species):
         return structure
-    structure = structure.copy()
-    structure.remove_oxidation_states()
-    isotopes = {Element(symbol): Element.H for symbol in _HYDROGEN_ISOTOPES}
-    structure.replace_species(isotopes, in_place=True)  # type: ignore[arg-type]
-    return structure
+    contents: list[dict[Element, float]] = []
+    for site in structure:
+        content: dict[Element, float] = {}
+        for specie, occupancy in site.species.items():
+            element = Element.from_Z(specie.Z)
+            content[element] = content.get(element, 0.0) + occupancy
+        contents.append(content)
+    return Structure(structure.lattice, contents, structure.frac_coords)
 
 
-_ELEMENTS = frozenset(Element.from_Z(z).symbol for z in range(1, 119))
-_HYDROGEN_ISOTOPES = frozenset({"D", "T"})
+_ELEMENTS = frozenset(Element.from_Z(z) for z in range(1, 119))
 
 
 def _refuse_overlaps(structure: Structure, name: str) -> None:

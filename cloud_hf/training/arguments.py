@@ -9,6 +9,7 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from cloud_hf.errors import CloudError
+from cloud_hf.tokenization_scope import GRAMMARS
 
 __all__ = ["CloudTrainingArguments", "FinetuneArguments", "PretrainArguments", "parse_recipe"]
 
@@ -44,6 +45,13 @@ class PretrainArguments:
     dropout: float = field(default=0.1, metadata={"help": "Dropout of a new model."})
     max_position_embeddings: int = field(default=256, metadata={"help": "Longest string of a new model, in tokens."})
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of masked words."})
+    grammar: str | None = field(
+        default=None,
+        metadata={
+            "help": "Grammar that heads on this encoder will read; needed where the strings mix grammars.",
+            "choices": list(GRAMMARS),
+        },
+    )
     validation_fraction: float = field(default=0.02, metadata={"help": "Share of distinct strings kept back."})
 
 
@@ -100,7 +108,11 @@ def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, C
         description=f"{kind.__doc__} --config FILE reads arguments from a YAML recipe; flags win over it.",
         allow_abbrev=False,
     )
-    own, training = parser.parse_args_into_dataclasses(args=recipe + flags, look_for_args_file=False)
+    own, training, unknown = parser.parse_args_into_dataclasses(
+        args=recipe + flags, look_for_args_file=False, return_remaining_strings=True
+    )
+    if unknown:
+        raise CloudError(f"Unknown arguments: {' '.join(unknown)}; `cloud-hf {command} --help` lists them.")
     return own, training
 
 

@@ -10,8 +10,9 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
-from transformers import AutoConfig, AutoTokenizer, DataCollatorWithPadding, Trainer, set_seed
+from transformers import AutoTokenizer, DataCollatorWithPadding, set_seed
 
+from cloud_hf.checkpoints import loading, read_config
 from cloud_hf.configuration_cloud import CloudConfig
 from cloud_hf.data.inputs import encode_item, table_items
 from cloud_hf.data.splits import split_by_string
@@ -23,6 +24,7 @@ from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, FinetuneArguments
 from cloud_hf.training.metrics import regression_metrics
+from cloud_hf.training.trainer import CloudTrainer
 
 __all__ = ["finetune"]
 
@@ -54,15 +56,18 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
     """
     set_seed(training.seed)
     names, units = _targets(own)
-    tokenizer = AutoTokenizer.from_pretrained(own.model)
     config = _config(own, names)
+    with loading(own.model):
+        tokenizer = AutoTokenizer.from_pretrained(own.model)
     rows = _read_rows(own, config, names)
     train_rows, validation_rows = split_by_string(rows.scopes, own.validation_fraction, training.seed)
+    if not len(train_rows):
+        raise TableError(f"{own.data}: no row is left to train on; lower --validation_fraction.")
     train, validation = rows.take(train_rows), rows.take(validation_rows)
     model = _build_model(own, config, names, units, train)
 
     training.label_names = ["labels"]
-    trainer = Trainer(
+    trainer = CloudTrainer(
         model=model,
         args=training,
         data_collator=DataCollatorWithPadding(tokenizer),
@@ -70,9 +75,8 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
         processing_class=tokenizer,
     )
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
-    trainer.save_model()
+    trainer.save_result()
     folder = Path(training.output_dir or ".")
-    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, not for release
 
     parts = {"train": train, "validation": validation}
     metrics = {
@@ -93,15 +97,15 @@ def _targets(own: FinetuneArguments) -> tuple[list[str], list[str]]:
             raise TableError(f"--target {target!r} has no unit; write 'column:unit', e.g. 'band_gap:eV'.")
         names.append(name)
         units.append(unit)
+    if len(set(names)) != len(names):
+        raise TableError(f"--target names a column twice: {', '.join(names)}.")
     if own.debye and len(names) != 1:
         raise TableError(f"A Debye head learns from one target, not {len(names)}: {', '.join(names)}.")
     return names, units
 
 
 def _config(own: FinetuneArguments, names: list[str]) -> CloudConfig:
-    config = AutoConfig.from_pretrained(own.model)
-    if not isinstance(config, CloudConfig):
-        raise CheckpointError(f"{own.model}: a checkpoint of model type {config.model_type!r}, not 'cloud'.")
+    config = read_config(own.model)
     config.head_layers = own.head_layers
     config.head_dropout = own.head_dropout
     if own.debye:
@@ -155,7 +159,8 @@ def _build_model(
         config.target_scale = [_positive(scale) for scale in np.nanstd(train.labels, axis=0)]
         kind = CloudForPropertyRegression
     config.validate_architecture()
-    model, loaded = kind.from_pretrained(own.model, config=config, output_loading_info=True)
+    with loading(own.model):
+        model, loaded = kind.from_pretrained(own.model, config=config, output_loading_info=True)
     missing = [name for name in loaded["missing_keys"] if not name.startswith("head.")]
     if missing:
         raise CheckpointError(
@@ -186,7 +191,7 @@ def _ln_theta_scale(per_atom: NDArray[np.float64], own: FinetuneArguments) -> tu
 
 def _tokenize(rows: _Rows, tokenizer: Any, own: FinetuneArguments) -> Dataset:
     ids = tokenizer(rows.scopes, return_attention_mask=False)["input_ids"]
-    columns: dict[str, Any] = {"input_ids": ids, "length": [len(words) for words in ids]}
+    columns: dict[str, Any] = {"input_ids": ids}
     columns["labels"] = (rows.labels[:, 0] if own.debye else rows.labels).astype(np.float32).tolist()
     if own.debye:
         columns["temperature"] = [own.temperature] * len(ids)
@@ -196,7 +201,7 @@ def _tokenize(rows: _Rows, tokenizer: Any, own: FinetuneArguments) -> Dataset:
 
 
 def _errors(
-    trainer: Trainer, dataset: Dataset, names: list[str], units: list[str], own: FinetuneArguments
+    trainer: CloudTrainer, dataset: Dataset, names: list[str], units: list[str], own: FinetuneArguments
 ) -> dict[str, Any]:
     # Trainer may evaluate in an order of its own (by length), so the labels are taken from its output
     output = trainer.predict(dataset)

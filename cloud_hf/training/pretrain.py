@@ -1,23 +1,24 @@
 """Masked-language-modelling pre-training on SCOPE strings."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoTokenizer, Trainer, TrainerCallback, set_seed
+from transformers import AutoTokenizer, TrainerCallback, set_seed
 
+from cloud_hf.checkpoints import loading, read_config
 from cloud_hf.configuration_cloud import CloudConfig
 from cloud_hf.data.collators import MaskingCollator
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table
-from cloud_hf.errors import TableError
+from cloud_hf.errors import CheckpointError, GrammarError, TableError
 from cloud_hf.modeling_cloud import CloudForMaskedLM
 from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
 from cloud_hf.training.metrics import mlm_metrics
+from cloud_hf.training.trainer import CloudTrainer
 
 __all__ = ["pretrain", "read_strings", "tokenize_strings"]
 
@@ -50,9 +51,9 @@ def read_strings(paths: Sequence[str]) -> list[str]:
 
 
 def tokenize_strings(strings: Sequence[str], tokenizer: Any) -> Dataset:
-    """Return a dataset of `input_ids` and `length`."""
+    """Return a dataset of `input_ids`."""
     ids = tokenizer(list(strings), return_attention_mask=False)["input_ids"]
-    return Dataset.from_dict({"input_ids": ids, "length": [len(words) for words in ids]})
+    return Dataset.from_dict({"input_ids": ids})
 
 
 def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[str, float]:
@@ -66,20 +67,16 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     """
     set_seed(training.seed)
     strings = read_strings(own.data)
-    grammars = {grammar_of(text) for text in strings}
-    if own.model is None:
-        tokenizer: Any = ScopeTokenizer(model_max_length=own.max_position_embeddings)
-        model = CloudForMaskedLM(_new_config(own, len(tokenizer), sorted(grammars)[0]))
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(own.model)
-        model = CloudForMaskedLM.from_pretrained(own.model)
+    model, tokenizer = _model_and_tokenizer(own, {grammar_of(text) for text in strings})
     train_rows, validation_rows = split_by_string(strings, own.validation_fraction, training.seed)
+    if not len(train_rows):
+        raise TableError(f"{', '.join(own.data)}: no string is left to train on; lower --validation_fraction.")
     train = tokenize_strings([strings[row] for row in train_rows], tokenizer)
     kept_back = [strings[row] for row in validation_rows]
     validation = tokenize_strings(kept_back, tokenizer) if kept_back else None
     collator = MaskingCollator(tokenizer, own.mlm_probability, training.seed)
     training.remove_unused_columns = False
-    trainer = Trainer(
+    trainer = CloudTrainer(
         model=model,
         args=training,
         data_collator=collator,
@@ -94,11 +91,41 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     collator.epoch = 0
     metrics = trainer.evaluate(metric_key_prefix="validation") if validation else {}
     metrics |= {"train_strings": len(train), "validation_strings": len(kept_back)}
-    trainer.save_model()
-    Path(training.output_dir or ".", "training_args.bin").unlink(missing_ok=True)  # a pickle, not for release
+    trainer.save_result()
     trainer.log_metrics("validation", metrics)
     trainer.save_metrics("validation", metrics, combined=False)
     return metrics
+
+
+def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[CloudForMaskedLM, Any]:
+    """A new model, or the checkpoint to continue from."""
+    if own.model is None:
+        grammar = own.grammar or min(grammars)
+        if own.grammar is None and len(grammars) > 1:
+            raise GrammarError(
+                f"The strings mix the grammars {', '.join(sorted(grammars))}; "
+                "say with --grammar which one heads will read."
+            )
+        tokenizer: Any = ScopeTokenizer(model_max_length=own.max_position_embeddings)
+        return CloudForMaskedLM(_new_config(own, len(tokenizer), grammar)), tokenizer
+    config = read_config(own.model)
+    config.grammar = own.grammar or config.grammar
+    if config.grammar not in grammars:
+        raise GrammarError(
+            f"{own.model} reads the grammar {config.grammar!r}, the strings are in {', '.join(sorted(grammars))}; "
+            "encode the crystals in its grammar, or name another one with --grammar."
+        )
+    loaded: dict[str, Any]
+    model: CloudForMaskedLM
+    with loading(own.model):
+        model, loaded = CloudForMaskedLM.from_pretrained(own.model, config=config, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(own.model)
+    if loaded["missing_keys"]:
+        missing = sorted(loaded["missing_keys"])
+        raise CheckpointError(
+            f"{own.model}: {len(missing)} weights are missing, e.g. {missing[0]}; nothing was trained."
+        )
+    return model, tokenizer
 
 
 def _new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:

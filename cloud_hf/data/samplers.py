@@ -1,0 +1,50 @@
+"""Batches of strings of similar length, in an order that a resumed run finds again."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+__all__ = ["LengthBucketSampler"]
+
+BATCHES_PER_BUCKET = 50
+"""Strings are sorted by length within random groups of so many batches: little padding, still a random order."""
+
+
+class LengthBucketSampler(Sampler[int]):
+    """Sample every row once an epoch so that neighbours have similar lengths.
+
+    The order depends on lengths, batch size, seed and epoch only, not on a running random state.
+
+    Args:
+        lengths: Tokens per row.
+        batch_size: Rows per optimizer step of all processes.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int = 0) -> None:
+        self.lengths = torch.as_tensor(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch (the training loop calls this)."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator)
+        batches: list[torch.Tensor] = []
+        for group in order.split(BATCHES_PER_BUCKET * self.batch_size):
+            batches += group[self.lengths[group].argsort(stable=True)].split(self.batch_size)
+        last = (
+            batches.pop() if batches and len(batches[-1]) < self.batch_size else None
+        )  # the incomplete batch stays last
+        for index in torch.randperm(len(batches), generator=generator).tolist():
+            yield from batches[index].tolist()
+        if last is not None:
+            yield from last.tolist()

@@ -1,0 +1,116 @@
+"""What the tests share: where things lie, tiny models, and Python processes that start from nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from cloud_hf import CloudConfig, ScopeTokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Put first in a script, this makes `cloud_hf` impossible to import there, although it is installed.
+WITHOUT_PACKAGE = '''
+import sys
+
+
+class _Absent:
+    """Finder that behaves as if the package were not installed."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "cloud_hf":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, _Absent())
+'''
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def examples() -> list[Path]:
+    """The example crystals, CIF files."""
+    return sorted((ROOT / "examples").glob("*.cif"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with the reference data that is not part of the repository; skips where it is absent."""
+    folder = Path(os.environ.get("CLOUD_SHARED", "../shared"))
+    folder = folder if folder.is_absolute() else ROOT / folder
+    if not (folder / "published").is_dir():
+        pytest.skip(f"reference data is absent: no folder {folder} (CLOUD_SHARED says where it is)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> ScopeTokenizer:
+    """The tokenizer with the vocabulary inside the package; tests must not change it."""
+    from cloud_hf import ScopeTokenizer
+
+    return ScopeTokenizer()
+
+
+@pytest.fixture(scope="session")
+def scopes() -> list[str]:
+    """Strings in the grammar `composition`, of different lengths."""
+    return [
+        "1 0 0 | 2i | Cu 1.0",
+        "1 4 a O D D b O D D c D O D h D D D 1 Y Y Y | 8a | Si 1.0",
+        "1 2 a E C C n O O O 0 | 3a 3b 6c 18f | Ba 0.1 Ti 0.1 B 0.2 O 0.6",
+        "1 3 b O O O g O O O c D D O 0 | 4g 2a 8j 2c | Sc 0.3 B 0.2 Rh 0.5",
+    ]
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., CloudConfig]:
+    """Return a function that makes the configuration of a tiny model; keywords override its fields."""
+    from cloud_hf import CloudConfig
+
+    tiny = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+
+    def make(**fields: Any) -> CloudConfig:
+        return CloudConfig(**(tiny | fields))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Return a function that runs a script in a fresh process, offline and with empty caches.
+
+    The script is called as `run(script, *arguments, package=True)`; what it prints last must be JSON, which is
+    returned. With `package=False` it cannot import `cloud_hf`.
+    """
+
+    def run(script: str, *arguments: Any, package: bool = True) -> Any:
+        folder = tmp_path_factory.mktemp("process")
+        (folder / "script.py").write_text(("" if package else WITHOUT_PACKAGE) + script, encoding="utf-8")
+        environment = os.environ | {
+            "HF_HOME": str(folder / "hf"),
+            "HF_MODULES_CACHE": str(folder / "modules"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONWARNINGS": "ignore",
+        }
+        done = subprocess.run(
+            [sys.executable, str(folder / "script.py"), *map(str, arguments)],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run

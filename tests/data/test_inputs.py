@@ -1,0 +1,220 @@
+"""Everything that a user names becomes items: in order, none lost, errors included."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cloud_hf.data.inputs import Item, collect_items, encode_item, table_items
+from cloud_hf.errors import TableError
+from cloud_hf.scope import ScopeEncoder
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COPPER = "1 0 0 | 2i | Cu 1.0"
+SALT = {"lattice": [5.64, 0, 0, 0, 5.64, 0, 0, 0, 5.64], "numbers": [11, 17], "frac_coords": [0, 0, 0, 0.5, 0.5, 0.5]}
+POSCAR = "W\n3.165\n1 0 0\n0 1 0\n0 0 1\nW\n2\nDirect\n0 0 0\n0.5 0.5 0.5\n"
+
+
+@pytest.fixture
+def encoder() -> ScopeEncoder:
+    return ScopeEncoder()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Crystal files in two levels, with names of every accepted form, and a file that is none."""
+    root = tmp_path / "crystals"
+    (root / "deep" / "deeper").mkdir(parents=True)
+    shutil.copyfile(EXAMPLES / "Cu.cif", root / "b.CIF")
+    shutil.copyfile(EXAMPLES / "Si.cif", root / "deep" / "a.cif")
+    for name in ("POSCAR", "poscar_2", "CONTCAR.relaxed", "w.vasp", "w.poscar", "deep/deeper/W.VASP"):
+        (root / name).write_text(POSCAR)
+    (root / "notes.txt").write_text("not a crystal")
+    return root
+
+
+def test_a_folder_gives_every_crystal_file_below_it_once(folder: Path, encoder: ScopeEncoder) -> None:
+    items = [encode_item(item, encoder) for item in collect_items([str(folder)])]
+    names = {Path(item.source).relative_to(folder).as_posix() for item in items}
+    assert names == {
+        "b.CIF", "deep/a.cif", "POSCAR", "poscar_2", "CONTCAR.relaxed", "w.vasp", "w.poscar", "deep/deeper/W.VASP",
+    }  # fmt: skip
+    assert len(items) == len(names)
+    assert [item.error for item in items] == [None] * len(items)
+    assert {item.formula for item in items} == {"Cu", "Si", "W"}
+
+
+def test_a_folder_is_listed_in_the_same_order_each_time(folder: Path) -> None:
+    first = [item.source for item in collect_items([str(folder)])]
+    assert first == sorted(first)
+    assert first == [item.source for item in collect_items([str(folder)])]
+
+
+def test_a_folder_without_crystals_is_one_error(tmp_path: Path) -> None:
+    (item,) = collect_items([str(tmp_path)])
+    assert str(tmp_path) in item.source
+    assert "no crystal files" in (item.error or "")
+
+
+def test_a_glob_is_sorted_and_may_recurse(folder: Path) -> None:
+    flat = collect_items([str(folder / "*.vasp")])
+    deep = collect_items([str(folder / "**" / "*.cif")])
+    assert [Path(item.source).name for item in flat] == ["w.vasp"]
+    assert [Path(item.source).name for item in deep] == ["a.cif"]
+    assert [Path(item.source).name for item in collect_items([str(folder / "w*")])] == ["w.poscar", "w.vasp"]
+
+
+def test_a_glob_without_matches_is_one_error(tmp_path: Path) -> None:
+    (item,) = collect_items([str(tmp_path / "*.cif")])
+    assert "no file matches" in (item.error or "")
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path, encoder: ScopeEncoder) -> None:
+    path = tmp_path / "Cu[1].cif"
+    shutil.copyfile(EXAMPLES / "Cu.cif", path)
+    (item,) = collect_items([str(path)])
+    assert encode_item(item, encoder).formula == "Cu"
+
+
+def test_a_bad_match_of_a_glob_costs_only_its_own_row(tmp_path: Path) -> None:
+    shutil.copyfile(EXAMPLES / "Cu.cif", tmp_path / "a.cif")
+    (tmp_path / "b.csv").write_text("x\n1\n")
+    (tmp_path / "c").mkdir()
+    shutil.copyfile(EXAMPLES / "Si.cif", tmp_path / "d.cif")
+    items = collect_items([str(tmp_path / "*")])
+    assert [Path(item.source).name for item in items if item.error is None] == ["a.cif", "d.cif"]
+    assert len(items) == 4
+
+
+def test_inputs_of_all_kinds_keep_their_order(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "strings.csv"
+    table.write_text(f"id,scope\nfirst,{COPPER}\nsecond,{COPPER}\n")
+    inputs = [COPPER, str(table), str(tmp_path / "absent.cif"), str(folder / "w.vasp"), str(tmp_path / "x*y"), COPPER]
+    sources = [item.source for item in collect_items(inputs)]
+    assert sources == [COPPER, "first", "second", *inputs[2:]]
+    assert [item.source for item in collect_items(inputs[::-1])] == [*inputs[:1:-1], "first", "second", COPPER]
+
+
+@pytest.mark.parametrize("text", ["absent.cif", "absent.csv", "absent", "*.none", "nowhere/", "| |", "|", "1 0 0 |"])
+def test_every_input_gives_an_item(text: str, encoder: ScopeEncoder, tmp_path: Path) -> None:
+    name = text if "|" in text else str(tmp_path / text)
+    items = [encode_item(item, encoder) for item in collect_items([name])]
+    assert [item.source.rstrip("/") for item in items] == [name.rstrip("/")]
+
+
+def test_a_very_long_string_is_a_string_and_no_file_name(encoder: ScopeEncoder) -> None:
+    text = "1 0 0 | " + " ".join(["2i"] * 200) + " | Cu 1.0"
+    (item,) = collect_items([text])
+    assert (item.scope, item.error) == (text, None)
+
+
+def test_a_table_without_rows_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text("scope\n")
+    (item,) = collect_items([str(path)])
+    assert str(path) in (item.error or "")
+
+
+class TestTables:
+    @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+    def test_one_item_a_row_in_order(self, tmp_path: Path, suffix: str) -> None:
+        from cloud_hf.data.tables import write_table
+
+        scopes = [COPPER, None, "garbage", COPPER, "0 0 0 | 1a | Na 1.0"]
+        path = tmp_path / f"t{suffix}"
+        write_table(pd.DataFrame({"scope": scopes, "y": range(5)}), path)
+        items = collect_items([str(path)])
+        assert [item.scope for item in items] == scopes
+        assert [item.source for item in items] == [f"{path}:{row}" for row in range(5)]
+        assert [item.error is None for item in items] == [True, False, True, True, True]
+
+    def test_structure_columns_win_over_strings(self, encoder: ScopeEncoder) -> None:
+        table = pd.DataFrame([{"scope": COPPER, **SALT}])
+        (item,) = (encode_item(item, encoder) for item in table_items(table, "t.parquet"))
+        assert (item.formula, item.n_atoms) == ("NaCl", 2.0)
+        assert item.scope != COPPER
+
+    def test_the_number_of_atoms_of_a_structure_is_its_own(self, encoder: ScopeEncoder) -> None:
+        (item,) = table_items(pd.DataFrame([SALT]), "t.parquet", n_atoms="99")
+        assert encode_item(item, encoder).n_atoms == 2.0
+
+    def test_a_bad_structure_is_a_row_between_good_ones(self, encoder: ScopeEncoder) -> None:
+        bad: list[dict[str, object]] = [
+            SALT | {"lattice": None},
+            SALT | {"numbers": [11]},
+            SALT | {"numbers": [11, 500]},
+            SALT | {"lattice": [0.0] * 9},
+            SALT | {"lattice": [float("nan")] * 9},
+            SALT | {"frac_coords": [0, 0, 0, 0, 0, 0.001]},
+            SALT | {"numbers": [], "frac_coords": []},
+        ]
+        rows = [dict(SALT), *bad, dict(SALT)]
+        table = pd.DataFrame([{"id": f"row {index}", **row} for index, row in enumerate(rows)])
+        items = [encode_item(item, encoder) for item in table_items(table, "t.parquet")]
+        assert [item.source for item in items] == [f"row {index}" for index in range(len(rows))]
+        assert [item.error is None for item in items] == [True, *[False] * len(bad), True]
+
+    def test_an_id_names_the_row(self) -> None:
+        table = pd.DataFrame({"id": ["mp-1", None, 7], "scope": [COPPER] * 3})
+        assert [item.source for item in table_items(table, "t.csv")] == ["mp-1", "t.csv:1", "7"]
+
+    def test_without_a_usable_column(self) -> None:
+        with pytest.raises(TableError, match=r"t\.csv.*scope.*lattice.*formula, lattice"):
+            list(table_items(pd.DataFrame({"formula": ["Cu"], "lattice": [1]}), "t.csv"))
+
+
+class TestAtoms:
+    def test_a_number_holds_for_strings_and_tables(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.csv"
+        path.write_text(f"scope\n{COPPER}\n{COPPER}\n")
+        assert [item.n_atoms for item in collect_items([COPPER, str(path)], "4")] == [4.0, 4.0, 4.0]
+
+    def test_a_column_belongs_to_its_rows(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.csv"
+        path.write_text(f"scope,atoms\n{COPPER},3\n{COPPER},\n{COPPER},1.5\n")
+        assert [item.n_atoms for item in collect_items([str(path)], "atoms")] == [3.0, None, 1.5]
+
+    def test_without_it_nothing_is_assumed(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.csv"
+        path.write_text(f"scope,n_atoms\n{COPPER},3\n")
+        assert [item.n_atoms for item in collect_items([COPPER, str(path)])] == [None, None]
+
+    def test_a_column_for_a_bare_string_is_an_error_row(self) -> None:
+        (item,) = collect_items([COPPER], "atoms")
+        assert "atoms" in (item.error or "")
+
+    @pytest.mark.parametrize("text", ["scope\n{0}\n", "scope,atoms\n{0},many\n", "scope,atoms\n{0},inf\n"])
+    def test_a_bad_column_is_an_error_row(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "t.csv"
+        path.write_text(text.format(COPPER))
+        (item,) = collect_items([str(path)], "atoms")
+        assert "atoms" in (item.error or "")
+
+
+class TestEncodeItem:
+    def test_what_the_encoder_says_is_filled_in(self, encoder: ScopeEncoder) -> None:
+        (item,) = collect_items([str(EXAMPLES / "Cu.cif")])
+        done = encode_item(item, encoder)
+        assert (done.formula, done.space_group, done.space_group_symbol, done.n_atoms) == ("Cu", 225, "Fm-3m", 1.0)
+        assert done.scope == encoder.encode(EXAMPLES / "Cu.cif")
+        assert done.crystal is None
+
+    def test_a_string_is_kept_and_its_space_group_recognised(self, encoder: ScopeEncoder) -> None:
+        done = encode_item(Item(source=COPPER, scope=COPPER, n_atoms=2.0), encoder)
+        assert (done.scope, done.space_group, done.n_atoms, done.error) == (COPPER, 2, 2.0, None)
+
+    def test_an_error_stays(self, encoder: ScopeEncoder) -> None:
+        item = Item(source="x", error="why")
+        assert encode_item(item, encoder) == item
+
+    def test_it_never_raises(self) -> None:
+        class Broken(ScopeEncoder):
+            def describe(self, crystal: object) -> None:  # type: ignore[override]
+                raise ZeroDivisionError("deep inside a library")
+
+        done = encode_item(Item(source="a.cif", crystal="a.cif"), Broken())
+        assert "ZeroDivisionError" in (done.error or "")
+        assert "a.cif" in (done.error or "")

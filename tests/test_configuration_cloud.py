@@ -1,0 +1,100 @@
+"""The configuration: defaults, round trips, and values that cannot work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig
+
+from cloud_hf import CloudConfig, ScopeTokenizer
+
+NON_DEFAULT: dict[str, Any] = {
+    "grammar": "sites", "canonical": True, "symprec": 0.02, "angle_tolerance": 3.0,
+    "target_names": ["band_gap", "bulk_modulus"], "target_units": ["eV", "GPa"],
+    "target_mean": [1.25, 100.0], "target_scale": [0.1, 33.3], "head_layers": 3, "head_dropout": 0.25,
+    "theta_link": "linear", "theta_shift": 400.0, "theta_scale": 150.0, "debye_target": "internal_energy",
+}  # fmt: skip
+
+
+def test_defaults_fit_the_tokenizer(tokenizer: ScopeTokenizer) -> None:
+    config = CloudConfig()
+    assert config.pad_token_id == 1 == tokenizer.pad_token_id
+    assert config.vocab_size == tokenizer.vocab_size
+    assert config.max_position_embeddings >= 256
+    assert config.max_position_embeddings == tokenizer.model_max_length
+
+
+def test_every_own_field_survives_saving(tmp_path: Path, make_config: Callable[..., CloudConfig]) -> None:
+    config = make_config(**NON_DEFAULT)
+    assert all(value != getattr(CloudConfig(), field) for field, value in NON_DEFAULT.items())
+    config.save_pretrained(tmp_path)
+    for loaded in (CloudConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert type(loaded) is CloudConfig
+        assert {field: getattr(loaded, field) for field in NON_DEFAULT} == NON_DEFAULT
+        assert loaded.hidden_size == 32
+        assert loaded.to_diff_dict() == config.to_diff_dict()
+
+
+def test_the_file_names_the_model_type(tmp_path: Path) -> None:
+    CloudConfig().save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["model_type"] == "cloud"
+
+
+def test_target_names_become_labels(make_config: Callable[..., CloudConfig]) -> None:
+    config = make_config(target_names=["a", "b", "c"])
+    assert config.problem_type == "regression"
+    assert config.id2label == {0: "a", 1: "b", 2: "c"}
+    assert config.label2id == {"a": 0, "b": 1, "c": 2}
+    assert config.num_labels == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"hidden_size": 33}, "33"),
+        ({"grammar": "sonnet"}, "sonnet"),
+        ({"theta_link": "cubic"}, "cubic"),
+        ({"debye_target": "volume"}, "volume"),
+        ({"theta_scale": 0.0}, "theta_scale"),
+        ({"theta_scale": -1.0}, "theta_scale"),
+        ({"theta_scale": float("nan")}, "theta_scale"),
+        ({"target_names": ["a", "a"]}, "distinct"),
+        ({"target_names": ["a"], "target_units": ["eV", "K"]}, "target_units"),
+        ({"target_names": ["a"], "target_mean": []}, "target_mean"),
+        ({"target_names": ["a", "b"], "target_scale": [1.0]}, "target_scale"),
+        ({"target_units": ["eV"]}, "target_units"),
+        ({"target_names": ["a"], "target_scale": [0.0]}, "positive"),
+        ({"target_names": ["a"], "target_scale": [-1.0]}, "positive"),
+        ({"target_names": ["a"], "target_scale": [float("nan")]}, "positive"),
+    ],
+    ids=str,
+)
+def test_values_that_cannot_work_together_are_named(
+    make_config: Callable[..., CloudConfig], fields: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(Exception, match=named) as caught:
+        make_config(**fields)
+    assert isinstance(caught.value, ValueError) or isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"hidden_size": "wide"}, {"target_names": "band_gap"}, {"canonical": "yes"}, {"head_layers": 1.5}],
+    ids=str,
+)
+def test_a_value_of_another_type_is_refused(make_config: Callable[..., CloudConfig], fields: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match=next(iter(fields))):
+        make_config(**fields)
+
+
+def test_a_bad_file_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    CloudConfig().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8")) | {"theta_link": "cubic"}
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    with pytest.raises(Exception, match="cubic"):
+        AutoConfig.from_pretrained(tmp_path)

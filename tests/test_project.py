@@ -1,0 +1,212 @@
+"""The repository: what must be there, and imports that point one way."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "cloud_hf"
+CIFS = sorted((ROOT / "examples").glob("*.cif"))
+REMOTE = (
+    "errors", "debye", "tokenization_scope", "configuration_cloud", "modeling_cloud", "pipeline_cloud",
+)  # fmt: skip
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
+
+# what each part may not import, by the first name below cloud_hf
+MODELS = {"modeling_cloud", "configuration_cloud", "pipeline_cloud", "tokenization_scope", "registration"}
+ABOVE_DATA = {"prediction", "evaluation", "plotting", "training", "cli"}
+FORBIDDEN = {
+    "errors": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled"},
+    "debye": MODELS | ABOVE_DATA | {"scope", "data", "bundled"},
+    "scope": MODELS | ABOVE_DATA | {"data", "debye", "bundled"},
+    "tokenization_scope": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data", "debye", "bundled"},
+    "configuration_cloud": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data", "bundled"},
+    "modeling_cloud": ABOVE_DATA | {"pipeline_cloud", "scope", "data", "bundled"},
+    "pipeline_cloud": ABOVE_DATA | {"data", "bundled"},
+    "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
+    "training": {"cli", "prediction", "evaluation", "plotting"},
+    "prediction": {"cli", "training"},
+    "evaluation": {"cli"},
+    "plotting": {"cli", "training"},
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Makefile", "LICENSE", "CITATION.cff", "CHANGELOG.md", "README.md", "model_card.md", "setup.cfg",
+        "pyproject.toml", ".ci/run", "cloud_hf/py.typed", "tokenizer/vocab.txt", "tokenizer/tokenizer_config.json",
+        "tokenizer/fast/tokenizer.json",
+    ],
+)  # fmt: skip
+def test_a_file_that_must_be_there(name: str) -> None:
+    path = ROOT / name
+    assert path.is_file()
+    assert path.stat().st_size > (0 if name.endswith("py.typed") else 9) or name.endswith("py.typed")
+
+
+@pytest.mark.parametrize("name", ["cloud_hf", "tokenizer", "scripts", "tests", "examples"])
+def test_a_folder_that_must_be_there(name: str) -> None:
+    assert (ROOT / name).is_dir()
+
+
+def test_ci_runs_make_test_and_nothing_else_of_make() -> None:
+    path = ROOT / ".ci" / "run"
+    assert path.stat().st_mode & 0o111
+    lines = [line.strip() for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in lines if line.startswith("make")] == ["make test"]
+
+
+def test_the_makefile_pins_torch_and_has_the_targets() -> None:
+    text = (ROOT / "Makefile").read_text()
+    assert re.search(r"^TORCH \?= torch==\d+\.\d+\.\d+$", text, re.MULTILINE)
+    assert {"demo", "test"} <= set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+
+
+def test_setup_cfg_asks_for_ranges_and_ships_the_weights() -> None:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    torch = next(line for line in parser["options"]["install_requires"].splitlines() if line.startswith("torch"))
+    assert ">=" in torch
+    assert "==" not in torch
+    assert "cloud-hf = cloud_hf.cli.main:main" in parser["options.entry_points"]["console_scripts"]
+    assert {"vocab.txt", "py.typed"} <= set(re.split(r"[,\s]+", parser["options.package_data"]["cloud_hf"]))
+    assert "weights" in parser["options.package_data"]["cloud_hf"]
+
+
+def test_the_licence_is_mit() -> None:
+    assert "MIT License" in (ROOT / "LICENSE").read_text()
+
+
+def test_the_versions_agree() -> None:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    version = parser["metadata"]["version"]
+    assert version in (ROOT / "CHANGELOG.md").read_text()
+    citation = re.search(r"^version:\s*\"?([\w.]+)", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert citation is None or citation.group(1) == version
+
+
+def tracked() -> list[Path]:
+    """Files that git knows; skips where this is no git checkout."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout, so nothing says which files belong to the project")
+    return [ROOT / name for name in done.stdout.split("\0") if name]
+
+
+def test_no_pickles_are_tracked() -> None:
+    assert [path for path in tracked() if path.suffix in PICKLES] == []
+
+
+def test_no_large_file_is_tracked() -> None:
+    assert [path for path in tracked() if path.is_file() and path.stat().st_size > 20_000_000] == []
+
+
+class TestExamples:
+    def test_there_are_enough_of_different_symmetry(self) -> None:
+        groups = {re.search(r"_space_group_IT_number\s+(\d+)", path.read_text()).group(1) for path in CIFS}  # type: ignore[union-attr]
+        assert len(CIFS) >= 8
+        assert len(groups) >= 6
+
+    @pytest.mark.parametrize("path", CIFS, ids=lambda path: path.stem)
+    def test_it_has_the_space_group_and_formula_that_it_declares(self, path: Path) -> None:
+        from pymatgen.core import Composition
+
+        from cloud_hf import ScopeEncoder
+
+        text = path.read_text(encoding="utf-8")
+        declared = re.search(r"_space_group_IT_number\s+(\d+)", text)
+        formula = re.search(r"_chemical_formula_sum\s+'([^']+)'", text)
+        assert declared
+        assert formula
+        found = ScopeEncoder().describe(path)
+        assert found.space_group == int(declared.group(1))
+        assert found.formula == Composition(formula.group(1)).reduced_formula
+
+    @pytest.mark.parametrize("path", CIFS, ids=lambda path: path.stem)
+    def test_it_is_in_the_list(self, path: Path) -> None:
+        assert f"`{path.name}`" in (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+
+
+def imports(path: Path, everywhere: bool) -> Iterator[tuple[int, str]]:
+    """Level and full dotted name of each import; only those outside functions unless `everywhere`."""
+    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not everywhere:
+            continue
+        pending += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.level, ".".join(filter(None, (node.module, alias.name)))) for alias in node.names)
+
+
+def inside(path: Path, everywhere: bool) -> set[str]:
+    """First names below `cloud_hf` that a module imports, relative or not."""
+    found = set()
+    for level, name in imports(path, everywhere):
+        parts = name.split(".")
+        if level:
+            base = list(path.relative_to(PACKAGE).parts[:-1])
+            parts = ["cloud_hf", *base[: len(base) - level + 1], *parts]
+        if parts[0] == "cloud_hf":
+            found.add(parts[1] if len(parts) > 1 else "")
+    return found
+
+
+def modules(part: str) -> list[Path]:
+    return sorted((PACKAGE / part).rglob("*.py")) if (PACKAGE / part).is_dir() else [PACKAGE / f"{part}.py"]
+
+
+def test_imports_are_recognised(tmp_path: Path) -> None:
+    """The checks below would see a wrong import in each of its spellings."""
+    text = (
+        "import cloud_hf.cli.main\nfrom cloud_hf import training\nfrom cloud_hf.data.inputs import Item\n"
+        "from torch import nn\nif nn:\n    from cloud_hf.prediction import Prediction\n"
+        "def f():\n    from cloud_hf.plotting import x\n"
+    )
+    (tmp_path / "m.py").write_text(text)
+    assert inside(tmp_path / "m.py", everywhere=False) == {"cli", "training", "data", "prediction"}
+    assert inside(tmp_path / "m.py", everywhere=True) == {"cli", "training", "data", "prediction", "plotting"}
+
+
+@pytest.mark.parametrize("part", FORBIDDEN)
+def test_imports_point_one_way(part: str) -> None:
+    paths = modules(part)
+    assert paths
+    for path in paths:
+        assert inside(path, everywhere=part != "pipeline_cloud") & FORBIDDEN[part] == set(), path
+
+
+@pytest.mark.parametrize("name", REMOTE)
+def test_remote_code_imports_its_neighbours_only_relatively(name: str) -> None:
+    """The Hub ships these files flat, without the package; transformers follows `from .x import y` only."""
+    for level, imported in imports(PACKAGE / f"{name}.py", everywhere=False):
+        assert not imported.startswith("cloud_hf"), imported
+        if level:
+            assert level == 1
+            assert imported.split(".")[0] in REMOTE
+            assert "." in imported
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_are_documented_and_of_readable_length(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 400
+
+
+def test_the_tokenizer_folder_holds_the_package_s_own_code() -> None:
+    for name in ("tokenization_scope.py", "errors.py"):
+        ours, copied = (ast.dump(ast.parse((folder / name).read_text())) for folder in (PACKAGE, ROOT / "tokenizer"))
+        assert copied == ours
+    assert (ROOT / "tokenizer" / "vocab.txt").read_text() == (PACKAGE / "vocab.txt").read_text()

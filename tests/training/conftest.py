@@ -1,0 +1,107 @@
+"""A tiny encoder, pre-trained for a few steps on strings of textbook crystals, for all training tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TINY = [
+    "--hidden_size", "32", "--num_hidden_layers", "2", "--num_attention_heads", "2",
+    "--per_device_train_batch_size", "8", "--max_steps", "4",
+    "--use_cpu", "true", "--disable_tqdm", "true", "--seed", "3",
+]  # fmt: skip
+HAND_WRITTEN = [
+    f"1 0 0 | {wyckoff} | {composition}"
+    for wyckoff in ("1a 2i", "2i", "1a 1h 2i")
+    for composition in (
+        "Cu 1.0", "Na 0.5 Cl 0.5", "Ti 0.33 O 0.67", "Si 0.33 O 0.67", "Al 0.4 O 0.6", "Fe 0.5 S 0.5",
+        "Ca 0.2 C 0.2 O 0.6", "K 0.5 Br 0.5", "Pb 0.5 Te 0.5", "Be 0.5 O 0.5",
+    )
+]  # fmt: skip
+
+
+class Finished(NamedTuple):
+    """What a run of the command left."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_command(argv: list[str]) -> int:
+    """Run `cloud-hf` in this process; the parser's own exit becomes a status."""
+    from cloud_hf.cli.main import main
+
+    try:
+        return main(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+@pytest.fixture
+def cloud(capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """Run the command and return its status and what it printed."""
+
+    def run(*argv: object) -> Finished:
+        capsys.readouterr()
+        status = run_command([str(word) for word in argv])
+        return Finished(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def strings() -> list[str]:
+    """Strings of the examples and some written by hand, all different."""
+    from cloud_hf import ScopeEncoder
+
+    encoder = ScopeEncoder()
+    return list(dict.fromkeys([encoder.encode(path) for path in sorted(EXAMPLES.glob("*.cif"))] + HAND_WRITTEN))
+
+
+@pytest.fixture(scope="session")
+def strings_table(strings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("strings") / "strings.csv"
+    pd.DataFrame({"scope": strings}).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_flags() -> list[str]:
+    """Flags of a pre-training run that takes a second."""
+    return list(TINY)
+
+
+@pytest.fixture(scope="session")
+def pretrained(strings_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that `cloud-hf pretrain` wrote."""
+    folder = tmp_path_factory.mktemp("pretrained") / "encoder"
+    status = run_command(
+        ["pretrain", "--data", str(strings_table), "--output_dir", str(folder), "--validation_fraction", "0.1", *TINY]
+    )
+    assert status == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of another model type, with a tokenizer that would load."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    from cloud_hf import ScopeTokenizer
+
+    folder = tmp_path_factory.mktemp("bert") / "bert"
+    config = BertConfig(
+        vocab_size=585, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(folder)
+    ScopeTokenizer().save_pretrained(folder)
+    return folder

@@ -1,0 +1,182 @@
+"""Pre-training through the command: what it writes, that it repeats and resumes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+
+from cloud_hf import CloudForMaskedLM
+from cloud_hf.errors import TableError
+from cloud_hf.training.pretrain import read_strings, tokenize_strings
+
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, two = weights(first), weights(second)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert torch.equal(value, two[name]), name
+
+
+def test_the_result_is_a_checkpoint_without_pickles(pretrained: Path) -> None:
+    names = {path.name for path in pretrained.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer_config.json", "vocab.txt"} <= names
+    assert not [name for name in names if Path(name).suffix in PICKLES]
+
+
+def test_it_loads_through_the_auto_classes(pretrained: Path, strings: list[str]) -> None:
+    model, loaded = AutoModelForMaskedLM.from_pretrained(pretrained, output_loading_info=True)
+    tokenizer = AutoTokenizer.from_pretrained(pretrained)
+    assert isinstance(model, CloudForMaskedLM)
+    assert not loaded["missing_keys"]
+    assert not loaded["unexpected_keys"]
+    batch = tokenizer(strings[:3], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = model.eval()(**batch).logits
+        hidden = AutoModel.from_pretrained(pretrained).eval()(**batch).last_hidden_state
+    assert logits.shape == (*batch["input_ids"].shape, model.config.vocab_size)
+    assert hidden.shape[-1] == 32
+    assert logits.isfinite().all()
+    assert model.config.grammar == "composition"
+    assert tokenizer.model_max_length == model.config.max_position_embeddings
+
+
+def test_metrics_count_the_strings(pretrained: Path, strings: list[str]) -> None:
+    (path,) = pretrained.glob("validation_results.json")
+    metrics = json.loads(path.read_text())
+    assert metrics["train_strings"] + metrics["validation_strings"] == len(strings)
+    assert metrics["validation_strings"] == round(0.1 * len(strings))
+    assert metrics["validation_perplexity"] > 1
+    assert metrics["validation_masked_words"] >= metrics["validation_strings"]
+
+
+def test_the_same_seed_gives_the_same_weights(
+    pretrained: Path, strings_table: Path, tiny_flags, cloud, tmp_path
+) -> None:
+    flags = ["--data", strings_table, "--validation_fraction", "0.1", *tiny_flags]
+    assert cloud("pretrain", *flags, "--output_dir", tmp_path / "again").status == 0
+    assert_same_weights(pretrained, tmp_path / "again")
+    assert cloud("pretrain", *flags, "--output_dir", tmp_path / "other", "--seed", 4).status == 0
+    key = "bert.embeddings.word_embeddings.weight"
+    assert not torch.equal(weights(pretrained)[key], weights(tmp_path / "other")[key])
+
+
+@pytest.mark.parametrize("sampling", ["random", "group_by_length"])
+def test_a_resumed_run_ends_where_the_uninterrupted_one_does(
+    strings_table, tiny_flags, cloud, tmp_path, sampling: str
+) -> None:
+    """Interrupted in the middle of the second epoch: same masks, same order of the batches, same dropout."""
+    flags = ["--data", strings_table, "--validation_fraction", "0", *tiny_flags, "--max_steps", 12]
+    flags += ["--save_strategy", "steps", "--save_steps", 8, "--warmup_steps", 0, "--train_sampling_strategy", sampling]
+    assert cloud("pretrain", *flags, "--output_dir", tmp_path / "whole").status == 0
+    shutil.copytree(tmp_path / "whole" / "checkpoint-8", tmp_path / "resumed" / "checkpoint-8")
+    resume = ["--resume_from_checkpoint", tmp_path / "resumed" / "checkpoint-8"]
+    assert cloud("pretrain", *flags, "--output_dir", tmp_path / "resumed", *resume).status == 0
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
+
+
+def test_a_checkpoint_is_continued(pretrained: Path, strings_table: Path, tiny_flags, cloud, tmp_path) -> None:
+    flags = ["--data", strings_table, *tiny_flags, "--model", pretrained, "--output_dir", tmp_path]
+    assert cloud("pretrain", *flags, "--max_steps", 1, "--learning_rate", 0).status == 0
+    assert_same_weights(pretrained, tmp_path)
+    assert cloud("pretrain", *flags, "--max_steps", 1, "--warmup_steps", 0).status == 0
+    key = "bert.encoder.layer.0.output.dense.weight"
+    assert not torch.equal(weights(pretrained)[key], weights(tmp_path)[key])
+
+
+def test_training_lowers_the_perplexity(strings_table: Path, tiny_flags, cloud, tmp_path) -> None:
+    def perplexity(rate: float) -> float:
+        folder = tmp_path / str(rate)
+        flags = ["--data", strings_table, *tiny_flags, "--max_steps", 40, "--learning_rate", rate]
+        flags += ["--validation_fraction", "0.2", "--output_dir", folder]
+        assert cloud("pretrain", *flags).status == 0
+        return json.loads((folder / "validation_results.json").read_text())["validation_perplexity"]
+
+    assert perplexity(5e-3) < 0.5 * perplexity(0.0)
+
+
+class TestRefusals:
+    def test_a_table_without_strings(self, tiny_flags, cloud, tmp_path: Path) -> None:
+        (tmp_path / "t.csv").write_text("formula\nCu\n")
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        assert found.status == 2
+        assert "no column 'scope'" in found.err
+        assert not (tmp_path / "out" / "model.safetensors").exists()
+
+    def test_a_table_with_empty_strings_only(self, tiny_flags, cloud, tmp_path: Path) -> None:
+        (tmp_path / "t.csv").write_text("scope,y\n,1\n")
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        assert found.status == 2
+        assert "no SCOPE strings" in found.err
+
+    def test_a_table_that_is_not_there(self, tiny_flags, cloud, tmp_path: Path) -> None:
+        found = cloud("pretrain", "--data", tmp_path / "absent.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        assert found.status == 2
+        assert "absent.csv" in found.err
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [("1 0 0 | 2i | Xx 1.0", "Xx"), ("1 0 0 | 99z | Cu 1.0", "99z"), ("hello", "hello")],
+    )
+    def test_an_unknown_word_is_named(
+        self, strings, tiny_flags, cloud, tmp_path: Path, text: str, message: str
+    ) -> None:
+        pd.DataFrame({"scope": [*strings[:5], text]}).to_csv(tmp_path / "t.csv", index=False)
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        assert found.status == 2
+        assert message in found.err
+
+    def test_a_string_longer_than_the_model(self, strings, tiny_flags, cloud, tmp_path: Path) -> None:
+        text = "1 0 0 | " + " ".join(["2i"] * 300) + " | Cu 1.0"
+        pd.DataFrame({"scope": [*strings[:5], text]}).to_csv(tmp_path / "t.csv", index=False)
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        assert found.status == 2
+        assert "longer than" in found.err
+
+    def test_a_checkpoint_of_another_type(self, bert_folder, strings_table, tiny_flags, cloud, tmp_path: Path) -> None:
+        flags = ["--data", strings_table, *tiny_flags, "--model", bert_folder, "--output_dir", tmp_path / "out"]
+        found = cloud("pretrain", *flags)
+        assert found.status == 2
+        assert "bert" in found.err
+        assert not (tmp_path / "out" / "model.safetensors").exists()
+
+    def test_a_checkpoint_that_is_not_there(self, strings_table, tiny_flags, cloud, tmp_path: Path) -> None:
+        flags = ["--data", strings_table, *tiny_flags, "--model", tmp_path / "absent", "--output_dir", tmp_path / "out"]
+        found = cloud("pretrain", *flags)
+        assert found.status == 2
+        assert "absent" in found.err
+
+    def test_strings_of_two_grammars(self, strings, tiny_flags, cloud, tmp_path: Path) -> None:
+        pd.DataFrame({"scope": [*strings[:5], "1 0 0 | 2i 2i | Cu Cu"]}).to_csv(tmp_path / "t.csv", index=False)
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        assert found.status == 2
+        assert "grammar" in found.err
+
+
+def test_strings_are_read_once_and_in_order(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("scope\nb\na\nb\n\n")
+    (tmp_path / "b.jsonl").write_text('{"scope": "c"}\n{"scope": null}\n{"scope": "a"}\n')
+    assert read_strings([str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl")]) == ["b", "a", "c"]
+    (tmp_path / "c.csv").write_text("x\n1\n")
+    with pytest.raises(TableError, match="scope"):
+        read_strings([str(tmp_path / "a.csv"), str(tmp_path / "c.csv")])
+
+
+def test_tokenized_strings_keep_order_and_length(pretrained: Path, strings: list[str]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(pretrained)
+    dataset = tokenize_strings(strings, tokenizer)
+    assert dataset.num_rows == len(strings)
+    assert [len(ids) for ids in dataset["input_ids"]] == [len(text.split()) + 2 for text in strings]
+    assert [tokenizer.decode(ids, skip_special_tokens=True) for ids in dataset["input_ids"][:]] == strings

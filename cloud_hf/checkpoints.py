@@ -35,9 +35,11 @@ def read_config(path: str) -> CloudConfig:
         CheckpointError: There is none, or it is of another model type.
     """
     folder = Path(path)
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    with loading(path):
+        exists = folder.exists()
+    if exists and folder.is_dir() and not (folder / "config.json").is_file():
         raise CheckpointError(f"{path}: the folder holds no config.json, so it is not a checkpoint.")
-    if not folder.exists() and (folder.is_absolute() or len(folder.parts) != 2 or path.startswith(".")):
+    if not exists and (folder.is_absolute() or len(folder.parts) != 2 or path.startswith(".")):
         raise CheckpointError(f"{path}: there is no such folder, and a Hub id has the form 'owner/name'.")
     with loading(path):
         config = AutoConfig.from_pretrained(path)

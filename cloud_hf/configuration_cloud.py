@@ -29,10 +29,12 @@ class CloudConfig(BertConfig):
         canonical: Whether the strings are in canonical order.
         symprec: Distance tolerance of the symmetry search, Å.
         angle_tolerance: Angle tolerance of the symmetry search, degrees.
+        symmetry: Back-end of the symmetry search, `spglib` or `moyopy`.
+        encoder_settings: All of this with the versions, as `ScopeEncoder.settings` writes it; None if unknown.
         target_names: Names of the predicted quantities, one per output.
         target_units: Their units, as many as names.
         target_mean: Mean of each target over its training labels, in its unit.
-        target_scale: Scale of each target, in its unit; positive.
+        target_scale: Scale of each target, in its unit; positive. For a Debye model the scale of its labels per atom.
         head_layers: Number of (linear, SiLU) layers between the [CLS] state and the output layer.
         head_dropout: Dropout on the [CLS] state before the head.
         theta_link: `exp`: ln(theta / K) = theta_shift + theta_scale * output; `linear` (published
@@ -58,6 +60,8 @@ class CloudConfig(BertConfig):
     canonical: bool = False
     symprec: float = 0.01
     angle_tolerance: float = 5.0
+    symmetry: str = "spglib"
+    encoder_settings: str | None = None
 
     target_names: list[str] | None = None
     target_units: list[str] | None = None
@@ -85,6 +89,9 @@ class CloudConfig(BertConfig):
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
             )
+        if self.num_hidden_layers < 1 or self.head_layers < 0:
+            raise ValueError("num_hidden_layers must be at least 1 and head_layers at least 0.")
+        _one_of("symmetry", self.symmetry, ("spglib", "moyopy"))
         _one_of("grammar", self.grammar, ("composition", "full", "sites"))
         _one_of("theta_link", self.theta_link, ("exp", "linear"))
         _one_of("debye_target", self.debye_target, ("heat_capacity", "internal_energy"))

@@ -126,7 +126,7 @@ class CloudForMaskedLM(CloudPreTrainedModel):
 
 
 class CloudHead(nn.Module):
-    """[CLS] state to raw outputs: dropout, `head_layers` times (linear, SiLU), linear; computed in float32.
+    """[CLS] state to raw outputs: dropout, `head_layers` times (linear, SiLU), linear; given out in float32.
 
     Maps hidden states of shape (batch, length, hidden_size) to (batch, n_outputs).
     """
@@ -217,7 +217,7 @@ class CloudDebyeOutput(ModelOutput):
     """What `CloudForDebye` returns.
 
     Attributes:
-        loss: L1 loss on the target per atom, in J/(mol atom K) or J/(mol atom).
+        loss: L1 loss on the target per atom, in units of `config.target_scale`.
         logits: Debye temperature in K, shape (batch, 1).
         heat_capacity: Cv in J/(mol K) of `n_atoms` atoms, shape (batch,).
         internal_energy: U with the zero-point energy in J/mol of `n_atoms` atoms, shape (batch,).

@@ -14,7 +14,10 @@ from .debye import DebyeInputError
 from .errors import CheckpointError, CloudError, GrammarError
 from .tokenization_scope import grammar_of
 
-__all__ = ["CrystalPropertyPipeline", "Quantity"]
+__all__ = ["MAX_TEMPERATURE", "CrystalPropertyPipeline", "Quantity"]
+
+MAX_TEMPERATURE = 1e6
+"""K; far above any solid, and small enough for float32 energies."""
 
 Quantity = dict[str, Any]
 """`{"name": str, "value": float, "unit": str}`."""
@@ -25,8 +28,9 @@ class CrystalPropertyPipeline(Pipeline):
 
     An input is a SCOPE string, the path of a CIF or POSCAR file, a pymatgen `Structure`, or a mapping
     `{"scope": ..., "n_atoms": ...}`; a list of inputs gives a list of results. The result of one input is a list of
-    quantities `{"name", "value", "unit"}`. A `CloudForDebye` model gives the Debye temperature, the heat capacity per
-    atom and, where the number of atoms of the primitive cell is known, per primitive cell.
+    quantities `{"name", "value", "unit"}`. A `CloudForDebye` model gives the Debye temperature, and the heat capacity
+    (or the internal energy, if it learned from that) per atom and, where the number of atoms of the primitive cell is
+    known, per primitive cell.
 
     Call arguments:
         temperature: K, for models with a Debye head; 300 K by default.
@@ -69,16 +73,16 @@ class CrystalPropertyPipeline(Pipeline):
             raise TypeError(f"crystal-property takes temperature, n_atoms and batch_size, not {', '.join(kwargs)}.")
         forward: dict[str, Any] = {}
         if temperature is not None:
-            if not (math.isfinite(temperature) and temperature >= 0):
-                raise DebyeInputError(f"temperature must be a finite number of kelvin >= 0, not {temperature}.")
+            if not 0 <= float(temperature) <= MAX_TEMPERATURE:
+                raise DebyeInputError(f"temperature must be from 0 to {MAX_TEMPERATURE:g} K, not {temperature}.")
             forward["temperature"] = float(temperature)
         return {} if n_atoms is None else {"n_atoms": n_atoms}, forward, {}
 
     def preprocess(self, input_: Any, n_atoms: float | None = None) -> dict[str, torch.Tensor]:
         """One input to token ids of shape (1, length) and atoms per primitive cell of shape (1,), NaN if unknown."""
         if isinstance(input_, Mapping):
-            if "scope" not in input_:
-                raise GrammarError(f"A mapping needs the key 'scope'; this one has {', '.join(map(str, input_))}.")
+            if not isinstance(input_.get("scope"), str):
+                raise GrammarError(f"A mapping needs a string under the key 'scope', not {input_.get('scope')!r}.")
             scope, n_atoms = input_["scope"], input_.get("n_atoms", n_atoms)
         elif isinstance(input_, str) and "|" in input_:
             scope = input_
@@ -86,10 +90,9 @@ class CrystalPropertyPipeline(Pipeline):
             encoded = self.encoder.describe(input_)
             scope, n_atoms = encoded.scope, encoded.n_atoms
         self.check_grammar(scope)
-        atoms = math.nan if n_atoms is None else float(n_atoms)
-        if not math.isnan(atoms) and not (math.isfinite(atoms) and atoms >= 1):
-            raise DebyeInputError(f"n_atoms must be at least 1 atom per primitive cell, not {n_atoms}.")
+        atoms = _number_of_atoms(n_atoms)
         tokens = self.tokenizer(scope, return_tensors="pt")
+        _refuse_contradictions(scope)
         return {**tokens, "n_atoms": torch.tensor([atoms])}
 
     def check_grammar(self, scope: str) -> None:
@@ -112,8 +115,7 @@ class CrystalPropertyPipeline(Pipeline):
                     "Reading crystal files and structures needs the package: pip install cloud-hf. "
                     "Without it, pass SCOPE strings such as '1 0 0 | 2i | Cu 1.0'."
                 ) from error
-            config = self.model.config
-            self._encoder = ScopeEncoder(config.grammar, config.canonical, config.symprec, config.angle_tolerance)
+            self._encoder = ScopeEncoder.from_config(self.model.config)
         return self._encoder
 
     @encoder.setter
@@ -128,7 +130,7 @@ class CrystalPropertyPipeline(Pipeline):
             return {"logits": self.model(**inputs).logits, "n_atoms": n_atoms}
         kelvin = torch.full_like(n_atoms, temperature)
         outputs = self.model(**inputs, temperature=kelvin)
-        return {"logits": outputs.logits, "n_atoms": n_atoms, "heat_capacity": outputs.heat_capacity}
+        return {"logits": outputs.logits, "n_atoms": n_atoms, "target": outputs[self.model.config.debye_target]}
 
     def postprocess(self, outputs: dict[str, torch.Tensor]) -> list[Quantity]:
         """Tensors of one input to its list of quantities."""
@@ -139,13 +141,36 @@ class CrystalPropertyPipeline(Pipeline):
             for name, value, unit in zip(config.target_names, values, config.target_units, strict=True)
         ]
         if _is_debye(self.model):
-            per_atom = float(outputs["heat_capacity"].reshape(-1)[0])
-            quantities.append({"name": "heat_capacity_per_atom", "value": per_atom, "unit": "J/(mol atom K)"})
+            target, kelvin = config.debye_target, " K" if config.debye_target == "heat_capacity" else ""
+            per_atom = float(outputs["target"].reshape(-1)[0])
+            quantities.append({"name": f"{target}_per_atom", "value": per_atom, "unit": f"J/(mol atom{kelvin})"})
             n_atoms = float(outputs["n_atoms"].reshape(-1)[0])
             if not math.isnan(n_atoms):
-                per_cell = {"name": "heat_capacity_per_cell", "value": per_atom * n_atoms}
-                quantities.append({**per_cell, "unit": "J/(mol primitive cell K)"})
+                per_cell = {"name": f"{target}_per_cell", "value": per_atom * n_atoms}
+                quantities.append({**per_cell, "unit": f"J/(mol primitive cell{kelvin})"})
         return quantities
+
+
+def _refuse_contradictions(scope: str) -> None:
+    """Refuse known words that no crystal can have; without the package only form and words are checked."""
+    try:
+        from cloud_hf.scope.grammar import parse
+    except ImportError:
+        return
+    parse(scope)
+
+
+def _number_of_atoms(value: Any) -> float:
+    """Atoms per primitive cell as a number, NaN if it is not given."""
+    if value is None:
+        return math.nan
+    try:
+        atoms = float(value)
+    except (TypeError, ValueError):
+        atoms = math.nan
+    if not 1 <= atoms < math.inf:
+        raise DebyeInputError(f"n_atoms must be at least 1 atom per primitive cell, not {value!r}.")
+    return atoms
 
 
 def _is_debye(model: Any) -> bool:

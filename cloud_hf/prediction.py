@@ -15,7 +15,7 @@ from cloud_hf.data.inputs import Item, encode_item, named
 from cloud_hf.errors import CheckpointError
 from cloud_hf.pipeline_cloud import CrystalPropertyPipeline, Quantity
 
-__all__ = ["Prediction", "heads_of", "load_predictor", "predict_items"]
+__all__ = ["Prediction", "heads_of", "load_predictor", "model_path", "predict_items"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def load_predictor(model: str = "default", head: str | None = None) -> CrystalPr
     Raises:
         CheckpointError: No such checkpoint, one of another model type, or one without this head.
     """
-    path = bundled_model(head or DEFAULT_HEAD) if model == "default" else model
+    path = model_path(model, head)
     config = read_config(path)
     available = heads_of(config)
     if not available:
@@ -53,6 +53,15 @@ def load_predictor(model: str = "default", head: str | None = None) -> CrystalPr
         missing = sorted(loaded["missing_keys"])
         raise CheckpointError(f"{path}: {len(missing)} weights are missing, e.g. {missing[0]}.")
     return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property")
+
+
+def model_path(model: str = "default", head: str | None = None) -> str:
+    """Return the folder or Hub id that `--model` and `--head` stand for.
+
+    Raises:
+        CheckpointError: No bundled checkpoint has this head.
+    """
+    return bundled_model(head or DEFAULT_HEAD) if model == "default" else model
 
 
 def heads_of(config: Any) -> list[str]:

@@ -1,9 +1,11 @@
 """The SCOPE tokenizer: one word, one id, closed vocabulary. Flat: ships as Hub remote code."""
 
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from .errors import GrammarError, ScopeTooLongError, UnknownWordError
@@ -13,6 +15,9 @@ __all__ = ["GRAMMARS", "ScopeTokenizer", "grammar_of"]
 GRAMMARS = ("composition", "full", "sites")
 
 VOCAB_FILES_NAMES = {"vocab_file": "vocab.txt"}
+
+MAX_WIDTH = 1_000_000
+"""Without a limit on the length, transformers gives a huge `model_max_length`, to which nothing is padded."""
 
 
 def grammar_of(scope: str) -> str:
@@ -103,6 +108,8 @@ class ScopeTokenizer(PreTrainedTokenizer):
         words = path.read_text(encoding="utf-8").split()
         self._ids: dict[str, int] = {word: index for index, word in enumerate(words)}
         self._words: list[str] = words
+        self._added: dict[str, int] | None = None
+        self._plain_ids: dict[str, int] | None = None
         kwargs.setdefault("special_tokens_pattern", "cls_sep")
         kwargs.setdefault("token_type_ids_pattern", "all_zeros")
         super().__init__(
@@ -124,9 +131,86 @@ class ScopeTokenizer(PreTrainedTokenizer):
         """Return a copy of the vocabulary, word to id."""
         return dict(self._ids) | self.added_tokens_encoder
 
-    def __call__(self, *args: Any, truncation: bool | str | None = False, **kwargs: Any) -> BatchEncoding:
-        """Tokenize strings as every tokenizer does, but cut them only if `truncation` says so."""
-        return super().__call__(*args, truncation=False if truncation is None else truncation, **kwargs)
+    def __call__(
+        self, text: Any = None, *args: Any, truncation: bool | str | None = False, **kwargs: Any
+    ) -> BatchEncoding:
+        """Tokenize strings as every tokenizer does, but cut them only if `truncation` says so.
+
+        Strings with no more than `padding`, `max_length` and `return_tensors` take a short cut that gives the same.
+        """
+        truncation = False if truncation is None else truncation
+        if truncation is False and not args and kwargs.keys() <= {"padding", "max_length", "return_tensors"}:
+            batch = self._encode_plain(text, **kwargs)
+            if batch is not None:
+                return batch
+        return super().__call__(text, *args, truncation=truncation, **kwargs)
+
+    def _encode_plain(
+        self, text: Any, padding: Any = False, max_length: int | None = None, return_tensors: Any = None
+    ) -> BatchEncoding | None:
+        """Look the words up and pad the rows, or return `None` where the base class has to decide or to refuse."""
+        texts = [text] if isinstance(text, str) else text
+        ids = self._word_ids()
+        cls, sep, pad = self.cls_token_id, self.sep_token_id, self.pad_token_id
+        if (
+            ids is None
+            or not isinstance(texts, (list, tuple))
+            or set(map(type, texts)) != {str}
+            or None in (cls, sep, pad)
+            or not (padding is True or padding is False or isinstance(padding, str))
+            or return_tensors not in (None, "pt", "np")
+            or self.padding_side != "right"
+            or self.special_tokens_pattern != "cls_sep"
+            or self.model_input_names != ["input_ids", "attention_mask"]
+        ):
+            return None
+        find = ids.__getitem__
+        try:
+            rows = [[cls, *map(find, words.split()), sep] for words in texts]
+        except KeyError:  # the base class names the word
+            return None
+        lengths = list(map(len, rows))
+        longest = max(lengths)
+        if padding in (True, "longest") and max_length is None:
+            width = longest
+        elif padding == "max_length":
+            width = self.model_max_length if max_length is None else max_length
+        elif padding is False and max_length is None and (return_tensors is None or min(lengths) == longest):
+            width = 0
+        else:
+            return None
+        if longest > min(self.model_max_length, width or longest) or width > MAX_WIDTH:
+            return None
+        if return_tensors is None:
+            masks = [[1] * n + [0] * (width - n) for n in lengths]
+            padded = [row + [pad] * (width - len(row)) for row in rows]
+            if isinstance(text, str):
+                return BatchEncoding({"input_ids": padded[0], "attention_mask": masks[0]})
+            return BatchEncoding({"input_ids": padded, "attention_mask": masks})
+        filled = np.arange(width or longest) < np.array(lengths)[:, None]
+        input_ids = np.full(filled.shape, pad, dtype=np.int64)
+        input_ids[filled] = np.fromiter(chain.from_iterable(rows), np.int64, count=sum(lengths))
+        arrays = {"input_ids": input_ids, "attention_mask": filled.astype(np.int64)}
+        if return_tensors == "np":
+            return BatchEncoding(arrays)
+        try:
+            import torch
+        except ImportError:
+            return None
+        return BatchEncoding({key: torch.from_numpy(array) for key, array in arrays.items()})
+
+    def _word_ids(self) -> dict[str, int] | None:
+        """Return the id of each word, or `None` where an added token makes more of a string than its words.
+
+        The base class cuts a string at its added tokens before it cuts it at white space.
+        """
+        added = self._added_tokens_encoder
+        if added != self._added:
+            words = self.get_vocab()
+            plain = all(token == word or token not in word for token in added for word in words)
+            plain &= all(token.split() == [token] for token in added)
+            self._added, self._plain_ids = dict(added), words if plain else None
+        return self._plain_ids
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         return text.split()

@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers import AutoModelForSequenceClassification
 
 import cloud_hf
-from cloud_hf.training.finetune import METRICS_FILE
+from cloud_hf.training.metrics import METRICS_FILE
 
 WEIGHTS = Path(cloud_hf.__file__).with_name("weights")
 LIMIT_MB = 20
@@ -28,7 +28,8 @@ def bundle(run: Path, head: str, encoder: Path) -> Path:
     shutil.copyfile(encoder / "validation_results.json", folder / "pretraining.json")
     for name in ("config.json", "tokenizer_config.json"):
         values = json.loads((run / name).read_text(encoding="utf-8"))
-        values.pop("auto_map", None)
+        for key in ("auto_map", "is_local", "local_files_only"):
+            values.pop(key, None)
         (folder / name).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     AutoModelForSequenceClassification.from_pretrained(folder)
     size = sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) / 1e6

@@ -7,7 +7,7 @@ data=${1:?the folder with the tables}
 work=${2:-runs/bundled}
 here=$(dirname "$0")
 mkdir -p "$work"
-cloud-hf encode "$data/materials_project.parquet" -o "$work/materials_project.parquet"
+cloud-hf encode "$data/materials_project.parquet" --grammar composition --released -o "$work/materials_project.parquet"
 cloud-hf pretrain --config "$here/recipes/pretrain_small.yaml" --output_dir "$work/encoder" \
     --data "$data/published_scope_10k.parquet" "$work/materials_project.parquet"
 cloud-hf finetune --config "$here/recipes/finetune_heat_capacity.yaml" --output_dir "$work/heat_capacity" \

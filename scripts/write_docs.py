@@ -22,7 +22,11 @@ from cloud_hf.prediction import load_predictor, predict_items
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "model_card.md")
-SHOWN_EXAMPLES = ("C_diamond", "SiO2_quartz", "Al2O3_corundum", "TiO2_rutile", "Cu", "NaCl")
+SHOWN_EXAMPLES = ("C_diamond", "Si", "SiO2_quartz", "Al2O3_corundum", "TiO2_rutile", "Cu", "NaCl")
+
+
+MEASURED = {"Cu": 24.44, "Mg": 24.87, "W": 24.27, "Si": 19.99, "C_diamond": 6.11}
+"""Molar heat capacity Cp at 298.15 K, J/(mol K): CRC Handbook of Chemistry and Physics, thermodynamic tables."""
 
 
 def metrics() -> dict[str, Any]:
@@ -96,9 +100,23 @@ def pretraining_block() -> str:
     )
 
 
+def elements_block() -> str:
+    """Pure elements among the examples beside measured values."""
+    predictor = load_predictor()
+    names = {Path(file).stem: file for file in map(str, (ROOT / "examples").glob("*.cif"))}
+    items = collect_items([names[name] for name in MEASURED])
+    rows = []
+    for measured, prediction in zip(MEASURED.values(), predict_items(predictor, items, 298.15), strict=True):
+        quantities = {quantity["name"]: quantity["value"] for quantity in prediction.quantities}
+        rows.append([prediction.item.formula, quantities["heat_capacity_per_atom"], measured])
+    headers = ["element", "predicted Cv, J/(mol K)", "measured Cp, J/(mol K)"]
+    return tabulate(rows, headers=headers, tablefmt="github", floatfmt=".2f")
+
+
 BLOCKS = {
     "accuracy": accuracy_block,
     "errors": errors_block,
+    "elements": elements_block,
     "example": example_block,
     "demo": demo_block,
     "pretraining": pretraining_block,

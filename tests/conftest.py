@@ -69,7 +69,7 @@ def scopes() -> list[str]:
     """Strings in the grammar `composition`, of different lengths."""
     return [
         "1 0 0 | 2i | Cu 1.0",
-        "1 4 a O D D b O D D c D O D h D D D 1 Y Y Y | 8a | Si 1.0",
+        "0 7 a O D D a D O D b O D D c D D O d O O O e F B F h B B B 1 Z Z Z | 8a | Si 1.0",
         "1 2 a E C C n O O O 0 | 3a 3b 6c 18f | Ba 0.1 Ti 0.1 B 0.2 O 0.6",
         "1 3 b O O O g O O O c D D O 0 | 4g 2a 8j 2c | Sc 0.3 B 0.2 Rh 0.5",
     ]

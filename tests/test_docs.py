@@ -37,7 +37,7 @@ def test_numbers_are_those_of_the_result_files(write_docs: ModuleType, name: str
     assert block(name) == write_docs.BLOCKS[name]()
 
 
-@pytest.mark.parametrize("name", ["example", "demo"])
+@pytest.mark.parametrize("name", ["example", "demo", "elements"])
 def test_shown_output_is_what_the_program_prints(write_docs: ModuleType, name: str) -> None:
     number = r"-?\d+\.\d+"
     shown, printed = block(name), write_docs.BLOCKS[name]()

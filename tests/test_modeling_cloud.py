@@ -469,7 +469,7 @@ def test_accumulated_gradients_log_the_same_loss(
     assert model_class.accepts_loss_kwargs is False
     labels = [[1.0, 100.0, 0.0], [2.0, 50.0, -8.0], [0.0, 10.0, 1.0], [4.0, 300.0, 2.0]]
     rows = [
-        {**tokenizer(scope, padding="max_length", max_length=40),
+        {**tokenizer(scope, padding="max_length", max_length=48),
          "labels": label if kind_of_head == "three_targets" else label[1] / 10}
         for scope, label in zip(scopes * 2, labels * 2, strict=True)
     ]  # fmt: skip

@@ -7,17 +7,21 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pymatgen.core import Element
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizer
 
 from cloud_hf import ScopeEncoder, ScopeTokenizer, grammar_of
 from cloud_hf.errors import GrammarError, ScopeTooLongError, UnknownWordError
 from cloud_hf.scope.generators import generator_words
 
 SPECIAL = {"[CLS]": 0, "[PAD]": 1, "[SEP]": 2, "[UNK]": 3, "[MASK]": 4}
-SILICON_FULL = "1 4 a O D D b O D D c D O D h D D D 1 Y Y Y | 8a 8a | Si Si"
+SILICON_FULL = "0 7 a O D D a D O D b O D D c D D O d O O O e F B F h B B B 1 Z Z Z | 8a 8a | Si Si"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,9 @@ def fast(root: Path) -> Any:
 @pytest.fixture(scope="module")
 def example_scopes(examples: list[Path]) -> list[str]:
     """The strings of the example crystals, in both grammars that the encoder writes."""
-    return [ScopeEncoder(grammar).encode(path) for grammar in ("composition", "full") for path in examples]
+    return [
+        ScopeEncoder(grammar, canonical=False).encode(path) for grammar in ("composition", "full") for path in examples
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -151,11 +157,11 @@ def test_a_string_longer_than_the_model_is_refused(
         ids = tokenizer([scope], **options)["input_ids"]
         assert len(ids[0]) == 256
         return
-    for given in (scope, ["0", scope]):
-        if isinstance(given, list) and "return_tensors" in options:
+    for text in (scope, ["0", scope]):
+        if isinstance(text, list) and "return_tensors" in options:
             continue  # strings of unequal length make no tensor
         with pytest.raises(ScopeTooLongError, match=str(256 + extra)):
-            tokenizer(given, **options)
+            tokenizer(text, **options)
 
 
 def test_a_string_is_cut_when_that_is_asked_for(tokenizer: ScopeTokenizer) -> None:
@@ -182,6 +188,106 @@ def test_padding_is_pad_and_masked(tokenizer: ScopeTokenizer, scopes: list[str])
     assert (batch["input_ids"][batch["attention_mask"] == 0] == tokenizer.pad_token_id).all()
     assert (batch["input_ids"][batch["attention_mask"] == 1] != tokenizer.pad_token_id).all()
     assert set(batch) == {"input_ids", "attention_mask"}
+
+
+# ------------------------------------------------------------------------------------------------ the short cut
+
+WORDS = st.sampled_from(["0", "1", "|", "4a", "Cu", "O", "1.0", "[MASK]", "[SEP]", "[PAD]", "[MASK]Cu", "Qq", "é"])
+SPACES = st.sampled_from([" ", "  ", "\t", "\n", "\u00a0", ""])
+TEXTS = st.lists(st.tuples(WORDS, SPACES), max_size=14).map(lambda pairs: "".join(w + gap for w, gap in pairs))
+PLAIN = st.lists(st.sampled_from(["0", "1", "|", "4a", "Cu", "O", "1.0", "[MASK]"]), max_size=14).map(" ".join)
+BATCHES = st.one_of(PLAIN, TEXTS, *(st.lists(t, max_size=5) for t in (PLAIN, TEXTS)), st.tuples(PLAIN, PLAIN))
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "padding": st.sampled_from([True, False, "longest", "max_length", "do_not_pad", "wrong", None, 1]),
+        "max_length": st.sampled_from([None, 0, 3, 12, 30]),
+        "return_tensors": st.sampled_from([None, "pt", "np", "wrong"]),
+        "truncation": st.sampled_from([False, None, True]),
+        "add_special_tokens": st.booleans(),
+        "return_attention_mask": st.booleans(),
+        "pad_to_multiple_of": st.sampled_from([None, 8]),
+        "verbose": st.booleans(),
+    },
+)
+
+
+def result(call: Any, *args: Any, **options: Any) -> Any:
+    """What a call returns, or the type and the text of its error."""
+    try:
+        return call(*args, **options)
+    except Exception as error:
+        return type(error), str(error)
+
+
+def assert_equal_batches(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    if not isinstance(one, BatchEncoding):
+        assert one == other
+        return
+    assert list(one) == list(other)
+    for key, value in one.items():
+        assert type(value) is type(other[key])
+        if isinstance(value, (np.ndarray, torch.Tensor)):
+            assert (value.dtype, value.shape) == (other[key].dtype, other[key].shape)
+            assert [row.tolist() for row in value] == [row.tolist() for row in other[key]]  # ragged ones, too
+        else:
+            assert value == other[key]
+
+
+def without_short_cut(tokenizer: ScopeTokenizer) -> Any:
+    def call(text: Any, truncation: Any = False, **options: Any) -> BatchEncoding:
+        truncation = False if truncation is None else truncation
+        return PreTrainedTokenizer.__call__(tokenizer, text, truncation=truncation, **options)
+
+    return call
+
+
+VARIANTS = {
+    "default": {},
+    "short": {"model_max_length": 9},
+    "unlimited": {"model_max_length": int(1e30)},
+    "left": {"padding_side": "left"},
+    "no mask": {"model_input_names": ["input_ids"]},
+    "no special tokens": {"special_tokens_pattern": "none"},
+    "split special tokens": {"split_special_tokens": True},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.filterwarnings("ignore:`max_length` is ignored")
+@settings(max_examples=150, deadline=None)
+@given(texts=BATCHES, options=OPTIONS)
+def test_the_short_cut_gives_what_the_base_class_gives(variant: str, texts: Any, options: dict[str, Any]) -> None:
+    tokenizer = ScopeTokenizer(**VARIANTS[variant])
+    expected = result(without_short_cut(tokenizer), texts, **options)
+    assert_equal_batches(result(tokenizer, texts, **options), expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(texts=BATCHES, token=st.sampled_from(["new", "1", "Cu", "C", "0 1", "0"]), special=st.booleans())
+def test_added_tokens_mean_the_same_with_the_short_cut(texts: Any, token: str, special: bool) -> None:
+    tokenizer = ScopeTokenizer()
+    tokenizer("0 1")
+    tokenizer.add_tokens([token], special_tokens=special)
+    assert_equal_batches(result(tokenizer, texts), result(without_short_cut(tokenizer), texts))
+
+
+def test_the_short_cut_is_taken(tokenizer: ScopeTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PreTrainedTokenizer, "__call__", None)
+    for texts in ("0 1", "", ["0 1", "0"], ("0", "1")):
+        for padding in (True, "longest", "max_length"):
+            for return_tensors in (None, "pt", "np"):
+                assert tokenizer(texts, padding=padding, return_tensors=return_tensors)
+        assert tokenizer(texts)
+    assert tokenizer("0 1", return_tensors="pt")["input_ids"].tolist() == [[0, *tokenizer.encode("0 1")[1:]]]
+
+
+def test_the_short_cut_survives_pickling_and_saving(tokenizer: ScopeTokenizer, scopes: list[str]) -> None:
+    import pickle
+
+    again = pickle.loads(pickle.dumps(tokenizer))
+    assert_equal_batches(again(scopes, padding=True), tokenizer(scopes, padding=True))
 
 
 # ------------------------------------------------------------------------------------------------ files
@@ -281,7 +387,7 @@ def test_the_form_of_a_string_tells_its_grammar(scope: str, grammar: str) -> Non
 
 def test_the_encoders_grammar_is_recognised(examples: list[Path]) -> None:
     for grammar in ("composition", "full"):
-        assert {grammar_of(ScopeEncoder(grammar).encode(path)) for path in examples} == {grammar}
+        assert {grammar_of(ScopeEncoder(grammar, canonical=False).encode(path)) for path in examples} == {grammar}
 
 
 def test_published_strings_are_compositions(published_scopes: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
@@ -9,7 +10,9 @@ from tqdm import tqdm
 
 from cloud_hf.data.inputs import Item, collect_items, encode_item
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
+from cloud_hf.errors import TableError
 from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope.backends import BACKENDS
 from cloud_hf.scope.encoder import ENCODER_GRAMMARS
 from cloud_hf.scope.readers import MAX_ATOMS
 
@@ -18,6 +21,7 @@ __all__ = [
     "add_encode_parser",
     "add_input_arguments",
     "add_max_atoms",
+    "check_table_output",
     "positive_integer",
     "report_failures",
     "show",
@@ -67,7 +71,13 @@ def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     """Register the subcommand."""
     parser = commands.add_parser("encode", help="crystals to SCOPE strings", description=encode.__doc__)
     add_input_arguments(parser)
-    parser.add_argument("--grammar", choices=ENCODER_GRAMMARS, default="composition", help="form of the string")
+    parser.add_argument("--grammar", choices=ENCODER_GRAMMARS, default="sites", help="form of the string")
+    parser.add_argument(
+        "--released",
+        action="store_true",
+        help="composition or full exactly as the paper's encoder writes them, in the order of the input",
+    )
+    parser.add_argument("--symmetry", choices=tuple(BACKENDS), default="spglib", help="back-end of the search")
     parser.add_argument("--symprec", type=float, default=0.01, help="distance tolerance of the symmetry search, Å")
     parser.add_argument("--angle-tolerance", type=float, default=5.0, help="angle tolerance, degrees")
     parser.set_defaults(run=encode)
@@ -75,12 +85,13 @@ def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
 
 def encode(arguments: argparse.Namespace) -> int:
     """Write crystals as SCOPE strings, one row each; a crystal that fails keeps its row, with the error."""
-    if arguments.output:
-        check_output(arguments.output, TABLE_SUFFIXES)
+    check_table_output(arguments)
     encoder = ScopeEncoder(
         arguments.grammar,
+        canonical=not arguments.released,
         symprec=arguments.symprec,
         angle_tolerance=arguments.angle_tolerance,
+        symmetry=arguments.symmetry,
         max_atoms=arguments.max_atoms,
     )
     items = [
@@ -118,12 +129,21 @@ def _show_rows(shown: pd.DataFrame) -> str:
     return tabulate(rows, headers=[str(name) for name in shown.columns], tablefmt="simple", disable_numparse=True)
 
 
-def report_failures(table: pd.DataFrame) -> int:
+def check_table_output(arguments: argparse.Namespace) -> None:
+    """Refuse, before the work, an output that cannot be written or that is one of the inputs."""
+    if not arguments.output:
+        return
+    check_output(arguments.output, TABLE_SUFFIXES)
+    if Path(arguments.output).resolve() in {Path(text).resolve() for text in arguments.inputs if "|" not in text}:
+        raise TableError(f"{arguments.output}: is also an input; choose another name for the output.")
+
+
+def report_failures(table: pd.DataFrame, total: int | None = None) -> int:
     """Tell on stderr which rows failed and why; return the exit status, 1 if there are any."""
     errors = table["error"].dropna()
     for error in errors[:SHOWN_FAILURES]:
         print(f"cloud-hf: {error}", file=sys.stderr)
     if len(errors):
         more = f", {len(errors) - SHOWN_FAILURES} of them not shown" if len(errors) > SHOWN_FAILURES else ""
-        print(f"cloud-hf: {len(errors)} of {len(table)} rows failed{more}.", file=sys.stderr)
+        print(f"cloud-hf: {len(errors)} of {total or len(table)} rows failed{more}.", file=sys.stderr)
     return int(len(errors) > 0)

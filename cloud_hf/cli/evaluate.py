@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -49,11 +50,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
         arguments.batch_size,
     )
     metrics = evaluation.metrics
+    for warning in evaluation.warnings:
+        print(f"cloud-hf: warning: {warning}", file=sys.stderr)
     print(tabulate([[name, _shown(value)] for name, value in metrics.items()], tablefmt="plain", disable_numparse=True))
     if arguments.json:
         write_text(json.dumps(metrics, indent=2) + "\n", Path(arguments.json))
     failures = pd.DataFrame(evaluation.failures, columns=["source", "error"])
-    return report_failures(failures) or int(metrics["n"] == 0)
+    return report_failures(failures, total=metrics["n"] + metrics["n_failed"]) or int(metrics["n"] == 0)
 
 
 def _only_head(heads: list[str]) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 import cloud_hf
-from cloud_hf.prediction import heads_of, load_predictor
+from cloud_hf.checkpoints import read_config
+from cloud_hf.prediction import heads_of, model_path
+from cloud_hf.training.metrics import METRICS_FILE
 
 __all__ = ["add_info_parser"]
 
@@ -26,32 +28,41 @@ def add_info_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 
 def info(arguments: argparse.Namespace) -> int:
     """Show versions, and grammar, heads, units and training errors of a checkpoint."""
-    predictor = load_predictor(arguments.model, arguments.head)
-    config = predictor.model.config
+    path = model_path(arguments.model, arguments.head)
+    config = read_config(path)
+    outputs = zip(config.target_names or [], config.target_units or [], strict=False)
     rows = [
         ("cloud-hf", cloud_hf.__version__),
         ("Python", platform.python_version()),
         *((name, version(name)) for name in LIBRARIES),
         ("bundled heads", ", ".join(cloud_hf.bundled_heads())),
-        ("checkpoint", config._name_or_path),
+        ("checkpoint", path),
         ("class", ", ".join(config.architectures or [])),
-        ("heads", ", ".join(heads_of(config))),
-        ("outputs", ", ".join(f"{n} ({u})" for n, u in zip(config.target_names, config.target_units, strict=True))),
+        ("heads", ", ".join(heads_of(config)) or "none: a pre-trained encoder, to be fine-tuned"),
+        ("outputs", ", ".join(f"{name} ({unit})" for name, unit in outputs)),
         ("grammar", f"{config.grammar}, {'canonical' if config.canonical else 'in the order of the input'}"),
-        ("symmetry search", f"symprec {config.symprec} Å, angle tolerance {config.angle_tolerance} degrees"),
+        ("symmetry search", f"{config.symmetry}, symprec {config.symprec} Å, angle {config.angle_tolerance} degrees"),
+        ("strings made with", config.encoder_settings or "not recorded"),
         ("encoder", f"{config.num_hidden_layers} layers x {config.hidden_size}, {config.vocab_size} words"),
         ("longest string", f"{config.max_position_embeddings} tokens"),
-        ("parameters", f"{predictor.model.num_parameters():,}"),
+        *_metrics(Path(path)),
     ]
-    metrics = Path(config._name_or_path) / "metrics.json"
-    if metrics.is_file():
-        for part, targets in json.loads(metrics.read_text(encoding="utf-8")).items():
-            rows += [
-                (
-                    f"MAE, {part} rows",
-                    f"{name}: {row['mae']:.3g} {row['unit']} (mean predictor {row['mad']:.3g}, n = {row['n']})",
-                )
-                for name, row in targets.items()
-            ]
     print(tabulate(rows, tablefmt="plain", disable_numparse=True))
     return 0
+
+
+def _metrics(folder: Path) -> list[tuple[str, str]]:
+    """What `cloud-hf finetune` and `cloud-hf pretrain` wrote beside the weights."""
+    rows: list[tuple[str, str]] = []
+    if (folder / METRICS_FILE).is_file():
+        for part, targets in json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")).items():
+            rows += [
+                (f"MAE, {part} rows", f"{name}: {row['mae']:.3g} {row['unit']} (mean {row['mad']:.3g}, n = {row['n']})")
+                for name, row in targets.items()
+            ]
+    for name in ("pretraining.json", "validation_results.json"):
+        if (folder / name).is_file():
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+            if "validation_perplexity" in found:
+                rows.append(("pre-training", f"perplexity {found['validation_perplexity']:.3g} on strings kept back"))
+    return rows

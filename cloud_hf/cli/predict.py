@@ -5,9 +5,19 @@ from typing import Any
 
 import pandas as pd
 
-from cloud_hf.cli.encode import COLUMNS, add_input_arguments, positive_integer, report_failures, show
+from cloud_hf.cli.encode import (
+    COLUMNS,
+    add_input_arguments,
+    check_table_output,
+    positive_integer,
+    report_failures,
+    show,
+)
 from cloud_hf.data.inputs import collect_items
-from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
+from cloud_hf.data.tables import check_output, write_table
+from cloud_hf.errors import CheckpointError
+from cloud_hf.modeling_cloud import CloudForDebye
+from cloud_hf.pipeline_cloud import MAX_TEMPERATURE
 from cloud_hf.prediction import Prediction, load_predictor, predict_items
 from cloud_hf.scope import ScopeEncoder
 
@@ -34,8 +44,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def kelvin(text: str) -> float:
     """Read a temperature in K from the command line."""
     value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"a temperature is a finite number of kelvin >= 0, not {text}")
+    if not 0 <= value <= MAX_TEMPERATURE:
+        raise argparse.ArgumentTypeError(f"a temperature is from 0 to {MAX_TEMPERATURE:g} K, not {text}")
     return value
 
 
@@ -60,28 +70,31 @@ def with_max_atoms(predictor: Any, max_atoms: int) -> Any:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Predict the properties of crystals, one row each; a crystal that fails keeps its row, with the error."""
-    for path, suffixes in ((arguments.output, TABLE_SUFFIXES), (arguments.plot, PLOT_SUFFIXES)):
-        if path:
-            check_output(path, suffixes)
+    check_table_output(arguments)
+    if arguments.plot:
+        check_output(arguments.plot, PLOT_SUFFIXES)
     predictor = with_max_atoms(load_predictor(arguments.model, arguments.head), arguments.max_atoms)
+    if arguments.plot and not isinstance(predictor.model, CloudForDebye):
+        raise CheckpointError(f"{arguments.model}: has no Debye temperature, so there is no Cv(T) to plot.")
     items = collect_items(arguments.inputs, arguments.n_atoms)
     predictions = predict_items(predictor, items, arguments.temperature, arguments.batch_size)
     table = pd.DataFrame([_row(prediction) for prediction in predictions])
     table["error"] = table.pop("error")
     table["space_group"] = table["space_group"].astype("Int64")
-    if "heat_capacity_per_atom (J/(mol atom K))" in table:
+    if isinstance(predictor.model, CloudForDebye):
         table.insert(list(table.columns).index("n_atoms") + 1, "temperature (K)", arguments.temperature)
     print(show(_for_terminal(table), SHOWN_ROWS if arguments.output else None))
     if "temperature (K)" in table:
-        print(f"Heat capacities at {arguments.temperature:g} K.")
+        print(f"At {arguments.temperature:g} K.")
     if arguments.output:
         write_table(table, arguments.output)
         print(f"{len(table)} rows -> {arguments.output}")
     if arguments.plot:
         from cloud_hf.plotting import plot_heat_capacity
 
-        plot_heat_capacity(predictions, arguments.plot)
-        print(f"Cv(T) -> {arguments.plot}")
+        if any(prediction.quantities for prediction in predictions):
+            plot_heat_capacity(predictions, arguments.plot)
+            print(f"Cv(T) -> {arguments.plot}")
     return report_failures(table)
 
 

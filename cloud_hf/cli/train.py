@@ -1,7 +1,10 @@
 """`cloud-hf pretrain` and `cloud-hf finetune`: recipes and flags to the training functions."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from cloud_hf.errors import CloudError
 
 __all__ = ["TRAINING_COMMANDS", "add_train_parsers"]
 
@@ -11,7 +14,8 @@ def pretrain(argv: Sequence[str]) -> int:
     from cloud_hf.training.arguments import PretrainArguments, parse_recipe
     from cloud_hf.training.pretrain import pretrain
 
-    pretrain(*parse_recipe("pretrain", PretrainArguments, argv))
+    with _argument_errors():
+        pretrain(*parse_recipe("pretrain", PretrainArguments, argv))
     return 0
 
 
@@ -20,8 +24,20 @@ def finetune(argv: Sequence[str]) -> int:
     from cloud_hf.training.arguments import FinetuneArguments, parse_recipe
     from cloud_hf.training.finetune import finetune
 
-    print(finetune(*parse_recipe("finetune", FinetuneArguments, argv)))
+    with _argument_errors():
+        print(finetune(*parse_recipe("finetune", FinetuneArguments, argv)))
     return 0
+
+
+@contextmanager
+def _argument_errors() -> Iterator[None]:
+    """Values that transformers or the model refuse, and files that cannot be read or written, end in one line."""
+    try:
+        yield
+    except CloudError:
+        raise
+    except (ValueError, OSError) as error:
+        raise CloudError(" ".join(str(error).split())) from error
 
 
 TRAINING_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"pretrain": pretrain, "finetune": finetune}

@@ -1,6 +1,7 @@
 """What a user names on the command line, one `Item` per crystal: nothing is dropped, errors become items too."""
 
 import glob
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pymatgen.symmetry.groups import sg_symbol_from_int_number
 
 from cloud_hf.data.tables import (
     SCOPE_COLUMN,
@@ -20,9 +20,9 @@ from cloud_hf.data.tables import (
     read_table,
     structure_from_row,
 )
-from cloud_hf.errors import CloudError, TableError
+from cloud_hf.errors import CloudError, GrammarError, TableError
 from cloud_hf.scope import ScopeEncoder
-from cloud_hf.scope.generators import space_group_of
+from cloud_hf.scope.grammar import parse
 from cloud_hf.scope.readers import CRYSTAL_PATTERNS
 
 __all__ = ["Item", "collect_items", "encode_item", "named", "table_items"]
@@ -71,17 +71,18 @@ def _items(text: str, n_atoms: str | None) -> list[Item]:
         return list(_expand(text, n_atoms))
     except CloudError as error:
         return [Item(source=text, error=str(error))]
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        return [Item(source=text, error=f"{text}: {error.strerror or error}.")]
 
 
 def _expand(text: str, n_atoms: str | None) -> Iterator[Item]:
+    if not text.strip():
+        raise TableError("an input is empty; give a file, a folder, a table or a SCOPE string.")
     path = Path(text)
-    if "|" in text:
+    if "|" in text and not _is_file(path):
         yield Item(source=text, scope=text, n_atoms=_number(n_atoms))
     elif path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and _is_crystal_file(file))
-        if not files:
-            raise TableError(f"{text}: the folder holds no crystal files ({', '.join(CRYSTAL_PATTERNS)}).")
-        yield from (Item(source=str(file), crystal=file) for file in files)
+        yield from _folder(path)
     elif glob.has_magic(text) and not path.exists():
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  (the pattern may be absolute)
         if not matches:
@@ -97,17 +98,47 @@ def _expand(text: str, n_atoms: str | None) -> Iterator[Item]:
         yield Item(source=text, crystal=path)
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a string can be too long for a file name
+        return False
+
+
+def _folder(path: Path) -> Iterator[Item]:
+    """Every crystal file below a folder, and every subfolder that cannot be read."""
+    closed: list[OSError] = []
+    found = [Path(folder, name) for folder, _, names in os.walk(path, onerror=closed.append) for name in names]
+    files = sorted(file for file in found if _is_crystal_file(file))
+    if not files and not closed:
+        raise TableError(f"{path}: the folder holds no crystal files ({', '.join(CRYSTAL_PATTERNS)}).")
+    yield from (Item(source=str(file), crystal=file) for file in files)
+    for error in closed:
+        yield Item(source=str(error.filename), error=f"{error.filename}: {error.strerror}.")
+
+
 def _is_crystal_file(path: Path) -> bool:
     return any(Path(path.name.lower()).match(pattern.lower()) for pattern in CRYSTAL_PATTERNS)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return float(text)
+        atoms = float(text)
     except ValueError:
         raise TableError(f"--n-atoms {text!r}: a bare string has no columns; give a number of atoms.") from None
+    if not 1 <= atoms < math.inf:
+        raise TableError(f"--n-atoms {text!r}: there is at least 1 atom in a primitive cell.")
+    return atoms
 
 
 def table_items(table: pd.DataFrame, path: str | os.PathLike[str], n_atoms: str | None = None) -> Iterator[Item]:
@@ -124,9 +155,9 @@ def table_items(table: pd.DataFrame, path: str | os.PathLike[str], n_atoms: str 
         )
     atoms: list[float | None] = [None] * len(table)
     if n_atoms is not None:
-        try:
-            atoms = [float(n_atoms)] * len(table)
-        except ValueError:
+        if n_atoms not in table.columns and _is_number(n_atoms):
+            atoms = [_number(n_atoms)] * len(table)
+        else:
             atoms = [None if is_missing(value) else value for value in numeric_column(table, n_atoms, path)]
     for position, (index, row) in enumerate(zip(table.index, table.to_dict("records"), strict=True)):
         source = str(row["id"]) if "id" in row and not is_missing(row["id"]) else f"{path}:{index}"
@@ -146,9 +177,7 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
     if item.error is not None:
         return item
     if item.scope is not None:
-        number = space_group_of(item.scope)
-        symbol = None if number is None else sg_symbol_from_int_number(number)
-        return replace(item, space_group=number, space_group_symbol=symbol)
+        return _read_string(item, encoder)
     try:
         encoded = encoder.describe(item.crystal)
     except CloudError as error:
@@ -163,6 +192,28 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
         space_group=encoded.space_group,
         space_group_symbol=encoded.space_group_symbol,
         n_atoms=encoded.n_atoms,
+    )
+
+
+def _read_string(item: Item, encoder: ScopeEncoder) -> Item:
+    """Check a given string, canonicalise it as far as its grammar allows, and read off what it says."""
+    try:
+        scope = parse(item.scope or "")
+        if scope.grammar != encoder.grammar:
+            raise GrammarError(
+                f"{item.scope!r} is written in the grammar {scope.grammar!r}, not in {encoder.grammar!r}; "
+                "encode the crystal itself."
+            )
+        scope = scope.canonical() if encoder.canonical else scope
+    except CloudError as error:
+        return replace(item, error=named(item, error))
+    return replace(
+        item,
+        scope=str(scope),
+        formula=scope.formula,
+        space_group=scope.space_group,
+        space_group_symbol=scope.space_group_symbol,
+        n_atoms=item.n_atoms if scope.n_atoms_primitive is None else float(scope.n_atoms_primitive),
     )
 
 

@@ -57,7 +57,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         if path.suffix.lower() == ".jsonl":
             return pd.read_json(path, lines=True, dtype={"id": str}, convert_dates=False)
         # 'Na' and 'nan' are text in a crystal table; only an empty cell is a missing value
-        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"id": str})
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"id": str}, index_col=False)
     except Exception as error:  # the readers of three formats raise almost anything on damaged files
         reason = " ".join(str(error).split())[:200]
         raise TableError(f"{path}: cannot be read as a {path.suffix[1:]} table ({reason}).") from error
@@ -97,10 +97,14 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> 
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
         raise TableError(f"{path}: the output's extension must be one of {', '.join(suffixes)}.")
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  (False, not an error, where a folder may not be read)
         raise TableError(f"{path}: is a folder; give the name of a file.")
-    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+    try:
+        folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+        writable = folder.is_dir() and os.access(folder, os.W_OK)
+    except OSError as error:
+        raise TableError(f"{path}: cannot be written ({error.strerror}).") from error
+    if not writable:
         raise TableError(f"{path}: {folder} is not a folder that can be written to.")
 
 
@@ -163,8 +167,9 @@ def structure_from_row(row: Any, name: str) -> Structure:
 
 
 def _listed(value: Any) -> Any:
-    """A list in a cell of a CSV file is text."""
-    return json.loads(value) if isinstance(value, str) else value
+    """A list in a cell of a CSV file is text; one of lists in a Parquet file is an array of arrays."""
+    value = json.loads(value) if isinstance(value, str) else value
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str]) -> pd.Series:
@@ -176,6 +181,8 @@ def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str
     if column not in table.columns:
         raise TableError(f"{path}: there is no column {column!r}; it has {', '.join(map(str, table.columns))}.")
     values = pd.to_numeric(table[column], errors="coerce").astype("float64")
+    if table[column].dtype == bool:
+        raise TableError(f"{path}: column {column!r} holds true and false, not numbers.")
     bad = (values.isna() & table[column].notna()) | np.isinf(values)
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])

@@ -1,6 +1,8 @@
 """Structure to SCOPE string: readers, symmetry, grammar."""
 
+from cloud_hf.scope.cell import Cell
 from cloud_hf.scope.encoder import EncodedCrystal, ScopeEncoder
-from cloud_hf.scope.readers import Crystal, read_crystal
+from cloud_hf.scope.grammar import Scope, parse
+from cloud_hf.scope.readers import Crystal, read_cell, read_crystal
 
-__all__ = ["Crystal", "EncodedCrystal", "ScopeEncoder", "read_crystal"]
+__all__ = ["Cell", "Crystal", "EncodedCrystal", "Scope", "ScopeEncoder", "parse", "read_cell", "read_crystal"]

@@ -6,21 +6,21 @@ the rest, jointly with the assignment of elements. **The order**: an orbit is th
 and sorted lists the lexicographically smallest is canonical. Enantiomorphic space groups stay apart.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pymatgen.core import Element, Structure
 
-os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code prints to the terminal when it retries a tolerance
-import spglib
-
-from cloud_hf.errors import DisorderedStructureError, ScopeError, SymmetryError, UnknownElementError
+from cloud_hf.errors import DisorderedStructureError, ScopeError, UnknownElementError
 from cloud_hf.scope._relabelings import LETTERS, lattice_relabelings, relabelings, wyckoff_table
+from cloud_hf.scope.backends import no_symmetry, search_symmetry
+from cloud_hf.scope.cell import Cell
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 __all__ = [
     "ELEMENT_ORDER",
@@ -141,43 +141,52 @@ def _smallest(pairs: Sequence[tuple[int, int]], permutations: Sequence[tuple[int
 
 
 def find_orbits(
-    crystal: Structure | CellArrays,
+    crystal: "Cell | Structure | CellArrays",
     symprec: float = 0.01,
     angle_tolerance: float = 5.0,
-    name: str = "structure",
+    name: str | None = None,
+    backend: str = "spglib",
 ) -> SymmetryOrbits:
     """Search the symmetry of an ordered crystal and return its canonical orbits.
 
     Args:
-        crystal: A `Structure`, or lattice (rows, Å), atomic numbers and fractional coordinates.
+        crystal: A `Cell`, a pymatgen `Structure`, or lattice (rows, Å), atomic numbers, fractional coordinates.
         symprec: Distance tolerance in Å.
-        angle_tolerance: Angle tolerance in degrees.
-        name: What an error message calls the crystal.
+        angle_tolerance: Angle tolerance in degrees; moyopy goes by distances alone and does not use it.
+        name: What an error message calls the crystal; a `Cell` knows its name.
+        backend: `"spglib"` or `"moyopy"`, see `cloud_hf.scope.backends`.
 
     Returns:
         Space group and canonical orbits, the same for every description of the crystal.
 
     Raises:
+        CloudError: The back-end is unknown or not installed.
         DisorderedStructureError: A site is partially occupied or mixed.
         UnknownElementError: A site holds no element.
-        SymmetryError: spglib finds no space group, or its orbits contradict the space group.
+        SymmetryError: The search finds no space group, or its orbits contradict the space group.
     """
-    if isinstance(crystal, Structure):
+    name = name or getattr(crystal, "name", None) or "structure"
+    if isinstance(crystal, tuple):
+        lattice, numbers, frac_coords = crystal
+        elements = [_SYMBOLS.get(int(number), str(number)) for number in np.asarray(numbers)]
+    else:
         if not crystal.is_ordered:
             raise DisorderedStructureError(
                 f"{name}: partially occupied sites have no element to name; use grammar='composition', or order "
                 "the crystal first (pymatgen's OrderDisorderedStructureTransformation)."
             )
-        elements = [getattr(site.specie, "symbol", str(site.specie)) for site in crystal]
-        lattice, frac_coords = crystal.lattice.matrix, crystal.frac_coords
-    else:
-        lattice, numbers, frac_coords = (np.asarray(part) for part in crystal)
-        elements = [_SYMBOLS.get(int(number), str(number)) for number in numbers]
+        frac_coords = crystal.frac_coords
+        if isinstance(crystal, Cell):
+            lattice = crystal.lattice
+            elements = [content[0][0] for content in crystal.contents]
+        else:
+            lattice = crystal.lattice.matrix
+            elements = [getattr(site.specie, "symbol", str(site.specie)) for site in crystal]
     try:
         kinds = [ELEMENT_RANK[element] for element in elements]
     except KeyError as error:
         raise UnknownElementError(f"{name}: {error.args[0]} is not a chemical element.") from None
-    found = find_kind_orbits(lattice, kinds, frac_coords, symprec, angle_tolerance, name)
+    found = find_kind_orbits(lattice, kinds, frac_coords, symprec, angle_tolerance, name, backend)
     return SymmetryOrbits(
         space_group=found.space_group,
         space_group_symbol=found.space_group_symbol,
@@ -194,6 +203,7 @@ def find_kind_orbits(
     symprec: float = 0.01,
     angle_tolerance: float = 5.0,
     name: str = "structure",
+    backend: str = "spglib",
 ) -> KindOrbits:
     """Search the symmetry of a crystal whose sites are of numbered kinds; the smaller number comes first.
 
@@ -203,51 +213,47 @@ def find_kind_orbits(
             numbers fix the canonical order, so they must not depend on the description of the crystal.
         frac_coords: Fractional coordinates, shape (n, 3).
         symprec: Distance tolerance in Å.
-        angle_tolerance: Angle tolerance in degrees.
+        angle_tolerance: Angle tolerance in degrees; moyopy goes by distances alone and does not use it.
         name: What an error message calls the crystal.
+        backend: `"spglib"` or `"moyopy"`. Near the tolerance they disagree, so one data set needs one back-end.
 
     Raises:
-        SymmetryError: spglib finds no space group, or its orbits contradict the space group.
+        CloudError: The back-end is unknown or not installed.
+        SymmetryError: The search finds no space group, or its orbits contradict the space group.
     """
     coords = np.asarray(frac_coords, dtype=float)
     types = np.asarray(kinds, dtype=np.intc)
     coords = coords - np.floor(coords + 1e-6)
-    # near the tolerance spglib's answer depends on the order of the sites; rounding keeps noise out of the order
-    keys = np.round(coords, 4)
-    order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0], types))
+    # near the tolerance the answer depends on the order of the sites; rounding keeps noise out of the order
+    x, y, z = coords.round(4).T
+    order = np.lexsort((z, y, x, types))
     coords, types = coords[order], types[order]
-    cell: Any = (np.asarray(lattice, dtype=float), coords, types + 1)
-    try:
-        dataset = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=angle_tolerance)
-    except spglib.SpglibError as error:
-        raise _no_symmetry(name, symprec, str(error)) from error
-    if dataset is None:
-        raise _no_symmetry(name, symprec, "no reason given")
-    space_group = int(dataset.number)
-    table = wyckoff_table(space_group)
-    _, representatives = np.unique(dataset.crystallographic_orbits, return_index=True)
-    pairs = [(int(types[i]), LETTERS.index(dataset.wyckoffs[i])) for i in representatives]
+    found = search_symmetry(
+        np.asarray(lattice, dtype=float), coords, types + 1, symprec, angle_tolerance, name, backend
+    )
+    table = wyckoff_table(found.space_group)
+    # the first site of each orbit stands for all of them
+    first_site = {orbit: site for site, orbit in reversed(list(enumerate(found.orbits)))}
+    pairs = [(int(types[site]), LETTERS.index(found.letters[site])) for site in first_site.values()]
     n_conventional = sum(table.multiplicities[letter] for _, letter in pairs)
-    if n_conventional != len(dataset.std_types):
-        raise _no_symmetry(
-            name, symprec, f"orbits of {n_conventional} sites in a conventional cell of {len(dataset.std_types)}"
-        )
-    extra = lattice_relabelings(space_group, dataset.std_lattice, symprec)
+    if n_conventional != found.n_standard_sites:
+        reason = f"orbits of {n_conventional} sites in a conventional cell of {found.n_standard_sites}"
+        raise no_symmetry(name, symprec, backend, reason)
+    extra = lattice_relabelings(found.space_group, found.std_lattice, symprec)
     words = table.words
     return KindOrbits(
-        space_group=space_group,
-        space_group_symbol=str(dataset.international),
-        orbits=tuple((kind, words[letter]) for kind, letter in _smallest(pairs, relabelings(space_group, extra))),
+        space_group=found.space_group,
+        space_group_symbol=found.space_group_symbol,
+        orbits=tuple((kind, words[letter]) for kind, letter in _smallest(pairs, relabelings(found.space_group, extra))),
         n_primitive=n_conventional // table.lattice_points,
         n_conventional=n_conventional,
     )
 
 
-def _no_symmetry(name: str, symprec: float, reason: str) -> SymmetryError:
-    return SymmetryError(
-        f"{name}: spglib finds no consistent space group at symprec {symprec} Å ({reason}); "
-        "look for atoms that nearly coincide, or choose another tolerance."
-    )
-
-
-_SYMBOLS = {number: Element.from_Z(number).symbol for number in range(1, 119)}
+_BY_NUMBER = (
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
+    "Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir "
+    "Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl "
+    "Mc Lv Ts Og"
+)
+_SYMBOLS = dict(enumerate(_BY_NUMBER.split(), start=1))

@@ -3,18 +3,25 @@
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
-from pymatgen.core import Structure
+from pymatgen.core import Composition
 
 from cloud_hf.errors import CloudError, DisorderedStructureError
+from cloud_hf.scope.backends import BACKENDS
+from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK, KindOrbits, find_kind_orbits
+from cloud_hf.scope.cell import Cell
 from cloud_hf.scope.generators import generator_words
-from cloud_hf.scope.readers import MAX_ATOMS, Crystal, crystal_name, read_crystal
+from cloud_hf.scope.readers import MAX_ATOMS, Crystal, read_cell
 from cloud_hf.scope.symmetry import SymmetrySites, find_symmetry
 
 __all__ = ["ENCODER_GRAMMARS", "EncodedCrystal", "ScopeEncoder"]
 
-ENCODER_GRAMMARS = ("composition", "full")
+ENCODER_GRAMMARS = ("sites", "composition", "full")
+
+Words = Iterable[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,52 +46,81 @@ class EncodedCrystal:
 class ScopeEncoder:
     """Write crystals as SCOPE strings (Symmetry-Consistent Ordered Parameter Encoding, arXiv 2506.17345).
 
+    A canonical string does not depend on how the crystal is described: order of the atoms, origin, rotation, cell.
+
     Args:
-        grammar: `"composition"` writes `generators | Wyckoff set | composition`, the paper's grammar;
-            `"full"` its longer variant with one Wyckoff word and one element per site of the given cell.
-        canonical: Only `False` for now: sites and elements in the order of the input, as the paper's encoder.
+        grammar: `"sites"` writes `generators | element Wyckoff element Wyckoff ...`, one pair per orbit;
+            `"composition"` the paper's `generators | Wyckoff set | element fraction ...`; `"full"` its longer
+            variant with one Wyckoff word and one element per site.
+        canonical: Letters, orbits and elements in their canonical order. `False` gives what the paper's released
+            encoder gives, which follows the order of the input; `"sites"` is always canonical.
         symprec: Distance tolerance of the symmetry search in Å.
-        angle_tolerance: Angle tolerance of the symmetry search in degrees.
+        angle_tolerance: Angle tolerance of the symmetry search in degrees (spglib only).
+        symmetry: Back-end of the symmetry search, `"spglib"` or `"moyopy"` (faster, an extra). Near the tolerance
+            they judge differently, so strings of both should not be mixed.
         max_atoms: Largest number of sites in the given cell.
 
     Raises:
-        CloudError: An unknown grammar, or a tolerance that is not positive.
+        CloudError: An unknown grammar or back-end, settings that exclude each other, a tolerance that is not positive.
     """
 
     def __init__(
         self,
-        grammar: str = "composition",
-        canonical: bool = False,
+        grammar: str = "sites",
+        canonical: bool = True,
         symprec: float = 0.01,
         angle_tolerance: float = 5.0,
+        symmetry: str = "spglib",
         max_atoms: int = MAX_ATOMS,
     ) -> None:
         if grammar not in ENCODER_GRAMMARS:
             raise CloudError(f"grammar must be one of {', '.join(ENCODER_GRAMMARS)}, not {grammar!r}.")
-        if canonical:
-            raise CloudError(f"grammar {grammar!r} has no canonical order yet; use canonical=False.")
-        if not (symprec > 0 and angle_tolerance > 0 and max_atoms > 0):
+        if symmetry not in BACKENDS:
+            raise CloudError(f"symmetry must be one of {', '.join(BACKENDS)}, not {symmetry!r}.")
+        if grammar == "sites" and not canonical:
+            raise CloudError("grammar 'sites' is always canonical; leave canonical=False to 'composition' and 'full'.")
+        if symmetry != "spglib" and not canonical:
+            raise CloudError("canonical=False is what the paper's encoder gives, which uses spglib.")
+        if not (0 < symprec < np.inf and 0 < angle_tolerance < np.inf and max_atoms >= 1):
             raise CloudError("symprec (Å), angle_tolerance (degrees) and max_atoms must be positive.")
         self.grammar = grammar
         self.canonical = canonical
         self.symprec = symprec
         self.angle_tolerance = angle_tolerance
+        self.symmetry = symmetry
         self.max_atoms = max_atoms
+
+    @classmethod
+    def from_config(cls, config: Any, max_atoms: int = MAX_ATOMS) -> "ScopeEncoder":
+        """Return the encoder that wrote the strings which a checkpoint was trained on.
+
+        Args:
+            config: A `CloudConfig`.
+            max_atoms: Largest number of sites in a cell.
+        """
+        return cls(config.grammar, config.canonical, config.symprec, config.angle_tolerance, config.symmetry, max_atoms)
 
     def __repr__(self) -> str:
         return (
             f"ScopeEncoder(grammar={self.grammar!r}, canonical={self.canonical}, symprec={self.symprec}, "
-            f"angle_tolerance={self.angle_tolerance}, max_atoms={self.max_atoms})"
+            f"angle_tolerance={self.angle_tolerance}, symmetry={self.symmetry!r}, max_atoms={self.max_atoms})"
         )
+
+    @property
+    def settings(self) -> str:
+        """What the strings depend on, in one line: stored with every dataset and checkpoint made with them."""
+        order = "canonical" if self.canonical else "input order"
+        search = f"{self.symmetry} {version(self.symmetry)}"
+        return f"{self.grammar}, {order}, {search}, symprec {self.symprec:g}, angle_tolerance {self.angle_tolerance:g}"
 
     def encode(self, crystal: Crystal) -> str:
         """Return the SCOPE string of a crystal.
 
         Args:
-            crystal: Path of a CIF or POSCAR file, or a pymatgen `Structure`.
+            crystal: Path of a CIF or POSCAR file, a pymatgen `Structure`, or anything else that `read_cell` takes.
 
         Returns:
-            The string, e.g. `1 2 a E C C n O O O 0 | 3a 3b 6c 18f | Ba 0.1 Ti 0.1 B 0.2 O 0.6`.
+            The string, e.g. `1 2 a E C C n O O O 0 | Ba 3a Ti 3b B 6c O 18f`.
 
         Raises:
             CrystalError: The crystal cannot be read or has no usable symmetry; the message names it.
@@ -95,48 +131,90 @@ class ScopeEncoder:
         """Return the SCOPE string together with formula, space group and atoms per primitive cell.
 
         Args:
-            crystal: Path of a CIF or POSCAR file, or a pymatgen `Structure`.
+            crystal: As for `encode`.
 
         Raises:
             CrystalError: As for `encode`.
         """
-        structure = read_crystal(crystal, self.max_atoms)
-        name = crystal_name(crystal)
-        if self.grammar == "full" and not structure.is_ordered:
+        cell = read_cell(crystal, self.max_atoms, exact_order=not self.canonical)
+        if self.grammar != "composition" and not cell.is_ordered:
             raise DisorderedStructureError(
-                f"{name}: the grammar 'full' cannot write partially occupied sites; use grammar='composition', "
-                "or order the crystal first (pymatgen's OrderDisorderedStructureTransformation)."
+                f"{cell.name}: the grammar {self.grammar!r} cannot write partially occupied sites; use "
+                "grammar='composition', or order the crystal first (pymatgen's OrderDisorderedStructureTransformation)."
             )
-        symmetry = find_symmetry(structure, self.symprec, self.angle_tolerance, name)
-        write = _write_composition if self.grammar == "composition" else _write_full
-        segments = (generator_words(symmetry.space_group), *write(structure, symmetry))
-        n_atoms = structure.composition.num_atoms / symmetry.n_primitive_cells
+        found = self._search(cell)
+        amounts = cell.amounts()
+        if isinstance(found, KindOrbits):
+            words = _canonical_words(self.grammar, found, amounts)
+            primitive_cells = len(cell) / found.n_primitive
+        else:
+            words = _released_words(self.grammar, found, cell, amounts)
+            primitive_cells = found.n_primitive_cells
+        segments = (generator_words(found.space_group), *words)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pymatgen warns of noble gases, which have no electronegativity
-            formula = structure.reduced_formula
+            formula = Composition(amounts).reduced_formula
         return EncodedCrystal(
-            scope=" | ".join(" ".join(words) for words in segments),
+            scope=" | ".join(" ".join(segment) for segment in segments),
             formula=formula,
-            space_group=symmetry.space_group,
-            space_group_symbol=symmetry.space_group_symbol,
-            n_atoms=round(n_atoms, 6),
+            space_group=found.space_group,
+            space_group_symbol=found.space_group_symbol,
+            n_atoms=round(sum(amounts.values()) / primitive_cells, 6),
+        )
+
+    def _search(self, cell: Cell) -> KindOrbits | SymmetrySites:
+        if not self.canonical:
+            return find_symmetry(cell, self.symprec, self.angle_tolerance)
+        if cell.is_ordered:
+            kinds = [ELEMENT_RANK[content[0][0]] for content in cell.contents]
+        else:  # kinds of sites in an order that does not depend on the description
+            keys = [tuple(sorted((ELEMENT_RANK[e], round(x, 6)) for e, x in content)) for content in cell.contents]
+            ranks = {key: rank for rank, key in enumerate(sorted(set(keys)))}
+            kinds = [ranks[key] for key in keys]
+        return find_kind_orbits(
+            cell.lattice,
+            kinds,
+            cell.frac_coords,
+            self.symprec,
+            self.angle_tolerance,
+            cell.name,
+            backend=self.symmetry,
         )
 
 
-Segment = Iterable[str]
-
-
-def _write_composition(structure: Structure, symmetry: SymmetrySites) -> tuple[Segment, Segment]:
-    """Distinct Wyckoff words in order of first appearance; element and atomic fraction to two decimals."""
-    composition = structure.composition
-    fractions: list[str] = []
-    for element in composition:
+def _fractions(amounts: dict[str, float]) -> list[str]:
+    """Element and atomic fraction to two decimals, for each element in the given order."""
+    total = sum(amounts.values())
+    words: list[str] = []
+    for element, amount in amounts.items():
         # numpy rounds 0.075 to 0.08 and 0.125 to 0.12, as the paper's strings do; Python's round() does not
-        fraction = np.round(composition.get_atomic_fraction(element), 2)
-        fractions += [element.symbol, str(float(fraction))]
-    return dict.fromkeys(symmetry.wyckoff), fractions
+        words += [element, str(float(np.round(amount / total, 2)))]
+    return words
 
 
-def _write_full(structure: Structure, symmetry: SymmetrySites) -> tuple[Segment, Segment]:
-    """One Wyckoff word per site, then one element per site."""
-    return symmetry.wyckoff, [site.specie.symbol for site in structure]
+def _released_words(
+    grammar: str, symmetry: SymmetrySites, cell: Cell, amounts: dict[str, float]
+) -> tuple[Words, Words]:
+    """The paper's order: words as they first appear among the sites, elements as they first appear in the cell."""
+    if grammar == "full":
+        return symmetry.wyckoff, [content[0][0] for content in cell.contents]
+    return dict.fromkeys(symmetry.wyckoff), _fractions(amounts)
+
+
+def _canonical_words(grammar: str, found: KindOrbits, amounts: dict[str, float]) -> tuple[Words, ...]:
+    """Orbits in canonical order; elements by `ELEMENT_ORDER`."""
+    words = [word for _, word in found.orbits]
+    if grammar == "composition":
+        return dict.fromkeys(words), _fractions({element: amounts[element] for element in sorted(amounts, key=_rank)})
+    elements = [ELEMENT_ORDER[kind] for kind, _ in found.orbits]
+    if grammar == "sites":
+        return ([word for pair in zip(elements, words, strict=True) for word in pair],)
+    copies = [int(word[:-1]) * found.n_primitive // found.n_conventional for word in words]
+    return (
+        [word for word, n in zip(words, copies, strict=True) for _ in range(n)],
+        [element for element, n in zip(elements, copies, strict=True) for _ in range(n)],
+    )
+
+
+def _rank(element: str) -> int:
+    return ELEMENT_RANK[element]

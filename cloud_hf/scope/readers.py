@@ -1,28 +1,41 @@
-"""Files and objects to a pymatgen `Structure` that is fit for the symmetry search."""
+"""Files and objects to a `Cell`, or to a pymatgen `Structure`, that is fit for the symmetry search."""
 
-import re
+import bz2
+import gzip
+import lzma
+import os
+import stat
 import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from math import hypot, isfinite
 from os import PathLike
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pymatgen.core import DummySpecies, Element, Structure
-from pymatgen.io.cif import CifParser
+from numpy.typing import NDArray
+from pymatgen.core import Element, Structure
 from pymatgen.io.vasp import Poscar
+from pymatgen.optimization.neighbors import find_points_in_spheres
+from scipy.spatial import cKDTree
 
 from cloud_hf.errors import (
+    CloudError,
     CrystalReadError,
     CrystalTooLargeError,
     DegenerateLatticeError,
-    EmptyCrystalError,
     OverlappingAtomsError,
-    UnknownElementError,
 )
+from cloud_hf.scope.cell import Cell
+from cloud_hf.scope.cif import cell_from_cif
+from cloud_hf.scope.objects import cell_from_object, cell_from_structure, refuse_size
 
-__all__ = ["CRYSTAL_PATTERNS", "Crystal", "check_crystal", "crystal_name", "read_crystal"]
+__all__ = ["CRYSTAL_PATTERNS", "MAX_ATOMS", "Crystal", "check_cell", "crystal_name", "read_cell", "read_crystal"]
 
-Crystal = str | PathLike[str] | Structure
-"""A crystal: the path of a CIF or POSCAR file, or a pymatgen `Structure`."""
+Crystal = str | PathLike[str] | Structure | Cell | Any
+"""A crystal: the path of a file, or one of the objects that `cloud_hf.scope.objects` reads."""
 
 CRYSTAL_PATTERNS = ("*.cif", "*.mcif", "*.vasp", "*.poscar", "POSCAR*", "CONTCAR*")
 """File names that are read as crystals when a folder is given (matched without regard to case)."""
@@ -30,137 +43,263 @@ CRYSTAL_PATTERNS = ("*.cif", "*.mcif", "*.vasp", "*.poscar", "POSCAR*", "CONTCAR
 MAX_ATOMS = 1000
 """Sites in a cell; the symmetry search takes seconds at this size, and its cost grows with the square."""
 
+MAX_FILE_BYTES = 50_000_000
+"""The CIF of a cell with 1000 sites has 0.1 MB, with its reflections up to 20 MB."""
+
 MIN_VOLUME_PER_ATOM = 0.1
 """Å³; the densest crystals under megabar pressure stay above 1 Å³ per atom."""
 
 MIN_DISTANCE = 0.3
 """Å; the shortest bond there is, H-H, has 0.74 Å."""
 
+_FEW_SITES = 60
+"""Up to here comparing all pairs is faster than a search tree."""
 
-def read_crystal(crystal: Crystal, max_atoms: int = MAX_ATOMS) -> Structure:
+_COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+def read_cell(crystal: Crystal, max_atoms: int = MAX_ATOMS, exact_order: bool = False) -> Cell:
     """Read a crystal and check that a symmetry search on it makes sense.
 
     Args:
-        crystal: Path of a CIF or POSCAR file, or a `Structure`. The first data block of a CIF counts.
+        crystal: Path of a CIF (the first data block that holds atoms counts), of a POSCAR, or of any other file
+            that pymatgen or ASE reads; a pymatgen `Structure` or its dict, ASE `Atoms`, an OPTIMADE structure, a
+            JARVIS dict, the tuple (lattice (3, 3) Å, numbers or symbols (n,), fractional coordinates (n, 3)), or
+            a `Cell`.
         max_atoms: Largest number of sites in the cell.
+        exact_order: Sites and species of a CIF in the order of pymatgen's parser, which the paper's strings depend
+            on; the default reads them in the order of the file, with gemmi, many times faster.
 
     Returns:
-        A structure with neutral elements (oxidation states dropped, D and T read as H).
+        A cell with neutral elements (charges dropped, D and T read as H).
 
     Raises:
         CrystalError: One of its subclasses says what is wrong and names the file or the formula.
     """
-    if isinstance(crystal, Structure):
-        structure = crystal
-    elif isinstance(crystal, str | PathLike):
-        structure = _read_file(Path(crystal))
+    if isinstance(crystal, str | PathLike):
+        cell = _read_file(os.fspath(crystal), max_atoms, exact_order)
     else:
-        raise CrystalReadError(
-            f"A crystal is the path of a CIF or POSCAR file or a pymatgen Structure, not {type(crystal).__name__}."
-        )
-    return check_crystal(structure, crystal_name(crystal), max_atoms)
+        cell = cell_from_object(crystal, max_atoms)
+    return check_cell(cell, max_atoms)
+
+
+def read_crystal(crystal: Crystal, max_atoms: int = MAX_ATOMS) -> Structure:
+    """Read a crystal as `read_cell` does, sites and species in the order of pymatgen's readers.
+
+    Args:
+        crystal: What `read_cell` takes.
+        max_atoms: Largest number of sites in the cell.
+
+    Returns:
+        A structure with neutral elements; the one that was given, if its elements are neutral already.
+
+    Raises:
+        CrystalError: As for `read_cell`.
+    """
+    cell = read_cell(crystal, max_atoms, exact_order=True)
+    if isinstance(crystal, Structure) and _is_neutral(crystal):
+        return crystal
+    species: list[Any] = [
+        content[0][0] if content[0][1] == 1 and len(content) == 1 else dict(content) for content in cell.contents
+    ]
+    return Structure(cell.lattice, species, cell.frac_coords)
+
+
+def _is_neutral(structure: Structure) -> bool:
+    kinds = {
+        kind for composition in {id(site.species): site.species for site in structure}.values() for kind in composition
+    }
+    return all(type(kind) is Element and kind.symbol not in ("D", "T") for kind in kinds)
 
 
 def crystal_name(crystal: Crystal) -> str:
-    """Return what error messages call a crystal: its path, or its formula."""
+    """Return what error messages call a crystal: its path, its name, its formula, or its type."""
     if isinstance(crystal, Structure):
         return f"structure {crystal.formula}" if len(crystal) else "structure"
-    return str(crystal)
-
-
-def _read_file(path: Path) -> Structure:
-    if not path.is_file():
-        raise CrystalReadError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'there is no such file'}.")
+    if isinstance(crystal, Cell):
+        return crystal.name
+    if isinstance(crystal, str | PathLike):
+        return str(crystal)
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise CrystalReadError(f"{path}: cannot be read ({error.strerror}).") from error
-    if not text.strip():
+        return cell_from_object(crystal, MAX_ATOMS).name
+    except CloudError:
+        return type(crystal).__name__
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def _read_file(path: str, max_atoms: int, exact_order: bool) -> Cell:
+    name = os.path.basename(path).lower()  # noqa: PTH119  (pathlib takes a tenth of the whole time here)
+    opener: Callable[..., Any] = open
+    for suffix, unpack in _COMPRESSED.items():
+        if name.endswith(suffix):
+            name, opener = name.removesuffix(suffix), unpack
+    data = _bytes(path, opener)
+    if not data or data.isspace():
         raise CrystalReadError(f"{path}: the file is empty.")
-    name = path.name.lower()
     is_cif = name.endswith((".cif", ".mcif"))
-    if is_cif and not re.search(r"^\s*data_", text, re.MULTILINE | re.IGNORECASE):
-        raise CrystalReadError(f"{path}: not a CIF (it has no data_ block).")
-    if is_cif and "_atom_site" not in text:
-        raise EmptyCrystalError(f"{path}: the CIF has no _atom_site loop, so it holds no atoms.")
-    if is_cif:
-        _refuse_flat_cell(path, text)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pymatgen reports rounding of coordinates; real defects are checked below
-        try:
-            if is_cif:
-                return CifParser.from_str(text).parse_structures(primitive=False)[0]
-            if name.endswith((".vasp", ".poscar")) or name.startswith(("poscar", "contcar")):
-                return Poscar.from_str(text).structure
-            return Structure.from_file(path)
-        except ZeroDivisionError as error:  # what pymatgen makes of an _atom_site loop without rows
-            raise EmptyCrystalError(f"{path}: the _atom_site loop has no rows, so the CIF holds no atoms.") from error
-        except Exception as error:  # third-party parsers raise almost anything on malformed text
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise CrystalReadError(f"{path}: not a readable crystal file ({reason[:200]}).") from error
+    if not is_cif and not name.endswith((".vasp", ".poscar")) and not name.startswith(("poscar", "contcar")):
+        return _read_other(path, max_atoms)
+    text = data.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return cell_from_cif(text, path, max_atoms, exact_order) if is_cif else _read_poscar(text, path, max_atoms)
 
 
-def _refuse_flat_cell(path: Path, text: str) -> None:
-    """Name a cell length of zero, which pymatgen only reports as a file without structures."""
-    for name, value in re.findall(r"^\s*(_cell_length_[abc])\s+([-+.\d]+)", text, re.MULTILINE | re.IGNORECASE):
-        try:
-            length = float(value)
-        except ValueError:
-            continue  # pymatgen's parser says what is wrong with it
-        if length <= 0:
-            raise DegenerateLatticeError(f"{path}: {name} is {value}, so the cell has no volume.")
-
-
-def check_crystal(structure: Structure, name: str, max_atoms: int) -> Structure:
-    """Return `structure` with neutral elements, or raise the `CrystalError` that says why it is unusable."""
-    if len(structure) == 0:
-        raise EmptyCrystalError(f"{name}: the crystal has no atoms.")
-    if len(structure) > max_atoms:
-        raise CrystalTooLargeError(
-            f"{name}: the cell has {len(structure)} sites, more than the limit of {max_atoms}; "
-            "reduce it to its primitive cell, or raise max_atoms (--max-atoms)."
-        )
-    if not np.isfinite(structure.lattice.matrix).all() or not np.isfinite(structure.frac_coords).all():
-        raise DegenerateLatticeError(f"{name}: lattice vectors or coordinates are not finite numbers.")
-    volume = abs(float(np.linalg.det(structure.lattice.matrix)))
-    if volume < MIN_VOLUME_PER_ATOM * max(1.0, structure.composition.num_atoms):
-        raise DegenerateLatticeError(
-            f"{name}: the cell volume is {volume:.3g} Å³ for {len(structure)} sites; check the lattice parameters."
-        )
-    structure = _neutral_elements(structure, name)
-    _refuse_overlaps(structure, name)
-    return structure
-
-
-def _neutral_elements(structure: Structure, name: str) -> Structure:
-    """Replace ions and isotopes by their element; refuse dummy species."""
-    species = {specie for site in structure for specie in site.species}
-    for specie in species:
-        if isinstance(specie, DummySpecies) or not 1 <= specie.Z <= 118:
-            raise UnknownElementError(
-                f"{name}: {specie} is not a chemical element; replace the dummy species or remove its sites."
+def _bytes(path: str, opener: Callable[..., Any]) -> bytes:
+    """Return the content of a file, unpacked, after a look at its size."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode):
+            raise CrystalReadError(
+                f"{path}: is {'a folder' if stat.S_ISDIR(status.st_mode) else 'a device'}, not a file."
             )
-    if all(type(specie) is Element and specie in _ELEMENTS for specie in species):
-        return structure
-    contents: list[dict[Element, float]] = []
-    for site in structure:
-        content: dict[Element, float] = {}
-        for specie, occupancy in site.species.items():
-            element = Element.from_Z(specie.Z)
-            content[element] = content.get(element, 0.0) + occupancy
-        contents.append(content)
-    return Structure(structure.lattice, contents, structure.frac_coords)
+        data = b""
+        if status.st_size <= MAX_FILE_BYTES:
+            with opener(path, "rb") as file:
+                data = file.read(status.st_size + 1 if opener is open else MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise CrystalReadError(f"{path}: there is no such file.") from error
+    except CloudError:
+        raise
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+        raise CrystalReadError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    if max(status.st_size, len(data)) > MAX_FILE_BYTES:
+        limit = MAX_FILE_BYTES / 1e6
+        raise CrystalTooLargeError(f"{path}: the file has more than {limit:.0f} MB; no crystal needs that.")
+    return data
 
 
-_ELEMENTS = frozenset(Element.from_Z(z) for z in range(1, 119))
+def _read_poscar(text: str, path: str, max_atoms: int) -> Cell:
+    counts = [line.split() for line in text.splitlines()[5:7]]
+    for words in counts:  # pymatgen makes the list of sites before it looks for their coordinates
+        if words and all(word.isdecimal() and len(word) < 12 for word in words) and sum(map(int, words)) > max_atoms:
+            refuse_size(sum(map(int, words)), path, max_atoms)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="Elements in POSCAR cannot be determined")
+        try:
+            return cell_from_structure(Poscar.from_str(text).structure, max_atoms, path)
+        except CloudError:
+            raise
+        except Exception as error:  # pymatgen's parser raises almost anything on malformed text
+            raise CrystalReadError(f"{path}: not a readable POSCAR ({_reason(error)}).") from error
 
 
-def _refuse_overlaps(structure: Structure, name: str) -> None:
-    """Split positions of a disordered crystal may be close; two fully occupied sites may not."""
-    first, second, _, distances = structure.get_neighbor_list(MIN_DISTANCE, exclude_self=True)
-    for i, j, distance in zip(first, second, distances, strict=True):
-        if min(structure[i].species.num_atoms, structure[j].species.num_atoms) > 0.99:
+def _read_other(path: str, max_atoms: int) -> Cell:
+    """Let pymatgen, then ASE, find out by themselves what a file is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return cell_from_structure(Structure.from_file(path), max_atoms, path)
+        except CloudError:
+            raise
+        except Exception as error:  # third-party parsers raise almost anything on malformed text
+            reason = _reason(error)
+        try:
+            from ase.io import read
+        except ImportError as error:
+            raise CrystalReadError(
+                f"{path}: not a crystal file that pymatgen reads ({reason}); with ASE installed "
+                "(pip install 'cloud-hf[ase]') its formats are tried too."
+            ) from error
+        try:
+            cell = cell_from_object(read(path), max_atoms)
+        except CrystalReadError as error:
+            raise CrystalReadError(f"{path}: {error}") from error
+        except CloudError as error:
+            raise type(error)(f"{path}: {error}") from error
+        except Exception as error:
+            raise CrystalReadError(
+                f"{path}: neither pymatgen ({reason}) nor ASE ({_reason(error)}) reads it."
+            ) from error
+    return replace(cell, name=path)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+
+def check_cell(cell: Cell, max_atoms: int = MAX_ATOMS) -> Cell:
+    """Return `cell` if a symmetry search on it makes sense.
+
+    Raises:
+        CrystalError: No atoms, too many, no volume, numbers that are not finite, occupancies outside (0, 1], or
+            two fully occupied sites less than 0.3 Å apart; the message names the cell.
+    """
+    refuse_size(len(cell), cell.name, max_atoms)
+    a, b, c = cell.lattice.tolist()
+    if not (all(map(isfinite, (*a, *b, *c))) and np.isfinite(cell.frac_coords).all()):
+        raise DegenerateLatticeError(f"{cell.name}: lattice vectors or coordinates are not finite numbers.")
+    normals = (_cross(b, c), _cross(c, a), _cross(a, b))
+    volume = abs(sum(x * y for x, y in zip(a, normals[0], strict=True)))
+    total = {content: sum([share for _, share in content]) for content in set(cell.contents)}
+    if max(total.values()) > 1.01 or not all(share > 0 for content in total for _, share in content):
+        raise CrystalReadError(f"{cell.name}: the occupancies of a site must be positive and add up to 1 at most.")
+    if not volume >= MIN_VOLUME_PER_ATOM * max(1.0, sum([total[content] for content in cell.contents])):
+        raise DegenerateLatticeError(
+            f"{cell.name}: the cell volume is {volume:.3g} Å³ for {len(cell)} sites; check the lattice parameters."
+        )
+    heights = [volume / hypot(*normal) for normal in normals]
+    for i, j, distance in _close_pairs(cell, heights):
+        if min(total[cell.contents[i]], total[cell.contents[j]]) > 0.99:
             raise OverlappingAtomsError(
-                f"{name}: sites {i} ({structure[i].species_string}) and {j} ({structure[j].species_string}) are "
+                f"{cell.name}: sites {i} ({_content_text(cell, i)}) and {j} ({_content_text(cell, j)}) are "
                 f"{distance:.3f} Å apart; remove the duplicate or mark the sites as partially occupied."
             )
+    return cell
+
+
+def _cross(a: list[float], b: list[float]) -> tuple[float, float, float]:
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+def _content_text(cell: Cell, site: int) -> str:
+    content = cell.contents[site]
+    return content[0][0] if cell.is_ordered else ", ".join(f"{element}:{share:.3g}" for element, share in content)
+
+
+@lru_cache(maxsize=64)
+def _all_pairs(n_sites: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(n_sites, 1)
+
+
+def _close_pairs(cell: Cell, heights: list[float]) -> Iterator[tuple[int, int, float]]:
+    """Yield pairs of sites less than `MIN_DISTANCE` apart, with their distance in Å.
+
+    Two points that close differ by less than `MIN_DISTANCE` / height in each fractional coordinate, where `heights`
+    (Å) are the distances of opposite faces. In a cell higher than twice that, one image of the neighbour at most
+    can be meant, the one nearest in fractional coordinates.
+    """
+    if min(heights) <= 2 * MIN_DISTANCE:
+        yield from _close_pairs_of_thin_cell(cell)
+        return
+    if len(cell) <= _FEW_SITES:
+        first, second = _all_pairs(len(cell))
+    else:
+        wrapped = cell.frac_coords - np.floor(cell.frac_coords)
+        wrapped[wrapped >= 1.0] = 0.0
+        tree = cKDTree(wrapped * heights, boxsize=heights)
+        first, second = tree.query_pairs(MIN_DISTANCE, p=np.inf, output_type="ndarray").T
+    steps = cell.frac_coords[first] - cell.frac_coords[second]
+    steps = (steps - np.rint(steps)) @ cell.lattice
+    squares = np.einsum("ij,ij->i", steps, steps)
+    for pair in np.flatnonzero(squares < MIN_DISTANCE**2).tolist():
+        yield int(first[pair]), int(second[pair]), float(squares[pair]) ** 0.5
+
+
+def _close_pairs_of_thin_cell(cell: Cell) -> Iterator[tuple[int, int, float]]:
+    """Any number of images count here, those of the atom itself too."""
+    cartesian = np.ascontiguousarray((cell.frac_coords - np.floor(cell.frac_coords)) @ cell.lattice)
+    lattice = np.ascontiguousarray(cell.lattice)
+    found = find_points_in_spheres(
+        cartesian, cartesian, r=MIN_DISTANCE, pbc=np.ones(3, dtype=np.int64), lattice=lattice, tol=1e-8
+    )
+    first, second, images, distances = found
+    for i, j, image, distance in zip(first.tolist(), second.tolist(), images, distances.tolist(), strict=True):
+        if i != j or image.any():
+            yield i, j, distance

@@ -1,16 +1,12 @@
-"""The symmetry search: space group, Wyckoff letters and multiplicities, primitive cell."""
+"""The symmetry search of the paper's released encoder: spglib, site by site of the cell as it is given."""
 
-import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from pymatgen.core import Structure
 
-os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code prints to the terminal when it retries a tolerance
-import spglib
-
-from cloud_hf.errors import SymmetryError
+from cloud_hf.scope._relabelings import LETTERS, wyckoff_table
+from cloud_hf.scope.backends import search_symmetry
+from cloud_hf.scope.cell import Cell
 
 __all__ = ["SymmetrySites", "find_symmetry"]
 
@@ -32,16 +28,13 @@ class SymmetrySites:
     n_primitive_cells: int
 
 
-def find_symmetry(
-    structure: Structure, symprec: float = 0.01, angle_tolerance: float = 5.0, name: str = "structure"
-) -> SymmetrySites:
-    """Search the symmetry of a crystal with spglib.
+def find_symmetry(cell: Cell, symprec: float = 0.01, angle_tolerance: float = 5.0) -> SymmetrySites:
+    """Search the symmetry of a cell with spglib, sites in their order.
 
     Args:
-        structure: Crystal with one or more sites; a partially occupied site is a kind of its own.
+        cell: One or more sites; a partially occupied site is a kind of its own.
         symprec: Distance tolerance in Å.
         angle_tolerance: Angle tolerance in degrees.
-        name: What an error message calls the crystal.
 
     Returns:
         Space group and Wyckoff position of every site.
@@ -49,32 +42,12 @@ def find_symmetry(
     Raises:
         SymmetryError: spglib finds no space group within the tolerance.
     """
-    kinds: dict[object, int] = {}
-    types: list[int] = [kinds.setdefault(site.species, len(kinds) + 1) for site in structure]
-    cell: Any = (structure.lattice.matrix, structure.frac_coords, types)
-    try:
-        dataset = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=angle_tolerance)
-    except spglib.SpglibError as error:
-        raise _no_symmetry(name, symprec, str(error)) from error
-    if dataset is None:
-        raise _no_symmetry(name, symprec, "no reason given")
-    orbits, orbit_of_site = np.unique(dataset.crystallographic_orbits, return_inverse=True)
-    sites_per_orbit = np.bincount(orbit_of_site, minlength=len(orbits))
-    multiplicity = sites_per_orbit * len(dataset.std_types) // len(structure)
-    wyckoff = tuple(
-        f"{multiplicity[orbit]}{letter}" for orbit, letter in zip(orbit_of_site, dataset.wyckoffs, strict=True)
-    )
-    n_primitive_sites = len(np.unique(dataset.mapping_to_primitive))
+    types = np.array(cell.kinds(), dtype=np.intc)
+    found = search_symmetry(cell.lattice, cell.frac_coords, types, symprec, angle_tolerance, cell.name)
+    table = wyckoff_table(found.space_group)
     return SymmetrySites(
-        space_group=int(dataset.number),
-        space_group_symbol=str(dataset.international),
-        wyckoff=wyckoff,
-        n_primitive_cells=len(structure) // n_primitive_sites,
-    )
-
-
-def _no_symmetry(name: str, symprec: float, reason: str) -> SymmetryError:
-    return SymmetryError(
-        f"{name}: spglib finds no space group at symprec {symprec} Å ({reason}); "
-        "look for atoms that nearly coincide, or choose another tolerance."
+        space_group=found.space_group,
+        space_group_symbol=found.space_group_symbol,
+        wyckoff=tuple(table.words[LETTERS.index(letter)] for letter in found.letters),
+        n_primitive_cells=len(cell) * table.lattice_points // found.n_standard_sites,
     )

@@ -54,6 +54,14 @@ class PretrainArguments:
     )
     validation_fraction: float = field(default=0.02, metadata={"help": "Share of distinct strings kept back."})
 
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be trained with."""
+        _in_range("mlm_probability", self.mlm_probability, 0.01, 0.99)
+        _in_range("validation_fraction", self.validation_fraction, 0, 0.99)
+        _in_range("dropout", self.dropout, 0, 0.99)
+        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
+            _in_range(name, getattr(self, name), 1, 1e6)
+
 
 @dataclass
 class FinetuneArguments:
@@ -79,6 +87,20 @@ class FinetuneArguments:
     head_dropout: float = field(default=0.1, metadata={"help": "Dropout before the head."})
     validation_fraction: float = field(default=0.2, metadata={"help": "Share of distinct strings kept back."})
 
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be trained with."""
+        _in_range("head_layers", self.head_layers, 0, 16)
+        _in_range("head_dropout", self.head_dropout, 0, 0.99)
+        _in_range("validation_fraction", self.validation_fraction, 0, 0.99)
+        _in_range("temperature", self.temperature, 1 if self.debye == "heat_capacity" else 0, 1e6)
+        if self.debye is None and self.n_atoms is not None:
+            raise CloudError("--n_atoms belongs to the extensive labels of a Debye head; add --debye or leave it out.")
+
+
+def _in_range(name: str, value: float, lowest: float, highest: float) -> None:
+    if not lowest <= value <= highest:
+        raise CloudError(f"--{name} must be from {lowest:g} to {highest:g}, not {value:g}.")
+
 
 T = TypeVar("T")
 
@@ -96,6 +118,7 @@ def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, C
     """
     flags = list(argv)
     recipe: list[str] = []
+    flags = [part for flag in flags for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
     while "--config" in flags:
         position = flags.index("--config")
         if position + 1 == len(flags):

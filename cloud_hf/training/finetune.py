@@ -23,12 +23,10 @@ from cloud_hf.modeling_cloud import CloudForDebye, CloudForPropertyRegression
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, FinetuneArguments
-from cloud_hf.training.metrics import regression_metrics
+from cloud_hf.training.metrics import METRICS_FILE, regression_metrics
 from cloud_hf.training.trainer import CloudTrainer
 
 __all__ = ["finetune"]
-
-METRICS_FILE = "metrics.json"
 
 
 @dataclass
@@ -64,7 +62,7 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
     if not len(train_rows):
         raise TableError(f"{own.data}: no row is left to train on; lower --validation_fraction.")
     train, validation = rows.take(train_rows), rows.take(validation_rows)
-    model = _build_model(own, config, names, units, train)
+    model = _build_model(own, config, units, train)
 
     training.label_names = ["labels"]
     trainer = CloudTrainer(
@@ -72,6 +70,7 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
         args=training,
         data_collator=DataCollatorWithPadding(tokenizer),
         train_dataset=_tokenize(train, tokenizer, own),
+        eval_dataset=_tokenize(validation, tokenizer, own) if validation.scopes else None,
         processing_class=tokenizer,
     )
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
@@ -122,7 +121,7 @@ def _config(own: FinetuneArguments, names: list[str]) -> CloudConfig:
 def _read_rows(own: FinetuneArguments, config: CloudConfig, names: list[str]) -> _Rows:
     table = read_table(own.data)
     labels = np.stack([numeric_column(table, name, own.data).to_numpy() for name in names], axis=1)
-    encoder = ScopeEncoder(config.grammar, config.canonical, config.symprec, config.angle_tolerance)
+    encoder = ScopeEncoder.from_config(config)
     items = [
         encode_item(item, encoder)
         for item in tqdm(table_items(table, own.data), total=len(table), desc="encode", unit="crystal", disable=None)
@@ -144,7 +143,7 @@ def _read_rows(own: FinetuneArguments, config: CloudConfig, names: list[str]) ->
 
 
 def _build_model(
-    own: FinetuneArguments, config: CloudConfig, names: list[str], units: list[str], train: _Rows
+    own: FinetuneArguments, config: CloudConfig, units: list[str], train: _Rows
 ) -> CloudForDebye | CloudForPropertyRegression:
     """Set the head's scales from the training labels and load the encoder's weights; only the head may be new."""
     if own.debye:
@@ -190,7 +189,7 @@ def _ln_theta_scale(per_atom: NDArray[np.float64], own: FinetuneArguments) -> tu
 
 
 def _tokenize(rows: _Rows, tokenizer: Any, own: FinetuneArguments) -> Dataset:
-    ids = tokenizer(rows.scopes, return_attention_mask=False)["input_ids"]
+    ids = tokenizer(rows.scopes)["input_ids"]
     columns: dict[str, Any] = {"input_ids": ids}
     columns["labels"] = (rows.labels[:, 0] if own.debye else rows.labels).astype(np.float32).tolist()
     if own.debye:
@@ -210,6 +209,8 @@ def _errors(
         predictions = np.asarray(output.predictions[1 if own.debye == "heat_capacity" else 2])[:, None]
     else:
         predictions = np.asarray(output.predictions)
+    if not np.isfinite(predictions).all():
+        raise CheckpointError("The training diverged: predictions are not finite. Lower --learning_rate.")
     errors = {}
     for column, (name, unit) in enumerate(zip(names, units, strict=True)):
         present = ~np.isnan(labels[:, column])

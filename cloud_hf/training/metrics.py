@@ -5,7 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["mlm_metrics", "regression_metrics"]
+__all__ = ["METRICS_FILE", "mlm_metrics", "regression_metrics"]
+
+METRICS_FILE = "metrics.json"
+"""Errors on the training and validation rows, beside the weights of a fine-tuned checkpoint."""
 
 
 def regression_metrics(labels: ArrayLike, predictions: ArrayLike) -> dict[str, float | None]:

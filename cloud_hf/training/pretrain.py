@@ -52,7 +52,7 @@ def read_strings(paths: Sequence[str]) -> list[str]:
 
 def tokenize_strings(strings: Sequence[str], tokenizer: Any) -> Dataset:
     """Return a dataset of `input_ids`."""
-    ids = tokenizer(list(strings), return_attention_mask=False)["input_ids"]
+    ids = tokenizer(list(strings))["input_ids"]
     return Dataset.from_dict({"input_ids": ids})
 
 
@@ -101,6 +101,10 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
     """A new model, or the checkpoint to continue from."""
     if own.model is None:
         grammar = own.grammar or min(grammars)
+        if grammar not in grammars:
+            raise GrammarError(
+                f"No string is written in the grammar {grammar!r}, only in {', '.join(sorted(grammars))}."
+            )
         if own.grammar is None and len(grammars) > 1:
             raise GrammarError(
                 f"The strings mix the grammars {', '.join(sorted(grammars))}; "

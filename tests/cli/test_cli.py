@@ -85,17 +85,18 @@ class TestInfo:
 class TestEncode:
     @pytest.mark.parametrize("grammar", ["composition", "full"])
     def test_the_strings_are_the_encoder_s(self, cloud, examples: list[Path], tmp_path: Path, grammar: str) -> None:
-        found = cloud("encode", *examples, "--grammar", grammar, "-o", tmp_path / "t.csv")
+        found = cloud("encode", *examples, "--grammar", grammar, "--released", "-o", tmp_path / "t.csv")
         assert found.status == 0
         table = read_table(tmp_path / "t.csv")
-        encoder = ScopeEncoder(grammar)
+        encoder = ScopeEncoder(grammar, canonical=False)
         assert table["source"].tolist() == [str(path) for path in examples]
         assert table["scope"].tolist() == [encoder.encode(path) for path in examples]
         assert table["space_group"].between(1, 230).all()
 
     @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
     def test_its_output_is_an_input(self, cloud, examples: list[Path], tmp_path: Path, suffix: str) -> None:
-        assert cloud("encode", *examples, "-o", tmp_path / f"t{suffix}").status == 0
+        released = ["--grammar", "composition", "--released"]
+        assert cloud("encode", *examples, *released, "-o", tmp_path / f"t{suffix}").status == 0
         argv = ["--n-atoms", "n_atoms", "-o", tmp_path / "p.parquet"]
         assert cloud("predict", tmp_path / f"t{suffix}", *argv).status == 0
         assert cloud("predict", *examples, "-o", tmp_path / "q.parquet").status == 0
@@ -104,13 +105,13 @@ class TestEncode:
         assert one["n_atoms"].tolist() == two["n_atoms"].tolist()
 
     def test_it_writes_to_the_terminal(self, cloud, examples: list[Path]) -> None:
-        found = cloud("encode", *examples)
+        found = cloud("encode", *examples, "--grammar", "composition", "--released")
         assert found.status == 0
-        assert ScopeEncoder().encode(examples[0]) in found.out
+        assert ScopeEncoder("composition", canonical=False).encode(examples[0]) in found.out
 
     def test_bad_files_are_rows(self, cloud, bad_files, examples, alloy: Path, tmp_path: Path) -> None:
         inputs = [examples[0], *bad_files.values(), alloy, SALT]
-        found = cloud("encode", *inputs, "-o", tmp_path / "t.jsonl")
+        found = cloud("encode", *inputs, "--grammar", "composition", "-o", tmp_path / "t.jsonl")
         assert found.status == 1
         assert "Traceback" not in found.err
         table = read_table(tmp_path / "t.jsonl")
@@ -151,7 +152,7 @@ def test_an_interrupt_is_no_traceback(cloud, monkeypatch: pytest.MonkeyPatch) ->
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(info, "load_predictor", interrupt)
+    monkeypatch.setattr(info, "read_config", interrupt)
     found = cloud("info")
     assert found.status == 130
     assert "interrupted" in found.err

@@ -20,7 +20,7 @@ POSCAR = "W\n3.165\n1 0 0\n0 1 0\n0 0 1\nW\n2\nDirect\n0 0 0\n0.5 0.5 0.5\n"
 
 @pytest.fixture
 def encoder() -> ScopeEncoder:
-    return ScopeEncoder()
+    return ScopeEncoder("composition", canonical=False)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def strings() -> list[str]:
     """Strings of the examples and some written by hand, all different."""
     from cloud_hf import ScopeEncoder
 
-    encoder = ScopeEncoder()
+    encoder = ScopeEncoder("composition", canonical=False)
     return list(dict.fromkeys([encoder.encode(path) for path in sorted(EXAMPLES.glob("*.cif"))] + HAND_WRITTEN))
 
 

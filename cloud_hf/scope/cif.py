@@ -1,0 +1,398 @@
+"""CIF text to a `Cell`: gemmi reads the usual file, pymatgen's parser everything else, with the same result.
+
+The fast route follows pymatgen's rules (coordinates near 1/3 and 2/3 are rounded, sites within 1e-4 are one site,
+operations come from the first list or symbol that can be read) and gives up wherever it cannot be sure to agree.
+The first data block that holds atoms counts; a broken one is an error, later blocks do not stand in for it.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import acos, cos, isfinite, radians, sin
+from typing import Any, TypeAlias
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.io.cif import CifBlock, CifParser
+from scipy.spatial import cKDTree
+
+from cloud_hf.errors import (
+    CloudError,
+    CrystalReadError,
+    CrystalTooLargeError,
+    DegenerateLatticeError,
+    EmptyCrystalError,
+)
+from cloud_hf.scope.cell import Cell, Content
+from cloud_hf.scope.objects import cell_from_structure, element_symbol, refuse_size
+
+__all__ = ["cell_from_cif"]
+
+Items: TypeAlias = Mapping[str, str | list[str]]
+Operations: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Rotations (m, 3, 3) and translations (m, 3), in fractions of the lattice vectors."""
+Sites: TypeAlias = tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]
+"""Coordinates (n, 3), the atom that made each site (n,), and for each atom the first one on the same sites."""
+
+_CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
+_COORDS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
+_LABEL, _SYMBOL, _OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
+_LISTS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
+_NAMES = (
+    *(f"_symmetry_space_group_name_{kind}" for kind in ("H-M", "H_M", "hall", "h-m")),
+    *(f"_space_group_name_{kind}" for kind in ("Hall", "H-M_alt")),
+    *("_space_group_IT_number", "_symmetry_Int_Tables_number"),
+)
+_SYMMETRY = frozenset(name + end for name in _LISTS + _NAMES for end in ("", "_"))
+_WANTED = frozenset((*_CELL, *_COORDS, _LABEL, _SYMBOL, _OCCUPANCY)) | _SYMMETRY
+
+_UNUSUAL = ("_magn", "_atom_site_moment", "save_", "_eof", *"\x0b\x0c\x1c\x1d\x1e\x1f")
+"""Words that make pymatgen's parser do something else than read atoms, and what only it takes for white space."""
+_QUOTED_HASH = re.compile(r"['\"][^\n]*#")
+_ATOM = re.compile(r"([A-Z][a-z]?)(?:\d+[A-Za-z']?|\d*[+-]|[+-]\d*)?")
+_UNCERTAINTY = re.compile(r"\(\d+\)$")
+
+_SAME, _NEAR, _DIFFERENT = 4e-5, 1e-4, 1.6e-4
+"""Fractions of a lattice vector. pymatgen's limit is 1e-4; between the outer two its answer depends on the order."""
+
+_IMAGES_PER_ATOM = 200
+"""Symmetry makes at most 192 images of a site; a file that asks for more than this many per allowed site is absurd."""
+_COMPARISONS = 3e7
+_LONGEST_LINE = 65_536
+"""Characters; pymatgen's tokenizer takes time with the square of the line."""
+
+
+def cell_from_cif(text: str, name: str, max_atoms: int, exact_order: bool = False) -> Cell:
+    """Read the first data block of a CIF that holds atoms.
+
+    Args:
+        text: The file, lines ended by a newline character.
+        name: What error messages call it.
+        max_atoms: Largest number of sites in the cell.
+        exact_order: Sites and species in the order of pymatgen's parser, at its speed.
+
+    Returns:
+        Every site of the cell once, with neutral elements.
+
+    Raises:
+        CrystalError: Not a CIF, no atoms, too many, no cell, or occupancies above one.
+    """
+    for block in _blocks(text, name):
+        items = _items(block)
+        if items is not None:
+            _refuse_flat(items, name)
+        if items is not None and not exact_order and (cell := _by_gemmi(items, name, max_atoms)) is not None:
+            return cell
+        try:
+            return _by_pymatgen(block, items, name, max_atoms)
+        except EmptyCrystalError:
+            continue
+    raise EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
+
+
+def _blocks(text: str, name: str) -> list[str]:
+    """Return the data blocks that name atom sites, without what stands before the first of them."""
+    if text.count("data_") == 1 and "DATA_" not in text:
+        start = text.find("data_")
+        first = text.rfind("\n", 0, start) + 1
+        blocks = [text[start:]] if not text[first:start].strip() else []
+    else:
+        parts = re.split(r"^\s*data_", f"\n{text}", flags=re.MULTILINE | re.IGNORECASE)[1:]
+        blocks = [f"data_{part}" for part in parts]
+    if not blocks:
+        raise CrystalReadError(f"{name}: not a CIF (it has no data_ block).")
+    held = [block for block in blocks if _LABEL in block and "powder_pattern" not in block.partition("\n")[0]]
+    if not held:
+        if "_atom_site" in text:
+            raise CrystalReadError(f"{name}: the atoms of the CIF have no {_LABEL}; only core CIF is read.")
+        raise EmptyCrystalError(f"{name}: the CIF has no _atom_site loop, so it holds no atoms.")
+    return held
+
+
+def _items(block: str) -> Items | None:
+    """Return the items of a block that matter here, as pymatgen's parser would see them; `None` when unsure."""
+    if any(word in block for word in _UNUSUAL) or block.count("loop_") != block.lower().count("loop_"):
+        return None
+    if "#" in block and _QUOTED_HASH.search(block):  # pymatgen takes a # in quotes for a comment
+        return None
+    try:
+        parsed = gemmi.cif.read_string(block if block.isascii() else block.encode("ascii", "ignore").decode())
+    except (ValueError, RuntimeError):
+        return None
+    items: dict[str, str | list[str]] = {}
+    if len(parsed) != 1:
+        return None
+    item: Any
+    for item in parsed[0]:
+        if item.pair is not None:
+            if item.pair[0] in _WANTED:
+                items[item.pair[0]] = item.pair[1]
+        elif item.loop is not None:
+            tags = item.loop.tags
+            if not _WANTED.isdisjoint(tags):
+                values = item.loop.values
+                items.update((tag, values[i :: len(tags)]) for i, tag in enumerate(tags) if tag in _WANTED)
+    return items
+
+
+def _refuse_flat(items: Items, name: str) -> None:
+    """Name a cell length of zero, which pymatgen only reports as a file without structures."""
+    for tag in _CELL[:3]:
+        numbers = _numbers([value]) if isinstance(value := items.get(tag), str) else None
+        if numbers is not None and numbers[0] <= 0:
+            raise DegenerateLatticeError(f"{name}: {tag} is {value}, so the cell has no volume.")
+
+
+# ------------------------------------------------------------------------------------------------ gemmi
+
+
+def _by_gemmi(items: Items, name: str, max_atoms: int) -> Cell | None:
+    """Return the cell where it is sure to be pymatgen's, else `None`."""
+    labels = items.get(_LABEL)
+    symbols = items.get(_SYMBOL, labels)
+    if not isinstance(labels, list) or not labels or not isinstance(symbols, list):
+        return None
+    lattice = _lattice(items)
+    operations = _operations(_symmetry_key(items))
+    elements = [_element(symbol) for symbol in symbols]
+    coords = _coordinates(items, len(labels))
+    if lattice is None or operations is None or coords is None or None in elements or len(elements) != len(labels):
+        return None
+    if _OCCUPANCY in items:
+        occupancies = _numbers(items[_OCCUPANCY])
+        if occupancies is None or len(occupancies) != len(labels) or not all(1e-6 < o <= 1 for o in occupancies):
+            return None
+    else:
+        occupancies = [1.0] * len(labels)
+    _refuse_images(len(labels), len(operations[0]), name, max_atoms)
+    found = _distinct(coords, operations)
+    if found is None:
+        return None
+    sites, atoms, orbits = found
+    refuse_size(len(sites), name, max_atoms)
+    contents = _contents(elements, occupancies, orbits.tolist())
+    return None if contents is None else Cell(lattice, sites, tuple([contents[atom] for atom in atoms.tolist()]), name)
+
+
+def _contents(elements: list[Any], occupancies: list[float], orbits: list[int]) -> list[Content] | None:
+    """Put together what shares a site; `None` where pymatgen would refuse it or read a group of atoms."""
+    if orbits == list(range(len(orbits))):
+        return [((element, share),) for element, share in zip(elements, occupancies, strict=True)]
+    shares: list[dict[str, float]] = [{} for _ in orbits]
+    for element, occupancy, orbit in zip(elements, occupancies, orbits, strict=True):
+        shares[orbit][element] = shares[orbit].get(element, 0.0) + occupancy
+    if any(sum(share.values()) > 1 or {"O", "H"} <= share.keys() for share in shares):
+        return None  # O and H on one site are an OH group to pymatgen
+    return [tuple(share.items()) for share in shares]
+
+
+def _numbers(values: str | Sequence[str]) -> list[float] | None:
+    """Return finite numbers, uncertainties in brackets dropped; `None` for anything else."""
+    if isinstance(values, str):
+        return None
+    try:
+        try:
+            numbers = [float(value) for value in values]
+        except ValueError:
+            numbers = [float(_UNCERTAINTY.sub("", value)) for value in values]
+    except ValueError:
+        return None
+    return numbers if all(map(isfinite, numbers)) else None
+
+
+def _lattice(items: Items) -> NDArray[np.float64] | None:
+    """Return pymatgen's choice of axes, c along z and a in the plane of x and z; shape (3, 3), Å."""
+    parameters = [items.get(tag) for tag in _CELL]
+    numbers = _numbers([value for value in parameters if isinstance(value, str)])
+    if numbers is None or len(numbers) != 6:
+        return None
+    a, b, c, *angles = numbers
+    if not (min(a, b, c) > 0.1 and all(1 < angle < 179 for angle in angles)):
+        return None
+    alpha, beta, gamma = map(radians, angles)
+    cosine = (cos(alpha) * cos(beta) - cos(gamma)) / (sin(alpha) * sin(beta))
+    if not -0.9999 < cosine < 0.9999:
+        return None  # almost flat
+    twist = acos(cosine)
+    matrix = np.array(
+        [
+            [a * sin(beta), 0.0, a * cos(beta)],
+            [-b * sin(alpha) * cos(twist), b * sin(alpha) * sin(twist), b * cos(alpha)],
+            [0.0, 0.0, c],
+        ]
+    )
+    volume = matrix[0, 0] * matrix[1, 1] * c
+    return matrix if volume > 0.02 * max(a * b, b * c, c * a) else None  # pymatgen refuses cells thinner than 0.01 Å
+
+
+@lru_cache(maxsize=4096)
+def _element(symbol: str) -> str | None:
+    match = _ATOM.fullmatch(_unquoted(symbol))
+    return element_symbol(match[1]) if match else None
+
+
+def _coordinates(items: Items, n_rows: int) -> NDArray[np.float64] | None:
+    columns = [_numbers(items.get(tag, "")) for tag in _COORDS]
+    if any(column is None or len(column) != n_rows for column in columns):
+        return None
+    coords = np.array([[_third(x) if 0.333 < x < 0.667 else x for x in column or ()] for column in columns]).T
+    return coords if np.abs(coords).max() < 1e6 else None
+
+
+def _third(x: float) -> float:
+    """Round to 1/3 or 2/3 what is meant to be it, as pymatgen does."""
+    for third in (1 / 3, 2 / 3):
+        if abs(x / third - 1) <= 1e-4:
+            return third
+    return x
+
+
+def _symmetry_key(items: Items) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
+    """Return the items that fix the symmetry: the first list of operations, or else all names and numbers."""
+    for tag in _LISTS:
+        if isinstance(values := items.get(tag), list):
+            return ((tag, tuple(values)),)
+    found = ((tag, items[tag]) for tag in sorted(_SYMMETRY & items.keys()))
+    return tuple((tag, value if isinstance(value, str) else tuple(value)) for tag, value in found)
+
+
+@lru_cache(maxsize=512)
+def _operations(key: tuple[tuple[str, str | tuple[str, ...]], ...]) -> Operations | None:
+    """Let pymatgen's parser make the operations, once for each list or name; `None` if the identity is missing."""
+    if sum(len(values) for _, values in key) > 20_000:
+        return None
+    data: dict[str, str | list[str]] = {
+        tag: _unquoted(values) if isinstance(values, str) else [_unquoted(value).strip() for value in values]
+        for tag, values in key
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = CifParser.from_str("data_operations\n_cell_length_a 1\n").get_symops(CifBlock(data, [], ""))
+            affine = np.array([operation.affine_matrix for operation in found], dtype=float)
+        except Exception:  # whatever is wrong with them, pymatgen's own route meets it again and says so
+            return None
+    if affine.ndim != 3 or not (np.abs(affine) < 100).all() or not (affine == np.eye(4)).all((1, 2)).any():
+        return None
+    return affine[:, :3, :3], affine[:, :3, 3]
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0] else value
+
+
+def _refuse_images(n_rows: int, n_operations: int, name: str, max_atoms: int) -> None:
+    """Stop before symmetry multiplies a file into gigabytes."""
+    if n_rows * n_operations > max(_IMAGES_PER_ATOM * max_atoms, 20_000) or n_rows > 20 * max(max_atoms, 100):
+        raise CrystalTooLargeError(
+            f"{name}: {n_rows} atoms under {n_operations} symmetry operations make more sites than max_atoms "
+            f"({max_atoms}) allows; check the list of operations, or raise max_atoms (--max-atoms)."
+        )
+
+
+def _images(coords: NDArray[np.float64], operations: Operations) -> NDArray[np.float64]:
+    """Return the images of all atoms in the cell, atom by atom, shape (atoms * operations, 3), in [0, 1)."""
+    rotations, translations = operations
+    images = (coords @ rotations.transpose(0, 2, 1) + translations[:, None]).transpose(1, 0, 2).reshape(-1, 3)
+    images -= np.floor(images)
+    images[images >= 1.0] = 0.0
+    return images
+
+
+def _distinct(coords: NDArray[np.float64], operations: Operations) -> Sites | None:
+    """Apply the operations and keep the first of all coinciding images; `None` where that is not clear-cut."""
+    images = _images(coords, operations)
+    first = inverse = leader = np.arange(len(images))
+    if len(operations[0]) > 1:  # most images coincide to rounding: merging those first leaves fewer to compare
+        grid = np.rint(images * 2**20).astype(np.int64) % 2**20 @ (2**40, 2**20, 1)
+        _, first, inverse = np.unique(grid, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        first, leader = first[order], np.arange(len(first))
+        rank = np.empty_like(order)
+        rank[order] = leader
+        inverse = rank[inverse]
+    pairs = _near_pairs(images[first])
+    if pairs is None:
+        return None
+    if len(pairs):
+        leader = leader.copy()
+        np.minimum.at(leader, pairs[:, 1], pairs[:, 0])
+    images_per_atom = len(operations[0])
+    leaders = leader[inverse].reshape(len(coords), images_per_atom)
+    owners = first[leaders] // images_per_atom
+    orbits = owners[:, 0]
+    if not (owners == owners[:, :1]).all():
+        return None
+    for atom in np.flatnonzero(orbits != np.arange(len(coords))).tolist():  # atoms that share their site
+        if len(np.unique(leaders[atom])) != len(np.unique(leaders[orbits[atom]])):
+            return None
+    chosen = first[leader == np.arange(len(leader))]
+    return images[chosen], chosen // images_per_atom, orbits
+
+
+def _near_pairs(points: NDArray[np.float64]) -> NDArray[np.intp] | None:
+    """Return the pairs (i < j) of points that coincide, shape (p, 2); `None` where some nearly do."""
+    if len(points) <= 40:
+        pairs = _all_pairs(len(points))
+        apart = points[pairs[0]] - points[pairs[1]]
+        apart = np.abs(apart - np.rint(apart)).max(axis=1, initial=0.0)
+        near = apart < _DIFFERENT
+        if not near.any():
+            return np.empty((0, 2), dtype=np.intp)
+        return None if (apart[near] > _SAME).any() else np.transpose(pairs)[near]
+    tree = cKDTree(points, boxsize=1.0)
+    if len(points) > 5000 and tree.count_neighbors(tree, _DIFFERENT, p=np.inf) > 20 * len(points):
+        return None  # a heap of atoms on one spot; the list of its pairs would fill the memory
+    found = tree.query_pairs(_DIFFERENT, p=np.inf, output_type="ndarray")
+    apart = np.abs(points[found[:, 0]] - points[found[:, 1]])
+    return None if (np.minimum(apart, 1.0 - apart) > _SAME).any() else found
+
+
+@lru_cache(maxsize=64)
+def _all_pairs(n_points: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(n_points, 1)
+
+
+# ------------------------------------------------------------------------------------------------ pymatgen
+
+
+def _by_pymatgen(block: str, items: Items | None, name: str, max_atoms: int) -> Cell:
+    """Read a block with pymatgen's parser, unless that would take minutes."""
+    if max(map(len, block.splitlines())) > _LONGEST_LINE:
+        raise CrystalReadError(f"{name}: a line has more than {_LONGEST_LINE} characters; a CIF's lines are short.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymatgen reports rounding of coordinates; real defects become errors
+        try:
+            if items is None:
+                items = CifBlock.from_str(block).data
+            if items.get(_LABEL) == []:
+                raise EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
+            _refuse_slow(items, name, max_atoms)
+            structure = CifParser.from_str(block).parse_structures(primitive=False, on_error="raise")[0]
+            return cell_from_structure(structure, max_atoms, name)
+        except CloudError:
+            raise
+        except Exception as error:  # pymatgen's parser raises almost anything on malformed text
+            reason = " ".join(str(error).removeprefix("No structure parsed for section 1 in CIF.").split())
+            reason = reason or type(error).__name__
+            raise CrystalReadError(f"{name}: not a readable CIF ({reason[:200]}).") from error
+
+
+def _refuse_slow(items: Items, name: str, max_atoms: int) -> None:
+    """Estimate the comparisons of atoms that pymatgen makes one by one (about 0.3 µs each), and refuse too many."""
+    n_rows = len(items.get(_LABEL, ()))
+    operations = _operations(_symmetry_key(items))
+    n_operations = 192 if operations is None else len(operations[0])
+    for tag in ("_space_group_symop_magn_operation.xyz", "_space_group_symop_magn_centering.xyz"):
+        n_operations *= max(1, len(items.get(tag, ()))) if tag in items else 1
+    _refuse_images(n_rows, n_operations, name, max_atoms)
+    n_sites = n_rows
+    coords = _coordinates(items, n_rows) if n_rows else None
+    if coords is not None and operations is not None:
+        n_sites = len(np.unique(np.rint(_images(coords, operations) * 1000), axis=0))
+        if n_sites > 8 * max_atoms:  # a site lies in up to eight boxes of this grid
+            refuse_size(n_sites // 8, name, max_atoms)
+    if n_rows * n_operations * max(n_rows, n_sites) > _COMPARISONS:
+        raise CrystalTooLargeError(f"{name}: {n_rows} atoms under {n_operations} symmetry operations are too many.")

@@ -1,0 +1,149 @@
+"""The symmetry back-ends: the same answer where the crystal is clear, the same errors, and nothing imported early."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pymatgen.core import Structure
+
+from cloud_hf.errors import CloudError, DisorderedStructureError, SymmetryError
+from cloud_hf.scope import backends
+from cloud_hf.scope.backends import BACKENDS, check_backend, search_symmetry
+from cloud_hf.scope.canonical import find_orbits
+from cloud_hf.scope.cell import Cell
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.cif"))
+SHARED = Path(os.environ.get("CLOUD_SHARED", "../shared")) / "data"
+N_SAMPLE = 100
+
+
+def available(backend: str) -> str:
+    if backend == "moyopy":
+        pytest.importorskip("moyopy")
+    return backend
+
+
+@pytest.fixture(params=list(BACKENDS))
+def backend(request: pytest.FixtureRequest) -> str:
+    return available(request.param)
+
+
+def as_cell(structure: Structure, name: str = "crystal") -> Cell:
+    contents = tuple(((site.specie.symbol, 1.0),) for site in structure)
+    return Cell(structure.lattice.matrix, structure.frac_coords, contents, name)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_both_agree_on_the_examples_given_in_any_form(path: Path, backend: str) -> None:
+    structure = Structure.from_file(path)
+    expected = find_orbits(structure)
+    arrays = (structure.lattice.matrix, structure.atomic_numbers, structure.frac_coords)
+    for crystal in (structure, as_cell(structure), arrays):
+        assert find_orbits(crystal, backend=backend) == expected
+
+
+def test_both_agree_on_almost_all_of_a_sample() -> None:
+    available("moyopy")
+    if not (SHARED / "materials_project.parquet").is_file():
+        pytest.skip(f"{SHARED} is not there; set CLOUD_SHARED to the shared folder")
+    import pandas as pd
+
+    columns = ["lattice", "numbers", "frac_coords"]
+    rows = pd.read_parquet(SHARED / "materials_project.parquet", columns=columns).sample(N_SAMPLE, random_state=0)
+    equal = 0
+    for row in rows.itertuples():
+        cell = (np.reshape(row.lattice, (3, 3)), row.numbers, np.reshape(row.frac_coords, (-1, 3)))
+        equal += find_orbits(cell, backend="moyopy") == find_orbits(cell, backend="spglib")
+    assert equal >= 0.95 * N_SAMPLE
+
+
+@pytest.mark.parametrize("path", EXAMPLES[:4], ids=lambda path: path.stem)
+def test_every_site_has_a_letter_and_an_orbit_of_its_own_kind(path: Path, backend: str) -> None:
+    structure = Structure.from_file(path)
+    types = np.array(structure.atomic_numbers, dtype=np.intc)
+    found = search_symmetry(structure.lattice.matrix, structure.frac_coords, types, backend=backend)
+    assert len(found.letters) == len(found.orbits) == len(structure)
+    assert len(set(zip(found.orbits, found.letters, types, strict=True))) == len(set(found.orbits))
+    conventional = abs(np.linalg.det(found.std_lattice)) / structure.volume * len(structure)
+    assert conventional == pytest.approx(found.n_standard_sites, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("lattice", "coords"),
+    [
+        (4 * np.eye(3), [[0, 0, 0], [0, 0, 0.001]]),
+        (4 * np.eye(3), [[0, 0, 0], [0, 0, 0]]),
+        (4 * np.eye(3), [[0, 0, 0], [0, 0, np.nan]]),
+        (np.zeros((3, 3)), [[0, 0, 0], [0.5, 0.5, 0.5]]),
+        (4 * np.eye(3), np.zeros((0, 3))),
+    ],
+    ids=["near", "same", "nan", "no volume", "no sites"],
+)
+def test_what_has_no_symmetry_is_refused_by_name(lattice: np.ndarray, coords: list[list[float]], backend: str) -> None:
+    types = np.full(len(coords), 11, dtype=np.intc)
+    with pytest.raises(SymmetryError, match=f"my crystal: {backend} finds"):
+        search_symmetry(lattice, np.array(coords, dtype=float), types, name="my crystal", backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [(type("PanicException", (BaseException,), {}), SymmetryError), (KeyboardInterrupt, KeyboardInterrupt)],
+    ids=["panic", "interrupt"],
+)
+def test_only_a_panic_in_rust_becomes_a_typed_error(
+    monkeypatch: pytest.MonkeyPatch, raised: type[BaseException], expected: type[BaseException]
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised("unwrap on None")
+
+    monkeypatch.setitem(BACKENDS, "spglib", fail)
+    with pytest.raises(expected):
+        search_symmetry(4 * np.eye(3), np.zeros((1, 3)), np.ones(1, dtype=np.intc))
+
+
+def test_flat_cells_do_not_hang_moyopy() -> None:
+    """mp-573608: with an angle tolerance of 5 degrees, moyopy 0.21 takes all memory on angles of 8 degrees."""
+    available("moyopy")
+    rhombohedral = np.array([[4.3356, 0, 29.232], [2.156, 3.7615, 29.232], [0, 0, 29.5517]])
+    heights = np.arange(12) / 12
+    coords = np.outer(heights, np.ones(3)) / 3
+    types = np.array([48, 53] * 6, dtype=np.intc)
+    assert search_symmetry(rhombohedral, coords, types, backend="moyopy").space_group > 0
+
+
+def test_an_unknown_back_end_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(CloudError, match="'phonopy' is not a symmetry back-end; there are 'spglib', 'moyopy'"):
+        check_backend("phonopy")
+    with pytest.raises(CloudError, match="there are 'spglib', 'moyopy'"):
+        find_orbits((4 * np.eye(3), [11], [[0.0, 0, 0]]), backend="")
+
+
+def test_a_missing_moyopy_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "moyopy", None)
+    backends._moyopy.cache_clear()
+    try:
+        with pytest.raises(CloudError, match=r"pip install cloud-hf\[moyopy\]"):
+            find_orbits((4 * np.eye(3), [11], [[0.0, 0, 0]]), backend="moyopy")
+    finally:
+        backends._moyopy.cache_clear()
+
+
+def test_moyopy_is_imported_only_when_it_is_asked_for() -> None:
+    code = "import sys, cloud_hf.scope.canonical as c; assert 'moyopy' not in sys.modules"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_a_cell_brings_its_name_into_the_errors() -> None:
+    mixed = Cell(4 * np.eye(3), np.zeros((1, 3)), ((("Na", 0.5), ("K", 0.5)),), "mixed.cif")
+    with pytest.raises(DisorderedStructureError, match=r"^mixed\.cif"):
+        find_orbits(mixed)
+    double = Cell(4 * np.eye(3), np.zeros((2, 3)), ((("Na", 1.0),),) * 2, "double.cif")
+    with pytest.raises(SymmetryError, match=r"^double\.cif"):
+        find_orbits(double)
+    with pytest.raises(SymmetryError, match=r"^another name"):
+        find_orbits(double, name="another name")

@@ -8,12 +8,16 @@ from typing import Any
 import torch
 from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
 
 from cloud_hf.bundled import DEFAULT_HEAD, bundled_model
 from cloud_hf.checkpoints import loading, read_config
 from cloud_hf.data.inputs import Item, encode_item, named
 from cloud_hf.errors import CheckpointError
 from cloud_hf.pipeline_cloud import CrystalPropertyPipeline, Quantity
+from cloud_hf.scope import ScopeEncoder
+
+logger = logging.get_logger(__name__)
 
 __all__ = ["Prediction", "heads_of", "load_predictor", "model_path", "predict_items"]
 
@@ -52,6 +56,12 @@ def load_predictor(model: str = "default", head: str | None = None) -> CrystalPr
     if loaded["missing_keys"]:
         missing = sorted(loaded["missing_keys"])
         raise CheckpointError(f"{path}: {len(missing)} weights are missing, e.g. {missing[0]}.")
+    installed = ScopeEncoder.from_config(config).settings
+    if config.encoder_settings not in (None, installed):
+        logger.warning(
+            f"{path} was trained on strings made with: {config.encoder_settings}. Crystals are encoded here with: "
+            f"{installed}. Near the symmetry tolerance their strings may differ."
+        )
     return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property")
 
 

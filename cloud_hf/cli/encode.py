@@ -9,7 +9,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from cloud_hf.data.inputs import Item, collect_items, encode_item
-from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
+from cloud_hf.data.tables import ENCODER_COLUMN, TABLE_SUFFIXES, check_output, write_table
 from cloud_hf.errors import TableError
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
@@ -94,16 +94,16 @@ def encode(arguments: argparse.Namespace) -> int:
         symmetry=arguments.symmetry,
         max_atoms=arguments.max_atoms,
     )
-    items = [
-        encode_item(item, encoder)
-        for item in tqdm(collect_items(arguments.inputs), desc="encode", unit="crystal", disable=None)
-    ]
+    given = collect_items(arguments.inputs)
+    items = [encode_item(item, encoder) for item in tqdm(given, desc="encode", unit="crystal", disable=None)]
     table = pd.DataFrame([_row(item) for item in items]).astype({"space_group": "Int64"})
+    # strings that were given were made by an encoder that is not known here
+    table[ENCODER_COLUMN] = [encoder.settings if item.scope is None else None for item in given]
     if arguments.output:
         write_table(table, arguments.output)
         print(f"{len(table)} rows -> {arguments.output}")
     else:
-        print(show(table.drop(columns=["source"] if _all_strings(items) else [])))
+        print(show(table.drop(columns=[ENCODER_COLUMN, *(["source"] if _all_strings(items) else [])])))
     return report_failures(table)
 
 

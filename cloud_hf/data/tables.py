@@ -15,6 +15,7 @@ from pymatgen.core import Element, Structure
 from cloud_hf.errors import CrystalReadError, TableError
 
 __all__ = [
+    "ENCODER_COLUMN",
     "SCOPE_COLUMN",
     "STRUCTURE_COLUMNS",
     "TABLE_SUFFIXES",
@@ -23,12 +24,16 @@ __all__ = [
     "is_missing",
     "numeric_column",
     "read_table",
+    "recorded_settings",
     "structure_from_row",
     "write_table",
     "write_text",
 ]
 
 SCOPE_COLUMN = "scope"
+ENCODER_COLUMN = "encoder"
+"""What made the strings of a table, as `ScopeEncoder.settings` writes it."""
+
 STRUCTURE_COLUMNS = ("lattice", "numbers", "frac_coords")
 """Lattice vectors as 9 numbers (row-major, Å), atomic numbers, fractional coordinates as 3 numbers a site."""
 
@@ -134,6 +139,11 @@ def _written_aside(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def recorded_settings(table: pd.DataFrame) -> set[str]:
+    """Return the encoder settings that are recorded with the strings of a table."""
+    return set(table[ENCODER_COLUMN].dropna().astype(str)) if ENCODER_COLUMN in table.columns else set()
 
 
 def has_structures(table: pd.DataFrame) -> bool:

@@ -71,7 +71,7 @@ def cell_from_cif(text: str, name: str, max_atoms: int, exact_order: bool = Fals
         text: The file, lines ended by a newline character.
         name: What error messages call it.
         max_atoms: Largest number of sites in the cell.
-        exact_order: Sites and species in the order of pymatgen's parser, at its speed.
+        exact_order: Sites and species in the order of pymatgen's parser, at its speed, where it reads the file.
 
     Returns:
         Every site of the cell once, with neutral elements.
@@ -83,10 +83,12 @@ def cell_from_cif(text: str, name: str, max_atoms: int, exact_order: bool = Fals
         items = _items(block)
         if items is not None:
             _refuse_flat(items, name)
-        if items is not None and not exact_order and (cell := _by_gemmi(items, name, max_atoms)) is not None:
-            return cell
         try:
-            return _by_pymatgen(block, items, name, max_atoms)
+            if items is None:
+                return _by_pymatgen(block, None, name, max_atoms)
+            if exact_order:
+                return _in_exact_order(block, items, name, max_atoms)
+            return _by_gemmi(items, name, max_atoms) or _by_pymatgen(block, items, name, max_atoms)
         except EmptyCrystalError:
             continue
     raise EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
@@ -135,6 +137,17 @@ def _items(block: str) -> Items | None:
                 values = item.loop.values
                 items.update((tag, values[i :: len(tags)]) for i, tag in enumerate(tags) if tag in _WANTED)
     return items
+
+
+def _in_exact_order(block: str, items: Items, name: str, max_atoms: int) -> Cell:
+    """Where pymatgen's parser fails (H and D on one site, an empty loop elsewhere) there is no order to keep."""
+    try:
+        return _by_pymatgen(block, items, name, max_atoms)
+    except CrystalReadError:
+        cell = _by_gemmi(items, name, max_atoms)
+        if cell is None:
+            raise
+        return cell
 
 
 def _refuse_flat(items: Items, name: str) -> None:
@@ -395,4 +408,7 @@ def _refuse_slow(items: Items, name: str, max_atoms: int) -> None:
         if n_sites > 8 * max_atoms:  # a site lies in up to eight boxes of this grid
             refuse_size(n_sites // 8, name, max_atoms)
     if n_rows * n_operations * max(n_rows, n_sites) > _COMPARISONS:
-        raise CrystalTooLargeError(f"{name}: {n_rows} atoms under {n_operations} symmetry operations are too many.")
+        raise CrystalTooLargeError(
+            f"{name}: {n_rows} atoms under {n_operations} symmetry operations would take pymatgen's parser minutes; "
+            f"give the crystal as a primitive cell of at most {max_atoms} atoms."
+        )

@@ -10,7 +10,7 @@ import numpy as np
 from pymatgen.core import Composition
 
 from cloud_hf.errors import CloudError, DisorderedStructureError
-from cloud_hf.scope.backends import BACKENDS
+from cloud_hf.scope.backends import check_backend
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK, KindOrbits, find_kind_orbits
 from cloud_hf.scope.cell import Cell
 from cloud_hf.scope.generators import generator_words
@@ -75,8 +75,7 @@ class ScopeEncoder:
     ) -> None:
         if grammar not in ENCODER_GRAMMARS:
             raise CloudError(f"grammar must be one of {', '.join(ENCODER_GRAMMARS)}, not {grammar!r}.")
-        if symmetry not in BACKENDS:
-            raise CloudError(f"symmetry must be one of {', '.join(BACKENDS)}, not {symmetry!r}.")
+        check_backend(symmetry)
         if grammar == "sites" and not canonical:
             raise CloudError("grammar 'sites' is always canonical; leave canonical=False to 'composition' and 'full'.")
         if symmetry != "spglib" and not canonical:
@@ -99,6 +98,23 @@ class ScopeEncoder:
             max_atoms: Largest number of sites in a cell.
         """
         return cls(config.grammar, config.canonical, config.symprec, config.angle_tolerance, config.symmetry, max_atoms)
+
+    @classmethod
+    def from_settings(cls, settings: str) -> "ScopeEncoder":
+        """Return the encoder that a line of `settings` describes, with the installed version of its back-end.
+
+        Args:
+            settings: What the property `settings` gave.
+
+        Raises:
+            CloudError: The line is not one of `settings`.
+        """
+        try:
+            grammar, order, search, symprec, angle = (part.split(" ") for part in settings.split(", "))
+            canonical = {"canonical": True, "input order": False}[" ".join(order)]
+            return cls(grammar[0], canonical, float(symprec[1]), float(angle[1]), search[0])
+        except (ValueError, KeyError, IndexError) as error:
+            raise CloudError(f"{settings!r} is not a line of encoder settings ({error}).") from error
 
     def __repr__(self) -> str:
         return (

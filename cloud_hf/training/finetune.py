@@ -16,7 +16,7 @@ from cloud_hf.checkpoints import loading, read_config
 from cloud_hf.configuration_cloud import CloudConfig
 from cloud_hf.data.inputs import encode_item, table_items
 from cloud_hf.data.splits import split_by_string
-from cloud_hf.data.tables import numeric_column, read_table
+from cloud_hf.data.tables import has_structures, numeric_column, read_table, recorded_settings
 from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity
 from cloud_hf.errors import CheckpointError, GrammarError, TableError
 from cloud_hf.modeling_cloud import CloudForDebye, CloudForPropertyRegression
@@ -122,6 +122,8 @@ def _read_rows(own: FinetuneArguments, config: CloudConfig, names: list[str]) ->
     table = read_table(own.data)
     labels = np.stack([numeric_column(table, name, own.data).to_numpy() for name in names], axis=1)
     encoder = ScopeEncoder.from_config(config)
+    recorded = {encoder.settings} if has_structures(table) else recorded_settings(table)
+    config.encoder_settings = recorded.pop() if len(recorded) == 1 else config.encoder_settings
     items = [
         encode_item(item, encoder)
         for item in tqdm(table_items(table, own.data), total=len(table), desc="encode", unit="crystal", disable=None)

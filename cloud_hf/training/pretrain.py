@@ -7,18 +7,22 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import AutoTokenizer, TrainerCallback, set_seed
+from transformers.utils import logging
 
 from cloud_hf.checkpoints import loading, read_config
 from cloud_hf.configuration_cloud import CloudConfig
 from cloud_hf.data.collators import MaskingCollator
 from cloud_hf.data.splits import split_by_string
-from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table
+from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table, recorded_settings
 from cloud_hf.errors import CheckpointError, GrammarError, TableError
 from cloud_hf.modeling_cloud import CloudForMaskedLM
+from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
 from cloud_hf.training.metrics import mlm_metrics
 from cloud_hf.training.trainer import CloudTrainer
+
+logger = logging.get_logger(__name__)
 
 __all__ = ["pretrain", "read_strings", "tokenize_strings"]
 
@@ -33,21 +37,27 @@ class _EpochCallback(TrainerCallback):
         self.collator.epoch = int(state.epoch or 0)
 
 
-def read_strings(paths: Sequence[str]) -> list[str]:
-    """Read the distinct strings of some tables, in order of first appearance.
+def read_strings(paths: Sequence[str]) -> tuple[list[str], str | None]:
+    """Read the distinct strings of some tables, in order of first appearance, and the settings they were made with.
+
+    Settings that are not recorded or differ (a warning names them) come back as None.
 
     Raises:
         TableError: A table has no column `scope`, or none of them holds a string.
     """
     strings: dict[str, None] = {}
+    settings: set[str] = set()
     for path in paths:
         table = read_table(path)
         if SCOPE_COLUMN not in table.columns:
             raise TableError(f"{path}: there is no column {SCOPE_COLUMN!r}; make one with `cloud-hf encode`.")
+        settings |= recorded_settings(table)
         strings |= dict.fromkeys(str(text) for text in table[SCOPE_COLUMN] if not is_missing(text))
     if not strings:
         raise TableError(f"{', '.join(paths)}: there are no SCOPE strings.")
-    return list(strings)
+    if len(settings) > 1:
+        logger.warning(f"The strings were made with different settings: {'; '.join(sorted(settings))}.")
+    return list(strings), settings.pop() if len(settings) == 1 else None
 
 
 def tokenize_strings(strings: Sequence[str], tokenizer: Any) -> Dataset:
@@ -66,7 +76,7 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         CloudError: Tables or strings that cannot be used.
     """
     set_seed(training.seed)
-    strings = read_strings(own.data)
+    strings, settings = read_strings(own.data)
     model, tokenizer = _model_and_tokenizer(own, {grammar_of(text) for text in strings})
     train_rows, validation_rows = split_by_string(strings, own.validation_fraction, training.seed)
     if not len(train_rows):
@@ -76,6 +86,11 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     validation = tokenize_strings(kept_back, tokenizer) if kept_back else None
     collator = MaskingCollator(tokenizer, own.mlm_probability, training.seed)
     training.remove_unused_columns = False
+    if settings is not None:
+        encoder = ScopeEncoder.from_settings(settings)
+        for name in ("canonical", "symprec", "angle_tolerance", "symmetry"):
+            setattr(model.config, name, getattr(encoder, name))
+    model.config.encoder_settings = settings
     trainer = CloudTrainer(
         model=model,
         args=training,
@@ -143,6 +158,7 @@ def _new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudC
         attention_probs_dropout_prob=own.dropout,
         max_position_embeddings=own.max_position_embeddings,
         grammar=grammar,
+        canonical=grammar == "sites",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -218,3 +219,43 @@ class TestEncodeItem:
         done = encode_item(Item(source="a.cif", crystal="a.cif"), Broken())
         assert "ZeroDivisionError" in (done.error or "")
         assert "a.cif" in (done.error or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("O O O | 2i | Cu 1.0", "space group"),
+        ("1 0 0 | 4a | Cu 1.0", "4a"),
+        ("1 0 0 | 2i | Cu 0.3", "sum|add"),
+        ("1 0 0 | 2i | Cu 0.5 Cu 0.5", "already"),
+        ("1 0 0 | 2i | Zz 1.0", "Zz"),
+        ("1 [UNK] 0 | 2i | Cu 1.0", "UNK|begin"),
+        ("1 0 0 | 2i 2i | Cu Cu", "grammar"),
+        ("foo | bar", "SCOPE"),
+    ],
+)
+def test_a_string_that_no_crystal_has_is_an_error(text: str, reason: str, encoder: ScopeEncoder) -> None:
+    (item,) = [encode_item(item, encoder) for item in collect_items([text])]
+    assert item.error is not None
+    assert re.search(reason, item.error), item.error
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x" * 5000])
+def test_an_input_that_is_no_name_is_an_error(text: str, encoder: ScopeEncoder) -> None:
+    (item,) = [encode_item(item, encoder) for item in collect_items([text])]
+    assert item.error is not None
+
+
+def test_strings_are_canonicalised_for_a_canonical_encoder() -> None:
+    salt = "1 6 a O D D a D O D b O O O c O O O d O O O e O O O 0 |"
+    items = [
+        encode_item(item, ScopeEncoder()) for item in collect_items([f"{salt} Cl 4a Na 4b", f"{salt} Na 4a Cl 4b"])
+    ]
+    assert {item.scope for item in items} == {f"{salt} Na 4a Cl 4b"}
+    assert [(item.formula, item.n_atoms, item.space_group) for item in items] == [("NaCl", 2, 225)] * 2
+
+
+@pytest.mark.parametrize("atoms", ["0", "nan", "inf", "-3"])
+def test_a_number_of_atoms_below_one_is_refused(atoms: str) -> None:
+    (item,) = collect_items([COPPER], atoms)
+    assert item.error is not None

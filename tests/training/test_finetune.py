@@ -321,3 +321,47 @@ def test_the_same_seed_gives_the_same_weights(finetune, debye_table, tmp_path: P
         assert finetune("--data", debye_table, *DEBYE, out=name).status == 0
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_model_of_the_internal_energy_predicts_and_scores_it(
+    finetune, cloud, debye_rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    from cloud_hf.debye import internal_energy
+
+    theta, atoms = (torch.tensor(debye_rows[name].to_numpy(float)) for name in ("theta", "n_atoms"))
+    table = tmp_path / "u.parquet"
+    debye_rows.assign(u=internal_energy(theta, 300.0, atoms).numpy()).to_parquet(table)
+    columns = ["--debye", "internal_energy", "--target", "u:J/(mol cell)", "--n_atoms", "n_atoms"]
+    assert finetune("--data", table, *columns).status == 0
+    flags = ["--model", tmp_path / "out", "--head", "internal_energy", "--data", table, "--label", "u"]
+    found = cloud("evaluate", *flags, "--n-atoms", "n_atoms", "--json", tmp_path / "m.json")
+    assert found.status == 0, found.err
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    assert metrics["unit"] == "J/(mol cell)"
+    assert metrics["n"] == len(debye_rows)
+    found = cloud("predict", table, "--model", tmp_path / "out", "--n-atoms", "n_atoms", "-o", tmp_path / "p.parquet")
+    assert found.status == 0, found.err
+    rows = pd.read_parquet(tmp_path / "p.parquet")
+    per_atom, per_cell = rows["internal_energy_per_atom (J/(mol atom))"], rows.filter(like="internal_energy_per_cell")
+    np.testing.assert_allclose(per_cell.iloc[:, 0], per_atom * rows["n_atoms"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--head_layers", "-1"],
+        ["--temperature", "-5"],
+        ["--temperature", "0"],
+        ["--validation_fraction", "2"],
+        ["--lr_scheduler_type", "foo"],
+    ],
+)
+def test_values_that_cannot_be_trained_with_are_refused(finetune, debye_table: Path, flags: list[str]) -> None:
+    found = finetune("--data", debye_table, *DEBYE, *flags)
+    assert found.status == 2
+    assert found.err.count("\n") < 30
+    assert "Traceback" not in found.err
+
+
+def test_atoms_without_a_debye_head_are_refused(finetune, debye_table: Path) -> None:
+    assert finetune("--data", debye_table, "--target", "theta:K", "--n_atoms", "n_atoms").status == 2

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from cloud_hf import CloudForMaskedLM
 from cloud_hf.errors import TableError
@@ -168,7 +168,7 @@ class TestRefusals:
 def test_strings_are_read_once_and_in_order(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("scope\nb\na\nb\n\n")
     (tmp_path / "b.jsonl").write_text('{"scope": "c"}\n{"scope": null}\n{"scope": "a"}\n')
-    assert read_strings([str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl")]) == ["b", "a", "c"]
+    assert read_strings([str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl")]) == (["b", "a", "c"], None)
     (tmp_path / "c.csv").write_text("x\n1\n")
     with pytest.raises(TableError, match="scope"):
         read_strings([str(tmp_path / "a.csv"), str(tmp_path / "c.csv")])
@@ -180,3 +180,17 @@ def test_tokenized_strings_keep_order_and_length(pretrained: Path, strings: list
     assert dataset.num_rows == len(strings)
     assert [len(ids) for ids in dataset["input_ids"]] == [len(text.split()) + 2 for text in strings]
     assert [tokenizer.decode(ids, skip_special_tokens=True) for ids in dataset["input_ids"][:]] == strings
+
+
+def test_the_settings_of_the_strings_reach_the_checkpoint(cloud, tiny_flags, tmp_path: Path, caplog) -> None:
+    from cloud_hf import ScopeEncoder
+
+    examples = Path(__file__).parents[2] / "examples"
+    assert cloud("encode", examples, "-o", tmp_path / "t.csv").status == 0
+    flags = ["--data", tmp_path / "t.csv", "--output_dir", tmp_path / "out", *tiny_flags]
+    assert cloud("pretrain", *flags).status == 0
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert config.encoder_settings == ScopeEncoder().settings
+    assert config.grammar == "sites"
+    assert ScopeEncoder.from_config(config).settings == ScopeEncoder().settings
+    assert ScopeEncoder.from_settings(config.encoder_settings).settings == config.encoder_settings

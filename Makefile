@@ -13,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 export CLOUD_SHARED ?= $(abspath ../shared)
 
-.PHONY: demo test test-long lint install clean
+.PHONY: demo test test-long fuzz lint install clean
 
 # torch comes first, pinned, so that a machine with a CPU wheel of that version takes it
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -39,6 +39,10 @@ test: lint
 
 test-long: lint
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+# 100,000 random crystals, damaged files and strings; any crash, hang or untyped exception is a finding
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/fuzz_encoder.py --inputs 100000 --seed 0 --processes $(JOBS)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

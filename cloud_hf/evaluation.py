@@ -81,7 +81,12 @@ def evaluate_table(
     metrics |= {"n_failed": len(failures), "n_unlabelled": len(labels) - len(rows)}  # type: ignore[dict-item]
     extra = {"temperature": temperature} if debye else {}
     warnings = []
-    if head == "heat_capacity" and debye and len(rows) and np.median(labels[rows] / atoms[rows]) > 3 * GAS_CONSTANT:
+    if (
+        head == "heat_capacity"
+        and debye
+        and len(rows)
+        and np.median(labels[rows] / np.maximum(atoms[rows], 1)) > 3 * GAS_CONSTANT
+    ):
         warnings.append(
             f"most labels in {label!r} exceed the Dulong-Petit limit of {3 * GAS_CONSTANT:.2f} J/(mol atom K); if they "
             "are per cell, name the column of atoms per cell with --n-atoms."

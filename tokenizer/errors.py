@@ -13,6 +13,8 @@ __all__ = [
     "DegenerateLatticeError",
     "DisorderedStructureError",
     "EmptyCrystalError",
+    "EncoderFailureError",
+    "EncodingTimeoutError",
     "GrammarError",
     "OverlappingAtomsError",
     "ScopeError",
@@ -21,6 +23,8 @@ __all__ = [
     "TableError",
     "UnknownElementError",
     "UnknownWordError",
+    "WorkerDiedError",
+    "WorkerStartError",
 ]
 
 
@@ -62,6 +66,22 @@ class CrystalTooLargeError(CrystalError):
 
 class SymmetryError(CrystalError):
     """The symmetry search found no space group."""
+
+
+class EncodingTimeoutError(CrystalError):
+    """A crystal whose encoding took longer than the limit; its worker was ended."""
+
+
+class WorkerDiedError(CrystalError):
+    """A crystal whose worker process died while encoding it: a crash, or the system ended it for its memory."""
+
+
+class EncoderFailureError(CrystalError):
+    """A crystal on which a parser or the symmetry search failed in a way that no other error foresees."""
+
+
+class WorkerStartError(CloudError):
+    """Worker processes cannot be started here, so nothing can be encoded in them."""
 
 
 class ScopeError(CloudError):

@@ -16,7 +16,6 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.io.cif import CifBlock, CifParser
-from scipy.spatial import cKDTree
 
 from cloud_hf.errors import (
     CloudError,
@@ -26,16 +25,12 @@ from cloud_hf.errors import (
     EmptyCrystalError,
 )
 from cloud_hf.scope.cell import Cell, Content
+from cloud_hf.scope.cif_sites import Operations, distinct_sites, symmetry_images
 from cloud_hf.scope.objects import cell_from_structure, element_symbol, refuse_size
 
 __all__ = ["cell_from_cif"]
 
 Items: TypeAlias = Mapping[str, str | list[str]]
-Operations: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Rotations (m, 3, 3) and translations (m, 3), in fractions of the lattice vectors."""
-Sites: TypeAlias = tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]
-"""Coordinates (n, 3), the atom that made each site (n,), and for each atom the first one on the same sites."""
-
 _CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
 _COORDS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 _LABEL, _SYMBOL, _OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
@@ -53,9 +48,6 @@ _UNUSUAL = ("_magn", "_atom_site_moment", "save_", "_eof", *"\x0b\x0c\x1c\x1d\x1
 _QUOTED_HASH = re.compile(r"['\"][^\n]*#")
 _ATOM = re.compile(r"([A-Z][a-z]?)(?:\d+[A-Za-z']?|\d*[+-]|[+-]\d*)?")
 _UNCERTAINTY = re.compile(r"\(\d+\)$")
-
-_SAME, _NEAR, _DIFFERENT = 4e-5, 1e-4, 1.6e-4
-"""Fractions of a lattice vector. pymatgen's limit is 1e-4; between the outer two its answer depends on the order."""
 
 _IMAGES_PER_ATOM = 200
 """Symmetry makes at most 192 images of a site; a file that asks for more than this many per allowed site is absurd."""
@@ -180,7 +172,7 @@ def _by_gemmi(items: Items, name: str, max_atoms: int) -> Cell | None:
     else:
         occupancies = [1.0] * len(labels)
     _refuse_images(len(labels), len(operations[0]), name, max_atoms)
-    found = _distinct(coords, operations)
+    found = distinct_sites(coords, operations)
     if found is None:
         return None
     sites, atoms, orbits = found
@@ -263,12 +255,9 @@ def _third(x: float) -> float:
 
 
 def _symmetry_key(items: Items) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
-    """Return the items that fix the symmetry: the first list of operations, or else all names and numbers."""
-    for tag in _LISTS:
-        if isinstance(values := items.get(tag), list):
-            return ((tag, tuple(values)),)
+    """Return all items that speak of symmetry: where the first cannot be read, pymatgen's parser takes the next."""
     found = ((tag, items[tag]) for tag in sorted(_SYMMETRY & items.keys()))
-    return tuple((tag, value if isinstance(value, str) else tuple(value)) for tag, value in found)
+    return tuple([(tag, value if isinstance(value, str) else tuple(value)) for tag, value in found])
 
 
 @lru_cache(maxsize=512)
@@ -303,69 +292,6 @@ def _refuse_images(n_rows: int, n_operations: int, name: str, max_atoms: int) ->
             f"{name}: {n_rows} atoms under {n_operations} symmetry operations make more sites than max_atoms "
             f"({max_atoms}) allows; check the list of operations, or raise max_atoms (--max-atoms)."
         )
-
-
-def _images(coords: NDArray[np.float64], operations: Operations) -> NDArray[np.float64]:
-    """Return the images of all atoms in the cell, atom by atom, shape (atoms * operations, 3), in [0, 1)."""
-    rotations, translations = operations
-    images = (coords @ rotations.transpose(0, 2, 1) + translations[:, None]).transpose(1, 0, 2).reshape(-1, 3)
-    images -= np.floor(images)
-    images[images >= 1.0] = 0.0
-    return images
-
-
-def _distinct(coords: NDArray[np.float64], operations: Operations) -> Sites | None:
-    """Apply the operations and keep the first of all coinciding images; `None` where that is not clear-cut."""
-    images = _images(coords, operations)
-    first = inverse = leader = np.arange(len(images))
-    if len(operations[0]) > 1:  # most images coincide to rounding: merging those first leaves fewer to compare
-        grid = np.rint(images * 2**20).astype(np.int64) % 2**20 @ (2**40, 2**20, 1)
-        _, first, inverse = np.unique(grid, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        first, leader = first[order], np.arange(len(first))
-        rank = np.empty_like(order)
-        rank[order] = leader
-        inverse = rank[inverse]
-    pairs = _near_pairs(images[first])
-    if pairs is None:
-        return None
-    if len(pairs):
-        leader = leader.copy()
-        np.minimum.at(leader, pairs[:, 1], pairs[:, 0])
-    images_per_atom = len(operations[0])
-    leaders = leader[inverse].reshape(len(coords), images_per_atom)
-    owners = first[leaders] // images_per_atom
-    orbits = owners[:, 0]
-    if not (owners == owners[:, :1]).all():
-        return None
-    for atom in np.flatnonzero(orbits != np.arange(len(coords))).tolist():  # atoms that share their site
-        if len(np.unique(leaders[atom])) != len(np.unique(leaders[orbits[atom]])):
-            return None
-    chosen = first[leader == np.arange(len(leader))]
-    return images[chosen], chosen // images_per_atom, orbits
-
-
-def _near_pairs(points: NDArray[np.float64]) -> NDArray[np.intp] | None:
-    """Return the pairs (i < j) of points that coincide, shape (p, 2); `None` where some nearly do."""
-    if len(points) <= 40:
-        pairs = _all_pairs(len(points))
-        apart = points[pairs[0]] - points[pairs[1]]
-        apart = np.abs(apart - np.rint(apart)).max(axis=1, initial=0.0)
-        near = apart < _DIFFERENT
-        if not near.any():
-            return np.empty((0, 2), dtype=np.intp)
-        return None if (apart[near] > _SAME).any() else np.transpose(pairs)[near]
-    tree = cKDTree(points, boxsize=1.0)
-    if len(points) > 5000 and tree.count_neighbors(tree, _DIFFERENT, p=np.inf) > 20 * len(points):
-        return None  # a heap of atoms on one spot; the list of its pairs would fill the memory
-    found = tree.query_pairs(_DIFFERENT, p=np.inf, output_type="ndarray")
-    apart = np.abs(points[found[:, 0]] - points[found[:, 1]])
-    return None if (np.minimum(apart, 1.0 - apart) > _SAME).any() else found
-
-
-@lru_cache(maxsize=64)
-def _all_pairs(n_points: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    return np.triu_indices(n_points, 1)
 
 
 # ------------------------------------------------------------------------------------------------ pymatgen
@@ -404,7 +330,7 @@ def _refuse_slow(items: Items, name: str, max_atoms: int) -> None:
     n_sites = n_rows
     coords = _coordinates(items, n_rows) if n_rows else None
     if coords is not None and operations is not None:
-        n_sites = len(np.unique(np.rint(_images(coords, operations) * 1000), axis=0))
+        n_sites = len(np.unique(np.rint(symmetry_images(coords, operations) * 1000), axis=0))
         if n_sites > 8 * max_atoms:  # a site lies in up to eight boxes of this grid
             refuse_size(n_sites // 8, name, max_atoms)
     if n_rows * n_operations * max(n_rows, n_sites) > _COMPARISONS:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import stat
 import warnings
 import zlib
@@ -12,13 +13,13 @@ from dataclasses import replace
 from functools import lru_cache
 from math import hypot, isfinite
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.core import Element, Structure
+from pymatgen.core import Element, Lattice, Structure
 from pymatgen.io.vasp import Poscar
-from pymatgen.optimization.neighbors import find_points_in_spheres
 from scipy.spatial import cKDTree
 
 from cloud_hf.errors import (
@@ -51,6 +52,15 @@ MIN_VOLUME_PER_ATOM = 0.1
 
 MIN_DISTANCE = 0.3
 """Å; the shortest bond there is, H-H, has 0.74 Å."""
+
+MAX_EDGE = 10_000.0
+"""Å; the longest periods of known crystals, of polytypes, are near 1000 Å."""
+
+MAX_COORDINATE = 1e6
+"""Fractional coordinates are taken modulo 1, which needs their digits behind the point."""
+
+_ENDLESS_NUMBER = re.compile(rb"\d{60}")
+"""Parsers that turn such a number into a fraction or a list do not come back."""
 
 _FEW_SITES = 60
 """Up to here comparing all pairs is faster than a search tree."""
@@ -139,6 +149,8 @@ def _read_file(path: str, max_atoms: int, exact_order: bool) -> Cell:
     if not data or data.isspace():
         raise CrystalReadError(f"{path}: the file is empty.")
     is_cif = name.endswith((".cif", ".mcif"))
+    if _ENDLESS_NUMBER.search(data):
+        raise CrystalReadError(f"{path}: holds a number of more than 60 digits, so it is damaged.")
     if not is_cif and not name.endswith((".vasp", ".poscar")) and not name.startswith(("poscar", "contcar")):
         return _read_other(path, max_atoms)
     text = data.decode("utf-8", errors="replace").removeprefix("\ufeff")
@@ -197,6 +209,8 @@ def _read_other(path: str, max_atoms: int) -> Cell:
             raise
         except Exception as error:  # third-party parsers raise almost anything on malformed text
             reason = _reason(error)
+        if path.lower().endswith(("xyz", "xyz.gz")) and _first_number(path) > max_atoms:
+            raise CrystalTooLargeError(f"{path}: announces more atoms than the limit of {max_atoms} (--max-atoms).")
         try:
             from ase.io import read
         except ImportError as error:
@@ -217,6 +231,13 @@ def _read_other(path: str, max_atoms: int) -> Cell:
     return replace(cell, name=path)
 
 
+def _first_number(path: str) -> int:
+    """The atom count in the first line of an XYZ file, 0 if there is none; ASE makes room for it before reading."""
+    with Path(path).open("rb") as file:
+        word = file.readline(100).strip()
+    return int(word) if word.isdigit() else 0
+
+
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
@@ -235,6 +256,12 @@ def check_cell(cell: Cell, max_atoms: int = MAX_ATOMS) -> Cell:
     a, b, c = cell.lattice.tolist()
     if not (all(map(isfinite, (*a, *b, *c))) and np.isfinite(cell.frac_coords).all()):
         raise DegenerateLatticeError(f"{cell.name}: lattice vectors or coordinates are not finite numbers.")
+    if len(cell) and np.abs(cell.frac_coords).max() > MAX_COORDINATE:
+        raise DegenerateLatticeError(
+            f"{cell.name}: fractional coordinates beyond {MAX_COORDINATE:g} have lost their digits."
+        )
+    if max(hypot(*a), hypot(*b), hypot(*c)) > MAX_EDGE:
+        raise DegenerateLatticeError(f"{cell.name}: a cell edge is longer than {MAX_EDGE:g} Å; check the lattice.")
     normals = (_cross(b, c), _cross(c, a), _cross(a, b))
     volume = abs(sum(x * y for x, y in zip(a, normals[0], strict=True)))
     total = {content: sum([share for _, share in content]) for content in set(cell.contents)}
@@ -276,8 +303,7 @@ def _close_pairs(cell: Cell, heights: list[float]) -> Iterator[tuple[int, int, f
     can be meant, the one nearest in fractional coordinates.
     """
     if min(heights) <= 2 * MIN_DISTANCE:
-        yield from _close_pairs_of_thin_cell(cell)
-        return
+        cell, heights = _reduced(cell)
     if len(cell) <= _FEW_SITES:
         first, second = _all_pairs(len(cell))
     else:
@@ -292,14 +318,18 @@ def _close_pairs(cell: Cell, heights: list[float]) -> Iterator[tuple[int, int, f
         yield int(first[pair]), int(second[pair]), float(squares[pair]) ** 0.5
 
 
-def _close_pairs_of_thin_cell(cell: Cell) -> Iterator[tuple[int, int, float]]:
-    """Any number of images count here, those of the atom itself too."""
-    cartesian = np.ascontiguousarray((cell.frac_coords - np.floor(cell.frac_coords)) @ cell.lattice)
-    lattice = np.ascontiguousarray(cell.lattice)
-    found = find_points_in_spheres(
-        cartesian, cartesian, r=MIN_DISTANCE, pbc=np.ones(3, dtype=np.int64), lattice=lattice, tol=1e-8
-    )
-    first, second, images, distances = found
-    for i, j, image, distance in zip(first.tolist(), second.tolist(), images, distances.tolist(), strict=True):
-        if i != j or image.any():
-            yield i, j, distance
+def _reduced(cell: Cell) -> tuple[Cell, list[float]]:
+    """Describe a thin cell, where many images may count, by the reduced one of its lattice, with its heights in Å."""
+    try:
+        lattice = Lattice(cell.lattice).get_lll_reduced_lattice()
+    except np.linalg.LinAlgError as error:
+        raise DegenerateLatticeError(f"{cell.name}: the lattice vectors lie in a plane; check the lattice.") from error
+    if min(lattice.abc) < MIN_DISTANCE:
+        raise OverlappingAtomsError(
+            f"{cell.name}: an atom is {min(lattice.abc):.3f} Å from its own image; check the lattice parameters."
+        )
+    heights = [1.0 / length for length in lattice.reciprocal_lattice_crystallographic.abc]
+    if min(heights) < MIN_DISTANCE:
+        raise DegenerateLatticeError(f"{cell.name}: lattice planes are {min(heights):.3g} Å apart; check the lattice.")
+    coords = (cell.frac_coords - np.floor(cell.frac_coords)) @ cell.lattice @ np.linalg.inv(lattice.matrix)
+    return Cell(lattice.matrix, coords, cell.contents, cell.name), heights

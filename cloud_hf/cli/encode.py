@@ -30,15 +30,8 @@ __all__ = [
 SHOWN_FAILURES = 10
 """Failed rows that are named on the terminal; the output file names all."""
 
-COLUMNS = {
-    "source": "source",
-    "formula": "formula",
-    "space_group": "space_group",
-    "space_group_symbol": "space_group_symbol",
-    "scope": "scope",
-    "n_atoms": "n_atoms",
-}
-"""Fields of an `Item` and the columns they are written to."""
+COLUMNS = ("source", "formula", "space_group", "space_group_symbol", "scope", "n_atoms")
+"""Fields of an `Item` that are written to columns of the same name."""
 
 
 def positive_integer(text: str) -> int:
@@ -108,7 +101,7 @@ def encode(arguments: argparse.Namespace) -> int:
 
 
 def _row(item: Item) -> dict[str, object]:
-    return {column: getattr(item, field) for field, column in COLUMNS.items()} | {"error": item.error}
+    return {column: getattr(item, column) for column in COLUMNS} | {"error": item.error}
 
 
 def _all_strings(items: list[Item]) -> bool:

@@ -99,7 +99,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:
-    row = {column: getattr(prediction.item, field) for field, column in COLUMNS.items()}
+    row = {column: getattr(prediction.item, column) for column in COLUMNS}
     row |= {f"{quantity['name']} ({quantity['unit']})": quantity["value"] for quantity in prediction.quantities}
     return row | {"error": prediction.item.error}
 

@@ -221,7 +221,8 @@ def _canonical_words(grammar: str, found: KindOrbits, amounts: dict[str, float])
     """Orbits in canonical order; elements by `ELEMENT_ORDER`."""
     words = [word for _, word in found.orbits]
     if grammar == "composition":
-        return dict.fromkeys(words), _fractions({element: amounts[element] for element in sorted(amounts, key=_rank)})
+        ordered = sorted(amounts, key=ELEMENT_RANK.__getitem__)
+        return dict.fromkeys(words), _fractions({element: amounts[element] for element in ordered})
     elements = [ELEMENT_ORDER[kind] for kind, _ in found.orbits]
     if grammar == "sites":
         return ([word for pair in zip(elements, words, strict=True) for word in pair],)
@@ -230,7 +231,3 @@ def _canonical_words(grammar: str, found: KindOrbits, amounts: dict[str, float])
         [word for word, n in zip(words, copies, strict=True) for _ in range(n)],
         [element for element, n in zip(elements, copies, strict=True) for _ in range(n)],
     )
-
-
-def _rank(element: str) -> int:
-    return ELEMENT_RANK[element]

@@ -38,7 +38,8 @@ from tabulate import tabulate
 from transformers import AutoTokenizer
 
 from cloud_hf import CloudError, ScopeEncoder, ScopeTokenizer
-from cloud_hf.scope.batch import EncoderFailureError, EncodingTimeoutError, WorkerDiedError, encode_batch
+from cloud_hf.errors import EncoderFailureError, EncodingTimeoutError, WorkerDiedError
+from cloud_hf.scope.batch import encode_batch
 from cloud_hf.scope.canonical import ELEMENT_ORDER
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -84,6 +84,8 @@ class ScopeTokenizer(PreTrainedTokenizer):
     Args:
         vocab_file: One word a line, the line number is the id. Default: the vocabulary inside the package.
         model_max_length: Tokens that the model has positions for, [CLS] and [SEP] included.
+        encoder_settings: What made the strings that the tokenizer's model was trained on, as `ScopeEncoder.settings`
+            writes it: grammar, tolerances, version of the symmetry search. None if unknown.
 
     Raises:
         UnknownWordError: A word is not in the vocabulary.
@@ -102,12 +104,14 @@ class ScopeTokenizer(PreTrainedTokenizer):
         cls_token: str = "[CLS]",
         mask_token: str = "[MASK]",
         model_max_length: int = 256,
+        encoder_settings: str | None = None,
         **kwargs: Any,
     ) -> None:
         path = Path(__file__).with_name(VOCAB_FILES_NAMES["vocab_file"]) if vocab_file is None else Path(vocab_file)
         words = path.read_text(encoding="utf-8").split()
         self._ids: dict[str, int] = {word: index for index, word in enumerate(words)}
         self._words: list[str] = words
+        self.encoder_settings = encoder_settings
         self._added: dict[str, int] | None = None
         self._plain_ids: dict[str, int] | None = None
         kwargs.setdefault("special_tokens_pattern", "cls_sep")
@@ -119,6 +123,7 @@ class ScopeTokenizer(PreTrainedTokenizer):
             cls_token=cls_token,
             mask_token=mask_token,
             model_max_length=model_max_length,
+            encoder_settings=encoder_settings,  # the base class saves what it is given here
             **kwargs,
         )
 

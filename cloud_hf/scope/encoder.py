@@ -1,7 +1,7 @@
 """`ScopeEncoder`: crystal in, SCOPE string out."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -177,6 +177,31 @@ class ScopeEncoder:
             space_group_symbol=found.space_group_symbol,
             n_atoms=round(sum(amounts.values()) / primitive_cells, 6),
         )
+
+    def encode_batch(
+        self,
+        crystals: Iterable[Crystal],
+        processes: int = 1,
+        timeout: float | None = 60.0,
+        progress: bool = False,
+    ) -> Iterator["EncodedCrystal | CloudError"]:
+        """Encode crystals in worker processes; each gives one row, in the order of the inputs.
+
+        Args:
+            crystals: Each as for `encode`; may be a generator, which is read as the work proceeds.
+            processes: Worker processes.
+            timeout: Longest time for one crystal, s. `None` sets no limit.
+            progress: Whether to show a bar on the terminal.
+
+        Returns:
+            An iterator over what `describe` returns, or the `CloudError` that it raises.
+
+        Raises:
+            CloudError: An argument that cannot work.
+        """
+        from cloud_hf.scope.batch import encode_batch
+
+        return encode_batch(self, crystals, processes, timeout, progress=progress)
 
     def _search(self, cell: Cell) -> KindOrbits | SymmetrySites:
         if not self.canonical:

@@ -24,6 +24,9 @@ class CloudTrainer(Trainer):
 
     def save_result(self) -> None:
         """Save model and tokenizer in the output folder, without the pickle of the training arguments."""
+        model: Any = self.accelerator.unwrap_model(self.model)
+        if self.processing_class is not None:
+            self.processing_class.encoder_settings = getattr(model.config, "encoder_settings", None)
         self.save_model()
         if self.is_world_process_zero():
             Path(self.args.output_dir or ".", "training_args.bin").unlink(missing_ok=True)

@@ -25,11 +25,8 @@ from cloud_hf.errors import (
     WorkerDiedError,
     WorkerStartError,
 )
-from cloud_hf.scope import EncodedCrystal, ScopeEncoder
-from cloud_hf.scope import batch as batch_module
-from cloud_hf.scope.batch import (
-    encode_batch,
-)
+from cloud_hf.scope import EncodedCrystal, ScopeEncoder, pool, worker
+from cloud_hf.scope.batch import encode_batch
 
 #: Ways to run: (processes, timeout, chunk size); the first one needs no worker.
 WAYS = [(1, None, None), (1, 60.0, None), (2, 60.0, None), (3, None, 5), (2, 60.0, 1)]
@@ -190,13 +187,13 @@ def test_a_generator_is_read_as_the_work_proceeds(way: Any) -> None:
 
     rows = encode_batch(Stub(), endless(), *way)
     assert [next(rows) for _ in range(50)] == [row(i) for i in range(50)]
-    assert read <= 50 + 8 * batch_module.MAX_CHUNK
+    assert read <= 50 + 8 * pool.MAX_CHUNK
     rows.close()  # type: ignore[attr-defined]
 
 
 def test_a_slow_crystal_does_not_let_memory_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the first crystal holds up the rows, the others go ahead up to the bound only."""
-    monkeypatch.setattr(batch_module, "MAX_AHEAD", 20)
+    monkeypatch.setattr(pool, "MAX_AHEAD", 20)
     read = []
     crystals = (read.append(i) or ("hang" if i == 0 else i) for i in range(500))  # type: ignore[func-returns-value]
     rows = encode_batch(Stub(), crystals, 2, timeout=2.0, chunk_size=4)
@@ -240,7 +237,7 @@ def test_beside_other_threads_fresh_processes_do_the_same() -> None:
     thread = threading.Thread(target=over.wait)
     thread.start()
     try:
-        assert batch_module._context().get_start_method() != "fork"
+        assert worker.start_method().get_start_method() != "fork"
         rows = list(encode_batch(Stub(), ["a", "exit", "refuse:1", "hang", "b"], 2, timeout=1.0, chunk_size=1))
     finally:
         over.set()
@@ -250,7 +247,7 @@ def test_beside_other_threads_fresh_processes_do_the_same() -> None:
 
 
 def test_workers_that_never_start_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_module, "_work", _die)
+    monkeypatch.setattr(worker, "_work", _die)
     with pytest.raises(WorkerStartError, match="__main__"):
         list(encode_batch(Stub(), range(5), 2))
 
@@ -306,6 +303,6 @@ def test_ctrl_c_ends_parent_and_workers(tmp_path: Path) -> None:
     os.killpg(parent.pid, signal.SIGINT)
     _, err = parent.communicate(timeout=60)
     assert err.count("KeyboardInterrupt") == 1
-    for worker in workers:
+    for process in workers:
         with pytest.raises(ProcessLookupError):
-            os.kill(worker, 0)
+            os.kill(process, 0)

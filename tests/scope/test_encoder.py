@@ -312,3 +312,17 @@ def test_repr_tells_the_settings() -> None:
     encoder = ScopeEncoder(grammar="full", canonical=False, symprec=0.02, angle_tolerance=3.0, max_atoms=7)
     again = eval(repr(encoder))
     assert vars(again) == vars(encoder)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_batch_is_the_same_one_by_one_with_errors_as_rows(processes: int) -> None:
+    encoder = ScopeEncoder()
+    rows = list(encoder.encode_batch(iter([EXAMPLES[0], "absent.cif", EXAMPLES[1]]), processes))
+    assert [rows[0], rows[2]] == [encoder.describe(path) for path in EXAMPLES[:2]]
+    assert isinstance(rows[1], errors.CrystalReadError)
+    assert list(encoder.encode_batch(EXAMPLES, timeout=None)) == [encoder.describe(path) for path in EXAMPLES]
+
+
+def test_a_batch_refuses_no_processes_at_once() -> None:
+    with pytest.raises(errors.CloudError, match="processes"):
+        ScopeEncoder().encode_batch([], processes=0)

@@ -1,0 +1,135 @@
+"""One worker process of `encode_batch`: what runs in it, and the parent's hold on it."""
+
+import contextlib
+import multiprocessing
+import pickle
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import TMonitor
+
+from cloud_hf.errors import CloudError, EncoderFailureError
+
+__all__ = ["Encoder", "Task", "Worker", "attempt", "name_of", "start_method"]
+
+
+class Encoder(Protocol):
+    """What turns one crystal into a row: a `ScopeEncoder`, or anything picklable with its `describe`."""
+
+    def describe(self, crystal: Any) -> Any:
+        """Return the row of a crystal, or raise a `CloudError`."""
+        ...
+
+
+def attempt(encoder: Encoder, crystal: Any) -> Any:
+    """Return the row of a crystal, or the `CloudError` that says why there is none."""
+    try:
+        return encoder.describe(crystal)
+    except CloudError as error:
+        return error
+    except (Exception, SystemExit) as error:  # third-party parsers raise almost anything
+        reason = " ".join(str(error).split())[:300]
+        return EncoderFailureError(f"{name_of(crystal)}: unexpected {type(error).__name__}: {reason}")
+
+
+def name_of(crystal: Any, short: bool = False) -> str:
+    """Return what an error message calls an input: its path, its formula (unless `short`) or its type."""
+    if isinstance(crystal, str | PathLike):
+        return " ".join(str(crystal)[:200].split())
+    formula = None
+    with contextlib.suppress(Exception):
+        formula = None if short else crystal.formula
+    return f"structure {formula}" if isinstance(formula, str) else type(crystal).__name__
+
+
+def _work(connection: Connection, encoder: Encoder) -> None:
+    """Answer chunks crystal by crystal until the other side goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    with contextlib.suppress(OSError):  # Linux: short of memory, end this process and not the parent
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    try:
+        connection.send_bytes(b"ready")
+        while True:
+            for payload in pickle.loads(connection.recv_bytes()):  # noqa: S301  (bytes from the parent)
+                connection.send_bytes(_answer(encoder, payload))
+    except (EOFError, OSError):
+        return
+
+
+def _answer(encoder: Encoder, payload: bytes) -> bytes:
+    try:
+        crystal = pickle.loads(payload)  # noqa: S301
+    except Exception as error:
+        outcome: Any = EncoderFailureError(f"the input cannot be unpickled in a worker: {error}")
+    else:
+        outcome = attempt(encoder, crystal)
+    try:
+        answer = pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+        if isinstance(outcome, CloudError):
+            pickle.loads(answer)  # noqa: S301  (an error class may refuse to be rebuilt)
+    except Exception as error:
+        kind = type(outcome).__name__
+        reason = f"{kind}: {outcome}" if isinstance(outcome, CloudError) else f"{kind} cannot be pickled: {error}"
+        answer = pickle.dumps(EncoderFailureError(reason))
+    return answer
+
+
+@dataclass(slots=True)
+class Task:
+    """One input on its way: its place in the order, its name for messages, and itself as bytes."""
+
+    place: int
+    name: str
+    payload: bytes
+    spared: bool = False  # a worker was lost while this was on its way to it, which may have been an accident
+
+
+class Worker:
+    """A process, the parent's end of its connection, and the tasks that it has not answered yet."""
+
+    def __init__(self, encoder: Encoder, context: Any) -> None:
+        self.connection, theirs = context.Pipe(duplex=True)
+        self.process: BaseProcess = context.Process(
+            target=_work, args=(theirs, encoder), daemon=True, name="encode_batch"
+        )
+        with warnings.catch_warnings():  # Python 3.12 warns of any thread; see _context for those that matter
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.process.start()
+        theirs.close()  # so that the end of the process ends the connection
+        self.tasks: deque[Task] = deque()
+        self.ready = False
+        self.since = time.monotonic()
+
+    def end(self) -> None:
+        """Kill the process; nothing that it has sent is lost."""
+        self.process.kill()
+        self.process.join(10.0)  # at once, unless the kernel holds it in a call
+
+
+def start_method() -> Any:
+    """Return the `multiprocessing` context: fork where that is safe, with no start-up time, else a fresh process.
+
+    A fork copies locks in the state in which other threads hold them, so there must be no other Python thread
+    (tqdm's idle monitor holds none that a worker needs). Neither spglib nor numpy's BLAS minds a fork; torch's
+    threads would, but workers do not compute with torch.
+    """
+    threads = [thread for thread in threading.enumerate() if not isinstance(thread, TMonitor)]
+    if sys.platform == "linux" and len(threads) == 1:
+        return multiprocessing.get_context("fork")
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(
+            [__name__, "cloud_hf.scope.encoder"]
+        )  # the imports are paid once, not per worker
+    return context

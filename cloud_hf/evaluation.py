@@ -42,6 +42,8 @@ def evaluate_table(
     n_atoms: str | None = None,
     temperature: float = 300.0,
     batch_size: int = 256,
+    processes: int = 1,
+    timeout: float | None = None,
 ) -> Evaluation:
     """Predict the rows of a table and compare with a label column.
 
@@ -54,6 +56,8 @@ def evaluate_table(
             of atoms.
         temperature: K, for heat capacities.
         batch_size: Strings per forward pass.
+        processes: Worker processes that encode crystals.
+        timeout: Longest time for encoding one crystal, s. `None` sets no limit.
 
     Raises:
         TableError: A column is missing or not numeric.
@@ -63,7 +67,8 @@ def evaluate_table(
     debye = isinstance(predictor.model, CloudForDebye) and head == predictor.model.config.debye_target
     atoms = _atoms(table, n_atoms, data, debye)
     rows = np.flatnonzero(~np.isnan(labels))
-    predictions = predict_items(predictor, list(table_items(table.iloc[rows], data)), temperature, batch_size)
+    items = list(table_items(table.iloc[rows], data))
+    predictions = predict_items(predictor, items, temperature, batch_size, processes, timeout)
     scored, failures = [], []
     values = np.full(len(rows), np.nan)
     for index, (row, prediction) in enumerate(zip(rows, predictions, strict=True)):

@@ -4,7 +4,7 @@ Flat: ships as Hub remote code. Without the package it takes SCOPE strings and n
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -134,21 +134,47 @@ class CrystalPropertyPipeline(Pipeline):
 
     def postprocess(self, outputs: dict[str, torch.Tensor]) -> list[Quantity]:
         """Tensors of one input to its list of quantities."""
+        return self.quantities(outputs)[0]
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of every quantity that may be predicted, in the order of the predictions."""
         config = self.model.config
-        values = outputs["logits"].reshape(-1).tolist()
-        quantities = [
-            {"name": name, "value": value, "unit": unit}
-            for name, value, unit in zip(config.target_names, values, config.target_units, strict=True)
-        ]
+        units = dict(zip(config.target_names, config.target_units, strict=True))
         if _is_debye(self.model):
-            target, kelvin = config.debye_target, " K" if config.debye_target == "heat_capacity" else ""
-            per_atom = float(outputs["target"].reshape(-1)[0])
-            quantities.append({"name": f"{target}_per_atom", "value": per_atom, "unit": f"J/(mol atom{kelvin})"})
-            n_atoms = float(outputs["n_atoms"].reshape(-1)[0])
-            if not math.isnan(n_atoms):
-                per_cell = {"name": f"{target}_per_cell", "value": per_atom * n_atoms}
-                quantities.append({**per_cell, "unit": f"J/(mol primitive cell{kelvin})"})
-        return quantities
+            kelvin = " K" if config.debye_target == "heat_capacity" else ""
+            units[f"{config.debye_target}_per_atom"] = f"J/(mol atom{kelvin})"
+            units[f"{config.debye_target}_per_cell"] = f"J/(mol primitive cell{kelvin})"
+        return units
+
+    def quantities(self, outputs: dict[str, torch.Tensor]) -> list[list[Quantity]]:
+        """Tensors of a batch to a list of quantities for each of its inputs."""
+        units = self.units
+        n_targets = len(self.model.config.target_names)
+        rows = outputs["logits"].float().reshape(-1, n_targets).tolist()
+        if _is_debye(self.model):
+            atoms, targets = outputs["n_atoms"].tolist(), outputs["target"].float().reshape(-1).tolist()
+            for row, per_atom, n_atoms in zip(rows, targets, atoms, strict=True):
+                row += [per_atom] if math.isnan(n_atoms) else [per_atom, per_atom * n_atoms]
+        named = list(units.items())
+        return [
+            [{"name": name, "value": value, "unit": unit} for (name, unit), value in zip(named, row, strict=False)]
+            for row in rows
+        ]
+
+    def collate(self, items: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Ids of shape (batch, longest), padded, and atoms per primitive cell of shape (batch,), NaN if unknown.
+
+        Args:
+            items: Objects with a `scope` whose words and grammar have been checked and with `n_atoms` or None.
+
+        Raises:
+            UnknownWordError, ScopeTooLongError: A string that the model cannot read.
+            DebyeInputError: A number of atoms below 1.
+        """
+        atoms = [_number_of_atoms(item.n_atoms) for item in items]
+        tokens = self.tokenizer([item.scope for item in items], padding=True, return_tensors="pt")
+        return {**tokens, "n_atoms": torch.tensor(atoms)}
 
 
 def _refuse_contradictions(scope: str) -> None:

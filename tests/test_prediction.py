@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,3 +99,35 @@ def test_unknown_heads_and_folders(tmp_path: Path) -> None:
         load_predictor(bundled_model(), "band_gap")
     with pytest.raises(CheckpointError, match="config"):
         load_predictor(str(tmp_path))
+
+
+class TestSettings:
+    """What made the strings of model and tokenizer, against what is installed."""
+
+    @pytest.fixture
+    def warnings(self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+        """Load a checkpoint with these settings and return the warnings."""
+        monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+        monkeypatch.setattr(logging.getLogger("cloud_hf"), "propagate", True)
+
+        def load(model: str | None, tokenizer: str | None) -> list[str]:
+            folder = shutil.copytree(bundled_model(), tmp_path / "checkpoint", dirs_exist_ok=True)
+            for name, settings in (("config.json", model), ("tokenizer_config.json", tokenizer)):
+                values = json.loads((folder / name).read_text()) | {"encoder_settings": settings}
+                (folder / name).write_text(json.dumps(values))
+            caplog.clear()
+            load_predictor(str(folder))
+            return [record.getMessage() for record in caplog.records if "strings made with" in record.getMessage()]
+
+        return load
+
+    def test_a_mismatch_is_reported_on_load(self, warnings, predictor: CrystalPropertyPipeline) -> None:
+        here = predictor.encoder.settings
+        other = here.replace("spglib ", "spglib 1.")
+        assert other != here
+        assert warnings(None, None) == warnings(here, here) == warnings(here, None) == []
+        for model, tokenizer in ((other, other), (other, None), (None, other)):
+            (message,) = warnings(model, tokenizer)
+            assert other in message
+            assert here in message
+        assert "tokenizer belongs to strings made with" in warnings(here, other)[0]

@@ -413,3 +413,15 @@ def test_a_long_string_without_grammar_is_quoted_in_part() -> None:
     with pytest.raises(GrammarError) as caught:
         grammar_of("word " * 1000)
     assert len(str(caught.value)) < 400
+
+
+def test_the_settings_of_the_encoder_are_saved_with_it(tmp_path: Path) -> None:
+    tokenizer = ScopeTokenizer(encoder_settings=ScopeEncoder().settings)
+    tokenizer.save_pretrained(tmp_path / "one")
+    assert json.loads((tmp_path / "one" / "tokenizer_config.json").read_text())["encoder_settings"].startswith("sites,")
+    again = ScopeTokenizer.from_pretrained(tmp_path / "one")
+    assert again.encoder_settings == tokenizer.encoder_settings
+    again.encoder_settings = "others"  # as training does, once it knows the strings
+    again.save_pretrained(tmp_path / "two")
+    assert ScopeTokenizer.from_pretrained(tmp_path / "two").encoder_settings == "others"
+    assert ScopeTokenizer().encoder_settings is None

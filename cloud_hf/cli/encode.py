@@ -1,37 +1,19 @@
 """`cloud-hf encode`: crystals to SCOPE strings."""
 
 import argparse
-import sys
-from pathlib import Path
+import math
 
-import pandas as pd
-from tabulate import tabulate
 from tqdm import tqdm
 
-from cloud_hf.data.inputs import Item, collect_items, encode_item
-from cloud_hf.data.tables import ENCODER_COLUMN, TABLE_SUFFIXES, check_output, write_table
-from cloud_hf.errors import TableError
+from cloud_hf.cli.output import ITEM_COLUMNS, check_table_output, item_row, open_rows, show
+from cloud_hf.data.inputs import encode_items, iterate_items
+from cloud_hf.data.tables import ENCODER_COLUMN
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
 from cloud_hf.scope.encoder import ENCODER_GRAMMARS
 from cloud_hf.scope.readers import MAX_ATOMS
 
-__all__ = [
-    "COLUMNS",
-    "add_encode_parser",
-    "add_input_arguments",
-    "add_max_atoms",
-    "check_table_output",
-    "positive_integer",
-    "report_failures",
-    "show",
-]
-
-SHOWN_FAILURES = 10
-"""Failed rows that are named on the terminal; the output file names all."""
-
-COLUMNS = ("source", "formula", "space_group", "space_group_symbol", "scope", "n_atoms")
-"""Fields of an `Item` that are written to columns of the same name."""
+__all__ = ["add_encode_parser", "add_encoding_arguments", "add_input_arguments", "positive_integer"]
 
 
 def positive_integer(text: str) -> int:
@@ -40,6 +22,14 @@ def positive_integer(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a positive whole number, not {value}")
     return value
+
+
+def seconds(text: str) -> float | None:
+    """Read a time limit in s from the command line, 0 for none."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, or 0 for no limit, not {text}")
+    return value or None
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,13 +41,19 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         "'scope' or the columns lattice (9 numbers, Å), numbers, frac_coords",
     )
     parser.add_argument("-o", "--output", help="write rows to this .csv, .jsonl or .parquet file")
-    add_max_atoms(parser)
+    add_encoding_arguments(parser)
 
 
-def add_max_atoms(parser: argparse.ArgumentParser) -> None:
-    """The encoder's size limit."""
+def add_encoding_arguments(parser: argparse.ArgumentParser) -> None:
+    """The limits of encoding."""
     text = f"largest number of sites in a cell (default {MAX_ATOMS})"
     parser.add_argument("--max-atoms", type=positive_integer, default=MAX_ATOMS, help=text)
+    parser.add_argument(
+        "--processes", type=positive_integer, default=1, help="worker processes that encode crystals (default 1)"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, default=60.0, help="longest time for one crystal, s; 0 sets no limit (default 60)"
+    )
 
 
 def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -87,56 +83,18 @@ def encode(arguments: argparse.Namespace) -> int:
         symmetry=arguments.symmetry,
         max_atoms=arguments.max_atoms,
     )
-    given = collect_items(arguments.inputs)
-    items = [encode_item(item, encoder) for item in tqdm(given, desc="encode", unit="crystal", disable=None)]
-    table = pd.DataFrame([_row(item) for item in items]).astype({"space_group": "Int64"})
-    # strings that were given were made by an encoder that is not known here
-    table[ENCODER_COLUMN] = [encoder.settings if item.scope is None else None for item in given]
+    settings, all_strings = encoder.settings, True
+    given = iterate_items(arguments.inputs, max_atoms=arguments.max_atoms)
+    items = encode_items(given, encoder, arguments.processes, arguments.timeout)
+    columns = {**ITEM_COLUMNS, "error": "object", ENCODER_COLUMN: "object"}
+    with open_rows(columns, arguments.output) as rows:
+        for item in tqdm(items, desc="encode", unit="crystal", disable=None):
+            # strings that were given were made by an encoder that is not known here
+            rows.add(item_row(item) | {"error": item.error, ENCODER_COLUMN: settings if item.is_encoded else None})
+            rows.failed(item.error)
+            all_strings &= item.source == item.scope
     if arguments.output:
-        write_table(table, arguments.output)
-        print(f"{len(table)} rows -> {arguments.output}")
+        print(f"{rows.n_rows} rows -> {arguments.output}")
     else:
-        print(show(table.drop(columns=[ENCODER_COLUMN, *(["source"] if _all_strings(items) else [])])))
-    return report_failures(table)
-
-
-def _row(item: Item) -> dict[str, object]:
-    return {column: getattr(item, column) for column in COLUMNS} | {"error": item.error}
-
-
-def _all_strings(items: list[Item]) -> bool:
-    return all(item.source == item.scope for item in items)
-
-
-def show(table: pd.DataFrame, most: int | None = None) -> str:
-    """Format a table for the terminal, one line a row, without errors and empty columns; at most `most` rows."""
-    shown = table.drop(columns="error").dropna(axis="columns", how="all").astype(object)
-    if most is not None and len(shown) > most:
-        return f"{_show_rows(shown.head(most))}\n... and {len(shown) - most} more rows"
-    return _show_rows(shown)
-
-
-def _show_rows(shown: pd.DataFrame) -> str:
-    """Format rows as they are."""
-    rows = shown.where(shown.notna(), "").to_numpy().tolist()
-    return tabulate(rows, headers=[str(name) for name in shown.columns], tablefmt="simple", disable_numparse=True)
-
-
-def check_table_output(arguments: argparse.Namespace) -> None:
-    """Refuse, before the work, an output that cannot be written or that is one of the inputs."""
-    if not arguments.output:
-        return
-    check_output(arguments.output, TABLE_SUFFIXES)
-    if Path(arguments.output).resolve() in {Path(text).resolve() for text in arguments.inputs if "|" not in text}:
-        raise TableError(f"{arguments.output}: is also an input; choose another name for the output.")
-
-
-def report_failures(table: pd.DataFrame, total: int | None = None) -> int:
-    """Tell on stderr which rows failed and why; return the exit status, 1 if there are any."""
-    errors = table["error"].dropna()
-    for error in errors[:SHOWN_FAILURES]:
-        print(f"cloud-hf: {error}", file=sys.stderr)
-    if len(errors):
-        more = f", {len(errors) - SHOWN_FAILURES} of them not shown" if len(errors) > SHOWN_FAILURES else ""
-        print(f"cloud-hf: {len(errors)} of {total or len(table)} rows failed{more}.", file=sys.stderr)
-    return int(len(errors) > 0)
+        print(show(rows.table().drop(columns=[ENCODER_COLUMN, *(["source"] if all_strings else [])]), rows.n_rows))
+    return rows.report(rows.n_rows)

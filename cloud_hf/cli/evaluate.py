@@ -5,15 +5,13 @@ import json
 import sys
 from pathlib import Path
 
-import pandas as pd
 from tabulate import tabulate
 
 from cloud_hf.bundled import DEFAULT_HEAD, HEADS
-from cloud_hf.cli.encode import add_max_atoms, report_failures
+from cloud_hf.cli.encode import add_encoding_arguments
+from cloud_hf.cli.output import Rows
 from cloud_hf.cli.predict import add_model_arguments, with_max_atoms
 from cloud_hf.data.tables import check_output, write_text
-from cloud_hf.evaluation import evaluate_table
-from cloud_hf.prediction import heads_of, load_predictor
 
 __all__ = ["add_evaluate_parser"]
 
@@ -29,16 +27,19 @@ def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentP
         help="column with atoms per cell: heat-capacity labels are then J/(mol cell K), else J/(mol atom K)",
     )
     parser.add_argument("--json", help="write the metrics to this file")
-    add_max_atoms(parser)
+    add_encoding_arguments(parser)
     parser.epilog = f"Heads of the bundled model, as far as they ship: {', '.join(HEADS)}."
     parser.set_defaults(run=evaluate)
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score a head on a table. Exit status 0 if every labelled row was scored, 1 otherwise."""
+    from cloud_hf.evaluation import evaluate_table
+    from cloud_hf.prediction import heads_of, load_predictor
+
     if arguments.json:
         check_output(arguments.json)
-    predictor = with_max_atoms(load_predictor(arguments.model, arguments.head), arguments.max_atoms)
+    predictor = with_max_atoms(load_predictor(arguments.model, arguments.head, arguments.dtype), arguments.max_atoms)
     head = arguments.head or _only_head(heads_of(predictor.model.config))
     evaluation = evaluate_table(
         predictor,
@@ -48,6 +49,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         arguments.n_atoms,
         arguments.temperature,
         arguments.batch_size,
+        arguments.processes,
+        arguments.timeout,
     )
     metrics = evaluation.metrics
     for warning in evaluation.warnings:
@@ -55,8 +58,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
     print(tabulate([[name, _shown(value)] for name, value in metrics.items()], tablefmt="plain", disable_numparse=True))
     if arguments.json:
         write_text(json.dumps(metrics, indent=2) + "\n", Path(arguments.json))
-    failures = pd.DataFrame(evaluation.failures, columns=["source", "error"])
-    return report_failures(failures, total=metrics["n"] + metrics["n_failed"]) or int(metrics["n"] == 0)
+    failures = Rows({}, None)
+    for _, reason in evaluation.failures:
+        failures.failed(reason)
+    return failures.report(metrics["n"] + metrics["n_failed"]) or int(metrics["n"] == 0)
 
 
 def _only_head(heads: list[str]) -> str:

@@ -3,49 +3,52 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-from transformers.utils.logging import disable_progress_bar
+from importlib import import_module
 
 import cloud_hf
-from cloud_hf.cli.encode import add_encode_parser
-from cloud_hf.cli.evaluate import add_evaluate_parser
-from cloud_hf.cli.info import add_info_parser
-from cloud_hf.cli.predict import add_predict_parser
-from cloud_hf.cli.train import TRAINING_COMMANDS, add_train_parsers
 from cloud_hf.errors import CloudError
 
 __all__ = ["build_parser", "main"]
 
-COMMANDS: tuple[Any, ...] = (
-    add_predict_parser,
-    add_encode_parser,
-    add_train_parsers,
-    add_evaluate_parser,
-    add_info_parser,
-)
+COMMANDS = {
+    "predict": ("cloud_hf.cli.predict", "crystals to physical properties"),
+    "encode": ("cloud_hf.cli.encode", "crystals to SCOPE strings"),
+    "pretrain": ("cloud_hf.cli.train", "pre-train by masked-language modelling on SCOPE strings"),
+    "finetune": ("cloud_hf.cli.train", "fine-tune a checkpoint on labelled crystals"),
+    "evaluate": ("cloud_hf.cli.evaluate", "errors of a head on a labelled table"),
+    "info": ("cloud_hf.cli.info", "versions, and what a checkpoint predicts"),
+}
+"""Each command with the module that holds its `add_<command>_parser(commands)`, imported only when the command is
+given, and its line in the help."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command and all its subcommands."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of `cloud-hf` with all its commands, of which only `command` knows its arguments."""
     parser = argparse.ArgumentParser(
         prog="cloud-hf", description="CLOUD: crystals to SCOPE strings to physical predictions."
     )
     parser.add_argument("--version", action="version", version=f"cloud-hf {cloud_hf.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for add in COMMANDS:
-        add(commands)
+    for name, (module, text) in COMMANDS.items():
+        if name == command:
+            getattr(import_module(module), f"add_{name}_parser")(commands)
+        else:
+            commands.add_parser(name, help=text)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 some rows failed, 2 it could not run."""
-    disable_progress_bar()  # the one of loading weights; encoding and predicting show their own
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words and words[0] in TRAINING_COMMANDS:
+        if words and words[0] in ("pretrain", "finetune"):  # transformers' own parser reads their arguments
+            from cloud_hf.cli.train import TRAINING_COMMANDS
+
+            _hide_loading_bars()
             return TRAINING_COMMANDS[words[0]](words[1:])
-        arguments = build_parser().parse_args(words)
+        arguments = build_parser(words[0] if words else None).parse_args(words)
+        if arguments.command != "encode":  # which needs neither torch nor transformers
+            _hide_loading_bars()
         return int(arguments.run(arguments))
     except CloudError as error:
         print(f"cloud-hf: error: {error}", file=sys.stderr)
@@ -53,6 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("cloud-hf: interrupted", file=sys.stderr)
         return 130
+
+
+def _hide_loading_bars() -> None:
+    """Switch off the bars of loading weights; encoding and predicting show their own."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 if __name__ == "__main__":

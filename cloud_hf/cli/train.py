@@ -1,12 +1,11 @@
 """`cloud-hf pretrain` and `cloud-hf finetune`: recipes and flags to the training functions."""
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from cloud_hf.errors import CloudError
 
-__all__ = ["TRAINING_COMMANDS", "add_train_parsers"]
+__all__ = ["TRAINING_COMMANDS"]
 
 
 def pretrain(argv: Sequence[str]) -> int:
@@ -42,9 +41,3 @@ def _argument_errors() -> Iterator[None]:
 
 TRAINING_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"pretrain": pretrain, "finetune": finetune}
 """Commands whose arguments, hundreds with `TrainingArguments`, are parsed by transformers' own parser."""
-
-
-def add_train_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """List the subcommands in the help; `main` hands their arguments on unparsed."""
-    for name, run in TRAINING_COMMANDS.items():
-        commands.add_parser(name, help=(run.__doc__ or "").rstrip("."), add_help=False)

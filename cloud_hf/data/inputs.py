@@ -3,8 +3,11 @@
 import glob
 import math
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,24 @@ from cloud_hf.data.tables import (
     SCOPE_COLUMN,
     STRUCTURE_COLUMNS,
     TABLE_SUFFIXES,
+    cell_from_row,
     has_structures,
     is_missing,
-    numeric_column,
-    read_table,
-    structure_from_row,
+    read_chunks,
 )
 from cloud_hf.errors import CloudError, GrammarError, TableError
 from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope.batch import encode_batch
 from cloud_hf.scope.grammar import parse
-from cloud_hf.scope.readers import CRYSTAL_PATTERNS
+from cloud_hf.scope.readers import CRYSTAL_PATTERNS, MAX_ATOMS, read_cells
 
-__all__ = ["Item", "collect_items", "encode_item", "named", "table_items"]
+__all__ = ["Item", "collect_items", "encode_item", "encode_items", "iterate_items", "named", "table_items"]
+
+_DATA_BLOCK = re.compile(rb"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
+
+
+MAX_LOOKED_AT = 50_000_000
+"""Bytes; the reader refuses larger files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class Item:
         space_group_symbol: Short Hermann-Mauguin symbol.
         n_atoms: Atoms per primitive cell.
         error: Why there is no string.
+        is_encoded: Whether the string was made from the crystal, not given.
     """
 
     source: str
@@ -51,51 +61,93 @@ class Item:
     space_group_symbol: str | None = None
     n_atoms: float | None = None
     error: str | None = None
+    is_encoded: bool = False
 
 
 def collect_items(inputs: Sequence[str], n_atoms: str | None = None) -> list[Item]:
+    """Return what `iterate_items` yields, all of it in memory."""
+    return list(iterate_items(inputs, n_atoms))
+
+
+def iterate_items(inputs: Iterable[str], n_atoms: str | None = None, max_atoms: int = MAX_ATOMS) -> Iterator[Item]:
     """Expand files, folders, globs, tables and SCOPE strings into items, in the order given.
+
+    Tables are read piece by piece and folders one at a time, so memory does not grow with their size.
 
     Args:
         inputs: What the user named. Folders are searched recursively for CIF and POSCAR files.
         n_atoms: A number, or the column of tables that holds the atoms per primitive cell of bare strings.
+        max_atoms: Largest number of sites in a cell of a CIF with several crystals.
 
-    Returns:
-        One item per crystal; an input that yields none gives one item with the error.
+    Yields:
+        One item per crystal, thus one per data block with atoms of a CIF; an input that yields none gives one item
+        with the error.
     """
-    return [item for text in inputs for item in _items(text, n_atoms)]
+    for text in inputs:
+        yield from _items(text, n_atoms, max_atoms)
 
 
-def _items(text: str, n_atoms: str | None) -> list[Item]:
+def _items(text: str, n_atoms: str | None, max_atoms: int) -> Iterator[Item]:
     try:
-        return list(_expand(text, n_atoms))
+        yield from _expand(text, n_atoms, max_atoms)
     except CloudError as error:
-        return [Item(source=text, error=str(error))]
+        yield Item(source=text, error=str(error))
     except OSError as error:  # a name that is too long, a folder that may not be read
-        return [Item(source=text, error=f"{text}: {error.strerror or error}.")]
+        yield Item(source=text, error=f"{text}: {error.strerror or error}.")
 
 
-def _expand(text: str, n_atoms: str | None) -> Iterator[Item]:
+def _expand(text: str, n_atoms: str | None, max_atoms: int) -> Iterator[Item]:
     if not text.strip():
         raise TableError("an input is empty; give a file, a folder, a table or a SCOPE string.")
     path = Path(text)
     if "|" in text and not _is_file(path):
         yield Item(source=text, scope=text, n_atoms=_number(n_atoms))
     elif path.is_dir():
-        yield from _folder(path)
+        found = False
+        for item in _folder(path, max_atoms):
+            found = True
+            yield item
+        if not found:
+            raise TableError(f"{path}: the folder holds no crystal files ({', '.join(CRYSTAL_PATTERNS)}).")
     elif glob.has_magic(text) and not path.exists():
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  (the pattern may be absolute)
         if not matches:
             raise TableError(f"{text}: no file matches.")
         for match in matches:
-            yield from _items(match, n_atoms)
+            yield from _items(match, n_atoms, max_atoms)
     elif path.suffix.lower() in TABLE_SUFFIXES:
-        table = read_table(path)
-        if table.empty:
-            raise TableError(f"{text}: the table has no rows.")
-        yield from table_items(table, path, n_atoms)
+        for table in read_chunks(path):
+            if table.empty:
+                raise TableError(f"{text}: the table has no rows.")
+            yield from table_items(table, path, n_atoms)
     else:
-        yield Item(source=text, crystal=path)
+        yield from _file(path, text, max_atoms)
+
+
+def _file(path: Path, source: str, max_atoms: int) -> Iterator[Item]:
+    """One item for a file, or one per crystal for a CIF that holds several."""
+    if _has_blocks(path):
+        crystals = read_cells(path, max_atoms)
+        if len(crystals) > 1:
+            for name, cell in crystals:
+                if isinstance(cell, CloudError):
+                    yield Item(source=name, error=str(cell))
+                else:
+                    yield Item(source=name, crystal=cell)
+            return
+    yield Item(source=source, crystal=path)
+
+
+def _has_blocks(path: Path) -> bool:
+    """Whether a CIF may hold several crystals; a quick look, so that most files are parsed once, by the encoder."""
+    if path.suffix.lower() not in (".cif", ".mcif"):
+        return False
+    try:
+        with path.open("rb") as file:
+            blocks = _DATA_BLOCK.finditer(file.read(MAX_LOOKED_AT))
+    except OSError:  # the reader says why
+        return False
+    return next(blocks, None) is not None and next(blocks, None) is not None
 
 
 def _is_file(path: Path) -> bool:
@@ -105,16 +157,21 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _folder(path: Path) -> Iterator[Item]:
-    """Every crystal file below a folder, and every subfolder that cannot be read."""
-    closed: list[OSError] = []
-    found = [Path(folder, name) for folder, _, names in os.walk(path, onerror=closed.append) for name in names]
-    files = sorted(file for file in found if _is_crystal_file(file))
-    if not files and not closed:
-        raise TableError(f"{path}: the folder holds no crystal files ({', '.join(CRYSTAL_PATTERNS)}).")
-    yield from (Item(source=str(file), crystal=file) for file in files)
-    for error in closed:
-        yield Item(source=str(error.filename), error=f"{error.filename}: {error.strerror}.")
+def _folder(path: Path, max_atoms: int) -> Iterator[Item]:
+    """Every crystal in the files below a folder, in order, and every subfolder that cannot be read."""
+    try:
+        with os.scandir(path) as entries:
+            inside = sorted((entry.name, entry.is_symlink() and entry.is_dir(), entry.is_dir()) for entry in entries)
+    except OSError as error:
+        yield Item(source=str(path), error=f"{path}: {error.strerror}.")
+        return
+    for name, is_linked_folder, is_folder in inside:
+        if is_linked_folder:  # it may lead back here
+            continue
+        if is_folder:
+            yield from _folder(path / name, max_atoms)
+        elif _is_crystal_file(path / name):
+            yield from _file(path / name, str(path / name), max_atoms)
 
 
 def _is_crystal_file(path: Path) -> bool:
@@ -153,23 +210,88 @@ def table_items(table: pd.DataFrame, path: str | os.PathLike[str], n_atoms: str 
             f"{path}: needs a column {SCOPE_COLUMN!r} or the columns {', '.join(STRUCTURE_COLUMNS)}; "
             f"it has {', '.join(map(str, table.columns))}."
         )
-    atoms: list[float | None] = [None] * len(table)
+    atoms: list[Any] = [None] * len(table)
     if n_atoms is not None:
-        if n_atoms not in table.columns and _is_number(n_atoms):
+        if n_atoms in table.columns:
+            atoms = table[n_atoms].tolist()
+        elif _is_number(n_atoms):
             atoms = [_number(n_atoms)] * len(table)
         else:
-            atoms = [None if is_missing(value) else value for value in numeric_column(table, n_atoms, path)]
-    for position, (index, row) in enumerate(zip(table.index, table.to_dict("records"), strict=True)):
+            raise TableError(f"{path}: there is no column {n_atoms!r}; it has {', '.join(map(str, table.columns))}.")
+    names = [name for name in ("id", SCOPE_COLUMN, *STRUCTURE_COLUMNS) if name in table.columns]
+    for position, (index, row) in enumerate(zip(table.index, table[names].to_dict("records"), strict=True)):
         source = str(row["id"]) if "id" in row and not is_missing(row["id"]) else f"{path}:{index}"
-        if structures:
-            try:
-                yield Item(source=source, crystal=structure_from_row(row, source))
-            except CloudError as error:
-                yield Item(source=source, error=str(error))
-        elif is_missing(row[SCOPE_COLUMN]):
-            yield Item(source=source, error=f"{source}: the column {SCOPE_COLUMN!r} is empty.")
+        try:
+            if structures:
+                yield Item(source=source, crystal=cell_from_row(row, source))
+            elif is_missing(row[SCOPE_COLUMN]):
+                yield Item(source=source, error=f"{source}: the column {SCOPE_COLUMN!r} is empty.")
+            else:
+                yield Item(source, scope=str(row[SCOPE_COLUMN]), n_atoms=_cell_number(atoms[position], n_atoms, source))
+        except CloudError as error:
+            yield Item(source=source, error=str(error))
+
+
+def _cell_number(value: Any, column: str | None, source: str) -> float | None:
+    """Read the number of atoms in a cell of a table."""
+    if is_missing(value):
+        return None
+    try:
+        atoms = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        atoms = math.nan
+    if not math.isfinite(atoms):
+        raise TableError(f"{source}: column {column!r} must hold finite numbers, not {value!r}.")
+    return atoms
+
+
+def encode_items(
+    items: Iterable[Item], encoder: ScopeEncoder, processes: int = 1, timeout: float | None = None
+) -> Iterator[Item]:
+    """Fill in strings or errors as `encode_item` does, in worker processes; one row an item, in order.
+
+    Args:
+        items: May be a generator, which is read as the work proceeds.
+        encoder: The encoder; a copy of it works in each process.
+        processes: Worker processes.
+        timeout: Longest time for one crystal, s. `None` sets no limit.
+
+    Raises:
+        CloudError: An argument that cannot work.
+    """
+    items = iter(items)
+    if processes == 1:  # strings need no process of their own, which would only cost time
+        for item in items:
+            if item.crystal is not None:
+                items = chain([item], items)
+                break
+            yield encode_item(item, encoder)
         else:
-            yield Item(source=source, scope=str(row[SCOPE_COLUMN]), n_atoms=atoms[position])
+            return
+    waiting: deque[Item] = deque()
+
+    def handed_out(rest: Iterable[Item]) -> Iterator[Item]:
+        for item in rest:
+            waiting.append(item)
+            yield item
+
+    rows: Iterator[Any] = encode_batch(_ItemEncoder(encoder), handed_out(items), processes, timeout)
+    for row in rows:
+        item = waiting.popleft()
+        if isinstance(row, CloudError):  # its worker died or was stopped; such a message names the place alone
+            reason = re.sub(r"^input \d+ \(\w+\):? ", "", str(row))
+            row = replace(item, crystal=None, error=f"{item.source}: {reason}")
+        yield row
+
+
+class _ItemEncoder:
+    """Gives `encode_batch` items in place of crystals."""
+
+    def __init__(self, encoder: ScopeEncoder) -> None:
+        self.encoder = encoder
+
+    def describe(self, item: Item) -> Item:
+        return encode_item(item, self.encoder)
 
 
 def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
@@ -192,6 +314,7 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
         space_group=encoded.space_group,
         space_group_symbol=encoded.space_group_symbol,
         n_atoms=encoded.n_atoms,
+        is_encoded=True,
     )
 
 

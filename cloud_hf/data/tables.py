@@ -3,31 +3,37 @@
 import json
 import math
 import os
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pymatgen.core import Element, Structure
+import pyarrow.parquet as parquet
 
 from cloud_hf.errors import CrystalReadError, TableError
+from cloud_hf.scope.cell import Cell
+from cloud_hf.scope.objects import element_symbol
 
 __all__ = [
+    "CHUNK_ROWS",
     "ENCODER_COLUMN",
     "SCOPE_COLUMN",
     "STRUCTURE_COLUMNS",
     "TABLE_SUFFIXES",
+    "cell_from_row",
     "check_output",
     "has_structures",
     "is_missing",
+    "json_line",
     "numeric_column",
+    "read_chunks",
     "read_table",
     "recorded_settings",
-    "structure_from_row",
     "write_table",
     "write_text",
+    "written_aside",
 ]
 
 SCOPE_COLUMN = "scope"
@@ -39,6 +45,13 @@ STRUCTURE_COLUMNS = ("lattice", "numbers", "frac_coords")
 
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
+CHUNK_ROWS = 16_384
+"""Rows that are in memory at a time where a table is read or written piece by piece."""
+
+# 'Na' and 'nan' are text in a crystal table; only an empty cell is a missing value
+_CSV: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "dtype": {"id": str}, "index_col": False}
+_JSONL: dict[str, Any] = {"dtype": {"id": str}, "convert_dates": False, "precise_float": True}
+
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a table by its extension.
@@ -49,6 +62,62 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         TableError: The file is missing, empty, damaged, or of another format.
     """
+    path = _existing(path)
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix.lower() == ".jsonl":
+            return pd.read_json(path, lines=True, **_JSONL)
+        return pd.read_csv(path, **_CSV)
+    except Exception as error:  # the readers of three formats raise almost anything on damaged files
+        raise _damaged(path, error) from error
+
+
+def read_chunks(path: str | os.PathLike[str], rows: int = CHUNK_ROWS) -> Iterator[pd.DataFrame]:
+    """Read a table piece by piece, in the memory of one piece.
+
+    Args:
+        path: A `.csv`, `.jsonl` or `.parquet` file.
+        rows: Most rows of a piece; a piece of Parquet does not reach beyond its row group.
+
+    Yields:
+        The rows in their order, numbered from 0 through the whole table; a table without rows gives one empty piece.
+
+    Raises:
+        TableError: As for `read_table`; where the damage comes later, after the pieces before it.
+    """
+    path = _existing(path)
+    start = 0
+    try:
+        for chunk in _chunks(path, rows):
+            chunk.index = pd.RangeIndex(start, start + len(chunk))
+            start += len(chunk)
+            yield chunk
+    except Exception as error:
+        raise _damaged(path, error, start) from error
+
+
+def _chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    if path.suffix.lower() == ".parquet":
+        with parquet.ParquetFile(path) as file:
+            if not file.metadata.num_rows:
+                yield file.schema_arrow.empty_table().to_pandas()
+            for batch in file.iter_batches(batch_size=rows):
+                yield batch.to_pandas()
+    elif path.suffix.lower() == ".jsonl":
+        empty = True
+        with pd.read_json(path, lines=True, chunksize=rows, **_JSONL) as reader:
+            for chunk in reader:
+                empty = False
+                yield chunk
+        if empty:
+            yield pd.DataFrame()
+    else:
+        with pd.read_csv(path, chunksize=rows, **_CSV) as reader:
+            yield from reader
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise TableError(
@@ -56,16 +125,13 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         )
     if not path.is_file():
         raise TableError(f"{path}: there is no such file.")
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix.lower() == ".jsonl":
-            return pd.read_json(path, lines=True, dtype={"id": str}, convert_dates=False)
-        # 'Na' and 'nan' are text in a crystal table; only an empty cell is a missing value
-        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"id": str}, index_col=False)
-    except Exception as error:  # the readers of three formats raise almost anything on damaged files
-        reason = " ".join(str(error).split())[:200]
-        raise TableError(f"{path}: cannot be read as a {path.suffix[1:]} table ({reason}).") from error
+    return path
+
+
+def _damaged(path: Path, error: Exception, row: int = 0) -> TableError:
+    reason = " ".join(str(error).split())[:200]
+    where = f"from row {row} on it cannot" if row else "cannot"
+    return TableError(f"{path}: {where} be read as a {path.suffix[1:]} table ({reason}).")
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -77,17 +143,17 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     check_output(path, TABLE_SUFFIXES)
     suffix = path.suffix.lower()
-    with _written_aside(path) as aside:
+    with written_aside(path) as aside:
         if suffix == ".parquet":
             table.to_parquet(aside, index=False)
         elif suffix == ".jsonl":
-            aside.write_text("".join(map(_json_line, table.to_dict("records"))), encoding="utf-8")
+            aside.write_text("".join(map(json_line, table.to_dict("records"))), encoding="utf-8")
         else:
             table.to_csv(aside, index=False)
 
 
-def _json_line(record: dict[Hashable, Any]) -> str:
-    """One row of JSON Lines with every digit (pandas' own writer rounds), null for a missing value."""
+def json_line(record: Mapping[Any, Any]) -> str:
+    """Return one row of JSON Lines with every digit (pandas' own writer rounds), null for a missing value."""
     values = {str(name): value.tolist() if hasattr(value, "tolist") else value for name, value in record.items()}
     values = {name: None if is_missing(value) else value for name, value in values.items()}
     return json.dumps(values, ensure_ascii=False) + "\n"
@@ -119,12 +185,12 @@ def write_text(text: str, path: Path) -> None:
     Raises:
         TableError: The folder cannot be written to.
     """
-    with _written_aside(path) as aside:
+    with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def _written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path` that takes its place at the end, or vanishes after an error."""
     if path.exists() and not path.is_file() and not path.is_dir():  # a device such as /dev/stdout
         yield path
@@ -151,7 +217,7 @@ def has_structures(table: pd.DataFrame) -> bool:
     return all(column in table.columns for column in STRUCTURE_COLUMNS)
 
 
-def structure_from_row(row: Any, name: str) -> Structure:
+def cell_from_row(row: Any, name: str) -> Cell:
     """Build the crystal of one row with `STRUCTURE_COLUMNS`.
 
     Args:
@@ -169,11 +235,11 @@ def structure_from_row(row: Any, name: str) -> Structure:
             raise ValueError(f"{numbers.size} atomic numbers for {len(coordinates)} sites")
         if not np.isin(numbers, np.arange(1, 119)).all():
             raise ValueError(f"atomic numbers are whole numbers from 1 to 118, not {numbers.tolist()[:8]}")
-        return Structure(lattice, [Element.from_Z(int(number)) for number in numbers], coordinates)
     except (ValueError, TypeError, KeyError) as error:
         raise CrystalReadError(
             f"{name}: lattice (9 numbers, Å), numbers and frac_coords (3 a site) do not make a crystal ({error})."
         ) from error
+    return Cell(lattice, coordinates, tuple(((str(element_symbol(number)), 1.0),) for number in numbers), name)
 
 
 def _listed(value: Any) -> Any:

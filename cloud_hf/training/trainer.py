@@ -1,7 +1,7 @@
 """`CloudTrainer`: the HF `Trainer` with length buckets that resume exactly and results without pickles."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import Trainer
 
@@ -24,9 +24,9 @@ class CloudTrainer(Trainer):
 
     def save_result(self) -> None:
         """Save model and tokenizer in the output folder, without the pickle of the training arguments."""
-        model: Any = self.accelerator.unwrap_model(self.model)
-        if self.processing_class is not None:
-            self.processing_class.encoder_settings = getattr(model.config, "encoder_settings", None)
+        model, tokenizer = self.accelerator.unwrap_model(self.model), cast(Any, self.processing_class)
+        if tokenizer is not None:
+            tokenizer.encoder_settings = model.config.encoder_settings
         self.save_model()
         if self.is_world_process_zero():
             Path(self.args.output_dir or ".", "training_args.bin").unlink(missing_ok=True)

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import cloud_hf
@@ -144,6 +146,52 @@ class TestEncode:
         (tmp_path / "t.csv").write_text("scope\n")
         assert cloud("encode", tmp_path / "t.csv", "-o", tmp_path / "o.csv").status == 1
         assert len(read_table(tmp_path / "o.csv")) == 1
+
+
+class TestEncodeInProcesses:
+    def test_the_rows_are_the_same(self, cloud, examples, bad_files, alloy: Path, tmp_path: Path) -> None:
+        inputs = [*examples, *bad_files.values(), alloy, SALT]
+        for name, argv in (("one", ["--timeout", 0]), ("two", ["--processes", 2]), ("limit", [])):
+            assert cloud("encode", *inputs, *argv, "-o", tmp_path / f"{name}.parquet").status == 1
+        one, two, limit = (read_table(tmp_path / f"{name}.parquet") for name in ("one", "two", "limit"))
+        assert one["source"].tolist() == [str(name) for name in inputs]
+        pd.testing.assert_frame_equal(one, two)
+        pd.testing.assert_frame_equal(one, limit)
+
+    def test_a_crystal_over_the_limit_keeps_its_row(self, cloud, examples, tmp_path: Path, monkeypatch) -> None:
+        describe = ScopeEncoder.describe
+
+        def slow(self: ScopeEncoder, crystal: object) -> object:
+            if Path(str(crystal)).name == examples[1].name:
+                time.sleep(100)
+            return describe(self, crystal)
+
+        monkeypatch.setattr(ScopeEncoder, "describe", slow)
+        found = cloud("encode", *examples[:3], "--timeout", 0.5, "-o", tmp_path / "t.csv")
+        assert found.status == 1
+        table = read_table(tmp_path / "t.csv")
+        assert table["error"].isna().tolist() == [True, False, True]
+        assert "0.5 s" in table["error"][1]
+        assert str(examples[1]) in table["error"][1]
+
+    @pytest.mark.parametrize(
+        "argv", [("--processes", 0), ("--processes", "two"), ("--timeout", -1), ("--timeout", "nan")]
+    )
+    def test_numbers_that_make_no_sense(self, cloud, examples, argv: tuple[str, object]) -> None:
+        for command in ("encode", "predict"):
+            found = cloud(command, examples[0], *argv)
+            assert found.status == 2
+            assert argv[0] in found.err
+
+    def test_an_interrupt_leaves_no_file_and_what_was_there(self, cloud, examples, tmp_path: Path, monkeypatch) -> None:
+        def interrupted(*_: object) -> object:
+            raise KeyboardInterrupt
+
+        (tmp_path / "t.csv").write_text("old")
+        monkeypatch.setattr(ScopeEncoder, "describe", interrupted)
+        assert cloud("encode", SALT, examples[0], "--timeout", 0, "-o", tmp_path / "t.csv").status == 130
+        assert (tmp_path / "t.csv").read_text() == "old"
+        assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_an_interrupt_is_no_traceback(cloud, monkeypatch: pytest.MonkeyPatch) -> None:

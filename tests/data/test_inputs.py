@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from cloud_hf.data.inputs import Item, collect_items, encode_item, table_items
+from cloud_hf.data import tables
+from cloud_hf.data.inputs import Item, collect_items, encode_item, encode_items, iterate_items, table_items
 from cloud_hf.errors import TableError
-from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope import EncodedCrystal, ScopeEncoder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COPPER = "1 0 0 | 2i | Cu 1.0"
@@ -259,3 +262,98 @@ def test_strings_are_canonicalised_for_a_canonical_encoder() -> None:
 def test_a_number_of_atoms_below_one_is_refused(atoms: str) -> None:
     (item,) = collect_items([COPPER], atoms)
     assert item.error is not None
+
+
+class TestSeveralBlocks:
+    @pytest.fixture
+    def cif(self, tmp_path: Path) -> Path:
+        """Two crystals, and a block without atoms between them."""
+        texts = [(EXAMPLES / name).read_text() for name in ("Cu.cif", "Si.cif")]
+        path = tmp_path / "two.cif"
+        path.write_text("\n".join([texts[0], "data_notes\n_audit_creation_method 'by hand'\n", texts[1]]))
+        return path
+
+    def test_each_block_with_atoms_is_a_row(self, cif: Path, encoder: ScopeEncoder) -> None:
+        items = list(encode_items(iterate_items([str(cif)]), encoder))
+        assert [item.formula for item in items] == ["Cu", "Si"]
+        assert all(item.source.startswith(f"{cif}#") for item in items)
+        assert len({item.source for item in items}) == 2
+
+    def test_the_strings_are_those_of_the_files_alone(self, cif: Path) -> None:
+        encoder = ScopeEncoder()
+        alone = [encoder.encode(EXAMPLES / name) for name in ("Cu.cif", "Si.cif")]
+        assert [item.scope for item in encode_items(iterate_items([str(cif.parent)]), encoder, 2, 60.0)] == alone
+
+    def test_a_bad_block_costs_its_row(self, cif: Path, encoder: ScopeEncoder) -> None:
+        text = cif.read_text()
+        cif.write_text(text + "\ndata_bad\n_cell_length_a x\nloop_\n_atom_site_label\n_atom_site_fract_x\nNa1 0.0\n")
+        items = list(encode_items(iterate_items([str(cif)]), encoder))
+        assert [item.error is None for item in items] == [True, True, False]
+        assert items[2].source == f"{cif}#bad"
+
+    def test_one_block_keeps_the_name_of_the_file(self, tmp_path: Path, encoder: ScopeEncoder) -> None:
+        path = tmp_path / "one.cif"
+        path.write_text("data_notes\n_audit_creation_method x\n" + (EXAMPLES / "Cu.cif").read_text())
+        (item,) = encode_items(iterate_items([str(path)]), encoder)
+        assert (item.source, item.formula) == (str(path), "Cu")
+
+
+class TestLazily:
+    def test_a_table_is_read_piece_by_piece(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "t.csv"
+        path.write_text("scope\n" + f"{COPPER}\n" * 100)
+        lengths = []
+        original = tables.read_chunks
+
+        def noted(*arguments):
+            for chunk in original(*arguments, rows=10):
+                lengths.append(len(chunk))
+                yield chunk
+
+        monkeypatch.setattr("cloud_hf.data.inputs.read_chunks", noted)
+        items = iterate_items([str(path)])
+        assert [next(items).source for _ in range(11)] == [f"{path}:{row}" for row in range(11)]
+        assert lengths == [10, 10]
+        assert len(list(items)) == 89
+
+    def test_a_folder_is_walked_as_its_items_are_asked_for(self, folder: Path) -> None:
+        items = iterate_items([str(folder)])
+        first = next(items)
+        shutil.rmtree(folder / "deep")
+        assert "deep" not in first.source
+        errors = [item.error for item in items if item.error]
+        assert len(errors) == 1
+        assert "deep" in errors[0]
+
+    def test_a_linked_folder_is_not_followed(self, folder: Path) -> None:
+        (folder / "POSCAR_back").symlink_to(folder, target_is_directory=True)
+        assert len(collect_items([str(folder)])) == 8
+
+
+@pytest.mark.parametrize(("processes", "timeout"), [(1, None), (1, 60.0), (2, 60.0)])
+def test_items_of_all_kinds_are_encoded_in_order(folder: Path, processes: int, timeout: float | None) -> None:
+    inputs = [COPPER, "garbage | x", str(folder), "absent.cif", COPPER]
+    encoder = ScopeEncoder("composition")
+    expected = [encode_item(item, encoder) for item in collect_items(inputs)]
+    assert list(encode_items(iterate_items(inputs), encoder, processes, timeout)) == expected
+    assert [item.is_encoded for item in expected] == [False, False, *[True] * 8, False, False]
+
+
+def test_a_crystal_that_kills_or_hangs_costs_its_row_and_is_named() -> None:
+    items = [Item(name, crystal=name) for name in ("a.cif", "hang.cif", "b.cif", "die.cif", "c.cif")]
+    rows = list(encode_items(items, Dangerous(), 2, 0.5))
+    assert [row.scope for row in rows] == ["a.cif", None, "b.cif", None, "c.cif"]
+    assert [row.source for row in rows] == [item.source for item in items]
+    assert rows[1].error == "hang.cif: not encoded within the limit of 0.5 s (--timeout)."
+    assert str(rows[3].error).startswith("die.cif: the worker process died (exit status 3)")
+
+
+class Dangerous(ScopeEncoder):
+    """Encoder that hangs or dies of some crystals."""
+
+    def describe(self, crystal: object) -> EncodedCrystal:
+        if crystal == "hang.cif":
+            time.sleep(1000)
+        if crystal == "die.cif":
+            os._exit(3)
+        return EncodedCrystal(str(crystal), "X", 1, "P1", 1.0)

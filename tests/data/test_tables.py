@@ -10,11 +10,12 @@ import pytest
 
 from cloud_hf.data.tables import (
     TABLE_SUFFIXES,
+    cell_from_row,
     has_structures,
     is_missing,
     numeric_column,
+    read_chunks,
     read_table,
-    structure_from_row,
     write_table,
     write_text,
 )
@@ -79,7 +80,7 @@ def test_structure_columns_survive(tmp_path: Path, suffix: str) -> None:
     back = read_table(tmp_path / f"t{suffix}")
     assert has_structures(back)
     for record in back.to_dict("records"):
-        assert structure_from_row(record, "row").composition.reduced_formula == "NaCl"
+        assert cell_from_row(record, "row").amounts() == {"Na": 1.0, "Cl": 1.0}
 
 
 class TestReading:
@@ -197,13 +198,13 @@ class TestNumericColumn:
             numeric_column(pd.DataFrame({"y": [1.0, bad]}), "y", "p")
 
 
-class TestStructureFromRow:
+class TestCellFromRow:
     def test_coordinates_are_row_major(self) -> None:
         lattice = [3, 0, 0, 0.5, 4, 0, 0.1, 0.2, 5]
-        made = structure_from_row({"lattice": lattice, "numbers": [8], "frac_coords": [0.1, 0.2, 0.3]}, "r")
-        np.testing.assert_allclose(made.lattice.matrix.ravel(), lattice)
+        made = cell_from_row({"lattice": lattice, "numbers": [8], "frac_coords": [0.1, 0.2, 0.3]}, "r")
+        np.testing.assert_allclose(made.lattice.ravel(), lattice)
         np.testing.assert_allclose(made.frac_coords, [[0.1, 0.2, 0.3]])
-        assert made[0].specie.Z == 8
+        assert made.contents == ((("O", 1.0),),)
 
     @pytest.mark.parametrize(
         "change",
@@ -226,15 +227,15 @@ class TestStructureFromRow:
     def test_what_is_no_crystal_names_the_row(self, change: dict[str, object]) -> None:
         row = {"lattice": CUBE, "numbers": [11, 17], "frac_coords": [0, 0, 0, 0.5, 0.5, 0.5]} | change
         with pytest.raises(CrystalReadError, match="mp-22862"):
-            structure_from_row(row, "mp-22862")
+            cell_from_row(row, "mp-22862")
 
     def test_a_fraction_is_no_atomic_number(self) -> None:
         with pytest.raises(CrystalReadError, match="mp-1"):
-            structure_from_row({"lattice": CUBE, "numbers": [11.7], "frac_coords": [0, 0, 0]}, "mp-1")
+            cell_from_row({"lattice": CUBE, "numbers": [11.7], "frac_coords": [0, 0, 0]}, "mp-1")
 
     def test_a_missing_column(self) -> None:
         with pytest.raises(CrystalReadError, match="mp-1"):
-            structure_from_row({"lattice": CUBE, "numbers": [11]}, "mp-1")
+            cell_from_row({"lattice": CUBE, "numbers": [11]}, "mp-1")
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, True), (float("nan"), True), ("", False), ("nan", False)])
@@ -245,3 +246,42 @@ def test_is_missing(value: object, expected: bool) -> None:
 def test_has_structures_needs_all_columns() -> None:
     assert has_structures(pd.DataFrame(columns=["id", "lattice", "numbers", "frac_coords"]))
     assert not has_structures(pd.DataFrame(columns=["lattice", "numbers"]))
+
+
+class TestChunks:
+    @pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
+    @pytest.mark.parametrize("rows", [1, 4, 7, 100])
+    def test_the_pieces_are_the_table(self, tmp_path: Path, suffix: str, rows: int) -> None:
+        path = tmp_path / f"t{suffix}"
+        write_table(pd.DataFrame({"id": [f"0{n}" for n in range(10)], "v": np.arange(10) / 7}), path)
+        pieces = list(read_chunks(path, rows))
+        assert max(map(len, pieces)) <= rows
+        pd.testing.assert_frame_equal(pd.concat(pieces), read_table(path), check_index_type=False)
+
+    def test_parquet_is_numbered_by_place_whatever_index_was_stored(self, tmp_path: Path) -> None:
+        pd.DataFrame({"v": range(6)}, index=[5, 3, 9, 1, 7, 2]).to_parquet(tmp_path / "t.parquet")
+        assert pd.concat(read_chunks(tmp_path / "t.parquet", 4)).index.tolist() == list(range(6))
+
+    @pytest.mark.parametrize(
+        ("name", "line"), [("t.csv", "1,2,3,4\n"), ("t.jsonl", '{"a": \n')], ids=["a long line", "half a line"]
+    )
+    def test_damage_costs_only_the_rows_after_it(self, tmp_path: Path, name: str, line: str) -> None:
+        path = tmp_path / name
+        write_table(pd.DataFrame({"a": range(20), "b": 1}), path)
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join([*lines[:16], line, *lines[16:]]))
+        pieces = read_chunks(path, 5)
+        assert [len(next(pieces)) for _ in range(3)] == [5, 5, 5]
+        with pytest.raises(TableError, match=r"from row 15 on.*cannot be read"):
+            list(pieces)
+
+    def test_a_damaged_parquet_file(self, tmp_path: Path) -> None:
+        (tmp_path / "t.parquet").write_bytes(b"PAR1 nothing")
+        with pytest.raises(TableError, match=r"t\.parquet: cannot be read"):
+            list(read_chunks(tmp_path / "t.parquet"))
+
+    def test_only_a_piece_is_in_memory(self, tmp_path: Path) -> None:
+        """The end of a table may be out of order while its beginning is read."""
+        path = tmp_path / "t.csv"
+        path.write_text("scope\n" + "1 0 0 | 2i | Cu 1.0\n" * 50_000 + '"open\n')
+        assert len(next(iter(read_chunks(path, 10)))) == 10

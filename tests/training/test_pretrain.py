@@ -191,6 +191,7 @@ def test_the_settings_of_the_strings_reach_the_checkpoint(cloud, tiny_flags, tmp
     assert cloud("pretrain", *flags).status == 0
     config = AutoConfig.from_pretrained(tmp_path / "out")
     assert config.encoder_settings == ScopeEncoder().settings
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").encoder_settings == ScopeEncoder().settings
     assert config.grammar == "sites"
     assert ScopeEncoder.from_config(config).settings == ScopeEncoder().settings
     assert ScopeEncoder.from_settings(config.encoder_settings).settings == config.encoder_settings

@@ -1,0 +1,129 @@
+"""Rows of a command: to the file as they come, the first of them to the terminal, failures to stderr."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from cloud_hf.data.inputs import Item
+from cloud_hf.data.tables import TABLE_SUFFIXES, check_output
+from cloud_hf.data.writers import TableWriter, open_writer
+from cloud_hf.errors import TableError
+
+__all__ = ["ITEM_COLUMNS", "Rows", "check_table_output", "item_row", "open_rows", "show"]
+
+ITEM_COLUMNS = {
+    "source": "object",
+    "formula": "object",
+    "space_group": "Int64",
+    "space_group_symbol": "object",
+    "scope": "object",
+    "n_atoms": "float64",
+}
+"""Fields of an `Item` that are written to columns of the same name, with their dtypes."""
+
+SHOWN_ROWS = 40
+"""Rows on the terminal where a file holds all of them."""
+
+MOST_ROWS = 1000
+"""Rows on the terminal where no file was asked for."""
+
+SHOWN_FAILURES = 10
+"""Failed rows that are named on the terminal; the output file names all."""
+
+
+def item_row(item: Item) -> dict[str, Any]:
+    """Return the columns of an item, without its error."""
+    return {column: getattr(item, column) for column in ITEM_COLUMNS}
+
+
+def check_table_output(arguments: argparse.Namespace) -> None:
+    """Refuse, before the work, an output that cannot be written or that is one of the inputs."""
+    if not arguments.output:
+        return
+    check_output(arguments.output, TABLE_SUFFIXES)
+    if Path(arguments.output).resolve() in {Path(text).resolve() for text in arguments.inputs if "|" not in text}:
+        raise TableError(f"{arguments.output}: is also an input; choose another name for the output.")
+
+
+class Rows:
+    """Takes the rows of a command; from `open_rows`.
+
+    Attributes:
+        shown: The first rows, those for the terminal.
+        n_rows: Rows taken so far.
+        n_failed: Rows that failed so far, whether they were taken or not.
+    """
+
+    def __init__(self, columns: Mapping[str, str], writer: TableWriter | None) -> None:
+        self.shown: list[Mapping[str, Any]] = []
+        self.n_rows = 0
+        self.n_failed = 0
+        self._columns = dict(columns)
+        self._writer = writer
+        self._errors: list[str] = []
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the next row will be shown on the terminal."""
+        return len(self.shown) < (MOST_ROWS if self._writer is None else SHOWN_ROWS)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a row."""
+        if self.has_room:
+            self.shown.append(row)
+        if self._writer is not None:
+            self._writer.write(row)
+        self.n_rows += 1
+
+    def failed(self, error: str | None) -> None:
+        """Count a failure, if `error` is one."""
+        if error is None:
+            return
+        if self.n_failed < SHOWN_FAILURES:
+            self._errors.append(error)
+        self.n_failed += 1
+
+    def table(self) -> pd.DataFrame:
+        """Return the shown rows as a table."""
+        return pd.DataFrame(self.shown, columns=list(self._columns)).astype(self._columns)
+
+    def report(self, total: int) -> int:
+        """Tell on stderr which of `total` rows failed and why; return the exit status, 1 if there are any."""
+        for error in self._errors:
+            print(f"cloud-hf: {error}", file=sys.stderr)
+        if self.n_failed:
+            more = self.n_failed - len(self._errors)
+            note = f", {more} of them not shown" if more else ""
+            print(f"cloud-hf: {self.n_failed} of {total} rows failed{note}.", file=sys.stderr)
+        return int(self.n_failed > 0)
+
+
+@contextmanager
+def open_rows(columns: Mapping[str, str], output: str | None = None) -> Iterator[Rows]:
+    """Collect rows, and write them as they come; the file appears at the end of the block.
+
+    Args:
+        columns: Name and dtype of each column, as for `open_writer`.
+        output: The file, if there is to be one.
+    """
+    with open_writer(output, columns) if output else nullcontext() as writer:
+        yield Rows(columns, writer)
+
+
+def show(table: pd.DataFrame, total: int) -> str:
+    """Format a table for the terminal, one line a row, without errors and empty columns.
+
+    Args:
+        table: The first rows.
+        total: How many rows there are.
+    """
+    shown = table.drop(columns="error").dropna(axis="columns", how="all").astype(object)
+    rows = shown.where(shown.notna(), "").to_numpy().tolist()
+    text = tabulate(rows, headers=[str(name) for name in shown.columns], tablefmt="simple", disable_numparse=True)
+    return text if total == len(table) else f"{text}\n... and {total - len(table)} more rows"

@@ -1,0 +1,76 @@
+"""Importing the package is quick, and CLOUD is still known to transformers, whichever comes first."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cloud_hf
+
+HEAVY = """
+import sys
+{statement}
+import json
+print(json.dumps([name for name in ("torch", "transformers", "pandas", "pymatgen") if name in sys.modules]))
+"""
+
+FINDS_CLOUD = """
+{statement}
+import json
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.pipelines import PIPELINE_REGISTRY
+config = AutoConfig.for_model("cloud", hidden_size=8, num_attention_heads=2, num_hidden_layers=1, intermediate_size=8)
+model = AutoModel.from_config(config)
+print(json.dumps([type(model).__module__, "crystal-property" in PIPELINE_REGISTRY.get_supported_tasks()]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "loaded"),
+    [
+        ("import cloud_hf, cloud_hf.cli.main; cloud_hf.__version__; cloud_hf.cli.main.build_parser()", []),
+        ("import cloud_hf.scope.worker", ["pymatgen"]),
+        ("import cloud_hf.cli.encode", ["pandas", "pymatgen"]),
+        ("import cloud_hf.cli.predict", ["pandas", "pymatgen"]),
+    ],
+)
+def test_no_more_is_imported_than_is_needed(run_python: Callable[..., Any], statement: str, loaded: list[str]) -> None:
+    found = set(run_python(HEAVY.format(statement=statement)))
+    assert found - {"pandas", "pymatgen"} == set()
+    assert found <= {*loaded, "pandas"} if loaded else not found
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import cloud_hf",
+        "import transformers.models.auto.modeling_auto, cloud_hf",
+        "import cloud_hf.modeling_cloud",
+        "import cloud_hf.registration",
+        "from cloud_hf import CrystalPropertyPipeline",
+        "import cloud_hf, peft",
+    ],
+)
+def test_transformers_knows_cloud(run_python: Callable[..., Any], statement: str) -> None:
+    if "peft" in statement:
+        pytest.importorskip("peft")
+    assert run_python(FINDS_CLOUD.format(statement=statement)) == ["cloud_hf.modeling_cloud", True]
+
+
+def test_every_public_name_is_there_for_people_and_for_type_checkers() -> None:
+    tree = ast.parse(Path(cloud_hf.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert typed | {"__version__"} == set(cloud_hf.__all__)
+    assert set(cloud_hf.__all__) <= set(dir(cloud_hf))
+    for name in cloud_hf.__all__:
+        assert getattr(cloud_hf, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="Cload"):
+        cloud_hf.CloadModel  # noqa: B018

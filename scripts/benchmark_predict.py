@@ -1,0 +1,244 @@
+"""Measure screening: peak memory and speed of `cloud-hf predict`, and inference beside the paper's padding.
+
+    OMP_NUM_THREADS=1 python scripts/benchmark_predict.py               # memory and inference, a few minutes
+    OMP_NUM_THREADS=1 python scripts/benchmark_predict.py --parts million    # one million strings, bundled model
+
+Each part is stored in the output file when it is done and left out of the next run, unless `--again` is given.
+
+memory      Peak resident memory of the command in a process of its own, for growing tables of strings, with a small
+            random model, as memory does not depend on the model's speed.
+inference   The prediction path of this package (strings in, quantities out, batches of similar length) against
+            `BertModel` with the paper's vocabulary of 30,522 and strings padded to 64, batches of 256, SDPA: the same
+            strings, one thread, random weights of the same size, the ways taken in turn, medians. The paper's side is
+            the encoder's forward pass alone, its ids made before.
+million     The command with the bundled model in bfloat16 on one million strings, the best 100 kept.
+
+Strings are those of a table, with their elements exchanged for others where more are needed than it has.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import BertConfig, BertModel
+from transformers.utils.logging import disable_progress_bar
+
+from cloud_hf import CloudConfig, CloudForDebye, CrystalPropertyPipeline, ScopeTokenizer
+from cloud_hf.data.inputs import Item, encode_items
+from cloud_hf.data.tables import write_text
+from cloud_hf.data.writers import open_writer
+from cloud_hf.prediction import load_predictor, predict_encoded
+from cloud_hf.scope.canonical import ELEMENT_ORDER
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("memory", "inference", "million")
+MEMORY_SIZES = (10_000, 20_000, 200_000)
+PAPER_LENGTH, PAPER_VOCABULARY, PAPER_BATCH = 64, 30_522, 256
+
+SIZES = {"256 x 4": (256, 4, 4, 2048, 256), "768 x 12": (768, 12, 12, 256, 32)}
+"""Hidden size, layers, heads, strings, and strings per batch here (few, so that a small sample has several batches)."""
+
+
+def strings_of(table: Path, n: int, seed: int = 0) -> Iterator[str]:
+    """Yield `n` strings: those of the table in random order, then again with elements exchanged for others."""
+    scopes = pd.read_parquet(table, columns=["scope"])["scope"].tolist()
+    chance = random.Random(seed)
+    exchanged = dict(zip(ELEMENT_ORDER, ELEMENT_ORDER, strict=True))
+    while n > 0:
+        chance.shuffle(scopes)
+        for scope in scopes[:n]:
+            generators, rest = scope.split("|", 1)
+            yield f"{generators}|{' '.join(exchanged.get(word, word) for word in rest.split(' '))}"
+        n -= len(scopes)
+        exchanged = dict(zip(ELEMENT_ORDER, chance.sample(ELEMENT_ORDER, len(ELEMENT_ORDER)), strict=True))
+
+
+def peak_memory(table: Path, n: int, *argv: str) -> dict[str, Any]:
+    """Run `cloud-hf predict` on `n` strings and return its peak memory and speed."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, predicted = Path(folder, "strings.parquet"), Path(folder, "predicted.parquet")
+        with open_writer(given, {"scope": "object"}) as writer:
+            for scope in strings_of(table, n):
+                writer.write({"scope": scope})
+        command = [sys.executable, "-m", "cloud_hf", "predict", str(given), "-o", str(predicted), *argv]
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}.")
+        return {
+            "strings": n,
+            "peak_memory_MB": round(usage.ru_maxrss / 1024),
+            "seconds": round(seconds, 1),
+            "strings_per_second": round(n / seconds, 1),
+            "output_MB": round(predicted.stat().st_size / 1e6, 1),
+        }
+
+
+def memory(table: Path) -> dict[str, Any]:
+    """Peak memory for each size."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = CloudConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+        CloudForDebye(config).save_pretrained(folder)
+        ScopeTokenizer().save_pretrained(folder)
+        rows = [peak_memory(table, n, "--model", folder) for n in tqdm(MEMORY_SIZES, desc="memory", disable=None)]
+    growth = rows[-1]["peak_memory_MB"] - rows[0]["peak_memory_MB"]
+    return {"model": "32 x 1, random", "sizes": rows, "growth_MB": growth}
+
+
+def inference(table: Path, rounds: int) -> dict[str, Any]:
+    """Strings per second of each way, and what bfloat16 costs in accuracy."""
+    found: dict[str, Any] = {"rounds": rounds, "paper_batch": PAPER_BATCH, "sizes": {}}
+    for name, (hidden, layers, heads, n, batch) in SIZES.items():
+        sizes: dict[str, Any] = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
+        sizes["intermediate_size"] = 4 * hidden
+        scopes = list(strings_of(table, n))
+        ways = {"paper, float32": _paper(sizes, scopes)}
+        for dtype in ("float32", "bfloat16"):
+            ways[f"here, {dtype}"] = _here(sizes, scopes, batch, getattr(torch, dtype))
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in tqdm(range(rounds), desc=name, disable=None):
+            for way, run in ways.items():
+                start = time.perf_counter()
+                run()
+                seconds[way].append(time.perf_counter() - start)
+        paper = seconds["paper, float32"]
+        ratios = {
+            way: statistics.median(one / two for one, two in zip(paper, times, strict=True))
+            for way, times in seconds.items()
+        }
+        found["sizes"][name] = {
+            "strings": n,
+            "batch": batch,
+            "strings_per_second": {way: round(n / statistics.median(times), 1) for way, times in seconds.items()},
+            "times_faster_than_paper": {way: round(ratio, 2) for way, ratio in ratios.items()},
+            "bfloat16_relative_error_of_cls": _state_error(sizes, scopes[:PAPER_BATCH]),
+        }
+    found["bundled_model"] = _bundled_error(list(strings_of(table, 2048)))
+    return found
+
+
+def _paper(sizes: dict[str, Any], scopes: list[str]) -> Callable[[], None]:
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=PAPER_VOCABULARY, max_position_embeddings=PAPER_LENGTH, pad_token_id=1, **sizes)
+    config._attn_implementation = "sdpa"
+    model = BertModel(config).eval()
+    tokens = ScopeTokenizer()(scopes, padding="max_length", max_length=PAPER_LENGTH, return_tensors="pt")
+
+    def run() -> None:
+        with torch.inference_mode():
+            for start in range(0, len(scopes), PAPER_BATCH):
+                model(**{name: values[start : start + PAPER_BATCH] for name, values in tokens.items()})
+
+    return run
+
+
+def _predictor(sizes: dict[str, Any], dtype: torch.dtype) -> CrystalPropertyPipeline:
+    torch.manual_seed(0)
+    model = CloudForDebye(CloudConfig(**sizes)).eval().to(dtype)
+    return CrystalPropertyPipeline(model, tokenizer=ScopeTokenizer(), task="crystal-property")
+
+
+def _encoder_of(predictor: Any) -> Any:
+    return predictor.model.bert
+
+
+def _here(sizes: dict[str, Any], scopes: list[str], batch: int, dtype: torch.dtype) -> Callable[[], None]:
+    predictor = _predictor(sizes, dtype)
+    items = [Item(scope, scope=scope) for scope in scopes]
+
+    def run() -> None:
+        for prediction in predict_encoded(predictor, encode_items(items, predictor.encoder), batch_size=batch):
+            if prediction.item.error is not None:
+                raise SystemExit(prediction.item.error)
+
+    return run
+
+
+def _state_error(sizes: dict[str, Any], scopes: list[str]) -> float:
+    """Median over strings of |difference| / |state| of the [CLS] state."""
+    tokens = ScopeTokenizer()(scopes, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        exact, fast = (
+            _encoder_of(_predictor(sizes, dtype))(**tokens).last_hidden_state[:, 0].double()
+            for dtype in (torch.float32, torch.bfloat16)
+        )
+    return round(float(((exact - fast).norm(dim=1) / exact.norm(dim=1)).median()), 5)
+
+
+def _bundled_error(scopes: list[str]) -> dict[str, Any]:
+    """Relative difference of every quantity that the bundled model predicts in bfloat16."""
+    values = []
+    for dtype in ("float32", "bfloat16"):
+        predictor = load_predictor(dtype=dtype)
+        items = encode_items((Item(scope, scope=scope) for scope in scopes), predictor.encoder)
+        values.append([[q["value"] for q in found.quantities] for found in predict_encoded(predictor, items)])
+        names = list(predictor.units)
+    exact, fast = map(torch.tensor, values)
+    errors = ((fast - exact) / exact).abs()
+    return {
+        name: {"mean_relative_error": round(float(column.mean()), 5), "p99": round(float(column.quantile(0.99)), 5)}
+        for name, column in zip(names, errors.T, strict=False)
+    }
+
+
+def million(table: Path, n: int) -> dict[str, Any]:
+    """The bundled model on one million strings."""
+    return peak_memory(table, n, "--dtype", "bfloat16", "--top", "100")
+
+
+def main() -> None:
+    """Run the parts that the output file lacks."""
+    shared = Path(os.environ.get("CLOUD_SHARED", ROOT.parent / "shared"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:2])
+    parser.add_argument("--strings", type=Path, default=shared / "data" / "published_scope_10k.parquet")
+    parser.add_argument("--rounds", type=int, default=3, help="of the inference part (default 3)")
+    parser.add_argument("--million", type=int, default=1_000_000, help="strings of that part, to try it with fewer")
+    parser.add_argument("--again", action="store_true", help="also parts that the output file has")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results" / "predict.json")
+    arguments = parser.parse_args()
+    disable_progress_bar()
+    torch.set_num_threads(1)
+    found = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.output.exists() else {}
+    runs: dict[str, Callable[[], dict[str, Any]]] = {
+        "memory": lambda: memory(arguments.strings),
+        "inference": lambda: inference(arguments.strings, arguments.rounds),
+        "million": lambda: million(arguments.strings, arguments.million),
+    }
+    for part in arguments.parts:
+        if part in found and not arguments.again:
+            print(f"{part}: is in {arguments.output}; --again measures it anew.")
+            continue
+        load = os.getloadavg()[0]
+        found[part] = runs[part]() | {"load_before": round(load, 2)}
+        found["machine"] = {"processor": _processor(), "threads": 1, "torch": torch.__version__}
+        write_text(json.dumps(found, indent=2) + "\n", arguments.output)
+        print(json.dumps({part: found[part]}, indent=2))
+
+
+def _processor() -> str:
+    """Name of the processor and what it knows of bfloat16."""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    names = [line.split(":")[1].strip() for line in info.splitlines() if "model name" in line]
+    known = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in info]
+    return f"{names[0] if names else platform.processor()}, {', '.join(known) or 'no bfloat16 instructions'}"
+
+
+if __name__ == "__main__":
+    main()

@@ -9,8 +9,8 @@ memory      Peak resident memory of the command in a process of its own, for gro
             random model, as memory does not depend on the model's speed.
 inference   The prediction path of this package (strings in, quantities out, batches of similar length) against
             `BertModel` with the paper's vocabulary of 30,522 and strings padded to 64, batches of 256, SDPA: the same
-            strings, one thread, random weights of the same size, the ways taken in turn, medians. The paper's side is
-            the encoder's forward pass alone, its ids made before.
+            strings, one thread, random weights of the same size, the ways taken in turn, medians of processor time.
+            The paper's side is the encoder's forward pass alone, its ids made before.
 million     The command with the bundled model in bfloat16 on one million strings, the best 100 kept.
 
 Strings are those of a table, with their elements exchanged for others where more are needed than it has.
@@ -114,9 +114,9 @@ def inference(table: Path, rounds: int) -> dict[str, Any]:
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for _ in tqdm(range(rounds), desc=name, disable=None):
             for way, run in ways.items():
-                start = time.perf_counter()
+                start = time.process_time()  # of this one thread, which other work on the machine disturbs least
                 run()
-                seconds[way].append(time.perf_counter() - start)
+                seconds[way].append(time.process_time() - start)
         paper = seconds["paper, float32"]
         ratios = {
             way: statistics.median(one / two for one, two in zip(paper, times, strict=True))

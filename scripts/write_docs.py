@@ -3,7 +3,8 @@
     python scripts/write_docs.py
 
 A block stands between `<!-- name -->` and `<!-- /name -->`. `accuracy` and `errors` come from the bundled checkpoint's
-`metrics.json`, `pretraining` from its `pretraining.json`; `example` and `demo` are what the program prints.
+`metrics.json`, `pretraining` from its `pretraining.json`, `screening` from `docs/results/predict.json`; `example` and
+`demo` are what the program prints.
 """
 
 import contextlib
@@ -113,6 +114,41 @@ def elements_block() -> str:
     return tabulate(rows, headers=headers, tablefmt="github", floatfmt=".2f")
 
 
+def screening_block() -> str:
+    """Peak memory and speed of screening, as far as `scripts/benchmark_predict.py` has measured them."""
+    found = json.loads((ROOT / "docs" / "results" / "predict.json").read_text(encoding="utf-8"))
+    runs = [*found["memory"]["sizes"], *([found["million"]] if "million" in found else [])]
+    peaks = ", ".join(f"{row['peak_memory_MB']} MB for {row['strings']:,} strings" for row in runs)
+    text = f"Peak memory of the command: {peaks}."
+    if "million" in found:
+        row = found["million"]
+        minutes = row["seconds"] / 60
+        text += (
+            f" The bundled model took {minutes:.0f} minutes for {row['strings']:,} strings in bfloat16, on one core."
+        )
+    return text + (_inference_text(found) if "inference" in found else "")
+
+
+def _inference_text(found: dict[str, Any]) -> str:
+    errors = found["inference"]["bundled_model"].items()
+    changes = ", ".join(f"{name} by {row['mean_relative_error']:.2%}" for name, row in errors)
+    ways = ("here, float32", "here, bfloat16")
+    rows = [
+        [
+            name,
+            row["strings_per_second"]["paper, float32"],
+            *(row["times_faster_than_paper"][way] for way in ways),
+        ]
+        for name, row in found["inference"]["sizes"].items()
+    ]
+    headers = ["hidden size x layers", "padded to 64, strings/s", "here, times faster", "in bfloat16, times faster"]
+    return (
+        f" Inference on one core ({found['machine']['processor']}) is compared with the same strings padded to 64, as "
+        f"the paper does; bfloat16 changes what the bundled model predicts, on average: {changes}.\n\n"
+        + tabulate(rows, headers=headers, tablefmt="github", floatfmt=".1f")
+    )
+
+
 BLOCKS = {
     "accuracy": accuracy_block,
     "errors": errors_block,
@@ -120,6 +156,7 @@ BLOCKS = {
     "example": example_block,
     "demo": demo_block,
     "pretraining": pretraining_block,
+    "screening": screening_block,
 }
 
 

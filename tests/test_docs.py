@@ -32,7 +32,7 @@ def block(name: str) -> str:
     return found[0]
 
 
-@pytest.mark.parametrize("name", ["accuracy", "errors", "pretraining"])
+@pytest.mark.parametrize("name", ["accuracy", "errors", "pretraining", "screening"])
 def test_numbers_are_those_of_the_result_files(write_docs: ModuleType, name: str) -> None:
     assert block(name) == write_docs.BLOCKS[name]()
 

@@ -84,7 +84,7 @@ def encode(arguments: argparse.Namespace) -> int:
         max_atoms=arguments.max_atoms,
     )
     settings, all_strings = encoder.settings, True
-    given = iterate_items(arguments.inputs, max_atoms=arguments.max_atoms)
+    given = iterate_items(arguments.inputs, encoder=encoder)
     items = encode_items(given, encoder, arguments.processes, arguments.timeout)
     columns = {**ITEM_COLUMNS, "error": "object", ENCODER_COLUMN: "object"}
     with open_rows(columns, arguments.output) as rows:

@@ -88,7 +88,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.plot and not is_debye:
         raise CheckpointError(f"{arguments.model}: has no Debye temperature, so there is no Cv(T) to plot.")
     best = Best(arguments.top, _quantity(predictor, arguments.by), arguments.lowest) if arguments.top else None
-    given = iterate_items(arguments.inputs, arguments.n_atoms, arguments.max_atoms)
+    given = iterate_items(arguments.inputs, arguments.n_atoms, predictor.encoder)
     encoded = encode_items(given, predictor.encoder, arguments.processes, arguments.timeout)
     bar = tqdm(encoded, desc="predict", unit="crystal", disable=None)
     constants = {"temperature (K)": arguments.temperature} if is_debye else {}
@@ -115,7 +115,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if is_debye:
         print(f"At {arguments.temperature:g} K.")
     if best is not None:
-        print(f"{best}, of {n_items} rows.")
+        print(f"Of {n_items} rows {best}.")
     if arguments.output:
         print(f"{rows.n_rows} rows -> {arguments.output}")
     if arguments.plot:

@@ -25,7 +25,7 @@ class Best:
         self._n_added = 0
 
     def __str__(self) -> str:
-        return f"The {len(self._heap)} rows with the {'lowest' if self.lowest else 'highest'} {self.by}"
+        return f"{len(self._heap)} kept, those with the {'lowest' if self.lowest else 'highest'} {self.by}"
 
     def add(self, prediction: "Prediction") -> None:
         """Keep a prediction if it is among the best so far."""

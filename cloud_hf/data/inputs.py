@@ -26,7 +26,7 @@ from cloud_hf.errors import CloudError, GrammarError, TableError
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.batch import encode_batch
 from cloud_hf.scope.grammar import parse
-from cloud_hf.scope.readers import CRYSTAL_PATTERNS, MAX_ATOMS, read_cells
+from cloud_hf.scope.readers import CRYSTAL_PATTERNS, read_cells
 
 __all__ = ["Item", "collect_items", "encode_item", "encode_items", "iterate_items", "named", "table_items"]
 
@@ -69,7 +69,9 @@ def collect_items(inputs: Sequence[str], n_atoms: str | None = None) -> list[Ite
     return list(iterate_items(inputs, n_atoms))
 
 
-def iterate_items(inputs: Iterable[str], n_atoms: str | None = None, max_atoms: int = MAX_ATOMS) -> Iterator[Item]:
+def iterate_items(
+    inputs: Iterable[str], n_atoms: str | None = None, encoder: ScopeEncoder | None = None
+) -> Iterator[Item]:
     """Expand files, folders, globs, tables and SCOPE strings into items, in the order given.
 
     Tables are read piece by piece and folders one at a time, so memory does not grow with their size.
@@ -77,26 +79,26 @@ def iterate_items(inputs: Iterable[str], n_atoms: str | None = None, max_atoms: 
     Args:
         inputs: What the user named. Folders are searched recursively for CIF and POSCAR files.
         n_atoms: A number, or the column of tables that holds the atoms per primitive cell of bare strings.
-        max_atoms: Largest number of sites in a cell of a CIF with several crystals.
+        encoder: What will encode the items; a CIF with several crystals is read as it reads files.
 
     Yields:
         One item per crystal, thus one per data block with atoms of a CIF; an input that yields none gives one item
         with the error.
     """
     for text in inputs:
-        yield from _items(text, n_atoms, max_atoms)
+        yield from _items(text, n_atoms, encoder or ScopeEncoder())
 
 
-def _items(text: str, n_atoms: str | None, max_atoms: int) -> Iterator[Item]:
+def _items(text: str, n_atoms: str | None, encoder: ScopeEncoder) -> Iterator[Item]:
     try:
-        yield from _expand(text, n_atoms, max_atoms)
+        yield from _expand(text, n_atoms, encoder)
     except CloudError as error:
         yield Item(source=text, error=str(error))
     except OSError as error:  # a name that is too long, a folder that may not be read
         yield Item(source=text, error=f"{text}: {error.strerror or error}.")
 
 
-def _expand(text: str, n_atoms: str | None, max_atoms: int) -> Iterator[Item]:
+def _expand(text: str, n_atoms: str | None, encoder: ScopeEncoder) -> Iterator[Item]:
     if not text.strip():
         raise TableError("an input is empty; give a file, a folder, a table or a SCOPE string.")
     path = Path(text)
@@ -104,7 +106,7 @@ def _expand(text: str, n_atoms: str | None, max_atoms: int) -> Iterator[Item]:
         yield Item(source=text, scope=text, n_atoms=_number(n_atoms))
     elif path.is_dir():
         found = False
-        for item in _folder(path, max_atoms):
+        for item in _folder(path, encoder):
             found = True
             yield item
         if not found:
@@ -114,20 +116,20 @@ def _expand(text: str, n_atoms: str | None, max_atoms: int) -> Iterator[Item]:
         if not matches:
             raise TableError(f"{text}: no file matches.")
         for match in matches:
-            yield from _items(match, n_atoms, max_atoms)
+            yield from _items(match, n_atoms, encoder)
     elif path.suffix.lower() in TABLE_SUFFIXES:
         for table in read_chunks(path):
             if table.empty:
                 raise TableError(f"{text}: the table has no rows.")
             yield from table_items(table, path, n_atoms)
     else:
-        yield from _file(path, text, max_atoms)
+        yield from _file(path, text, encoder)
 
 
-def _file(path: Path, source: str, max_atoms: int) -> Iterator[Item]:
+def _file(path: Path, source: str, encoder: ScopeEncoder) -> Iterator[Item]:
     """One item for a file, or one per crystal for a CIF that holds several."""
     if _has_blocks(path):
-        crystals = read_cells(path, max_atoms)
+        crystals = read_cells(path, encoder.max_atoms, exact_order=not encoder.canonical)
         if len(crystals) > 1:
             for name, cell in crystals:
                 if isinstance(cell, CloudError):
@@ -157,7 +159,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _folder(path: Path, max_atoms: int) -> Iterator[Item]:
+def _folder(path: Path, encoder: ScopeEncoder) -> Iterator[Item]:
     """Every crystal in the files below a folder, in order, and every subfolder that cannot be read."""
     try:
         with os.scandir(path) as entries:
@@ -169,9 +171,9 @@ def _folder(path: Path, max_atoms: int) -> Iterator[Item]:
         if is_linked_folder:  # it may lead back here
             continue
         if is_folder:
-            yield from _folder(path / name, max_atoms)
+            yield from _folder(path / name, encoder)
         elif _is_crystal_file(path / name):
-            yield from _file(path / name, str(path / name), max_atoms)
+            yield from _file(path / name, str(path / name), encoder)
 
 
 def _is_crystal_file(path: Path) -> bool:

@@ -56,7 +56,7 @@ class TestTop:
         assert list(top.columns) == list(everything.columns)
         assert found.status == 1
         assert "2 of 52 rows failed" in found.err
-        assert f"7 rows with the {'lowest' if lowest else 'highest'}" in found.out
+        assert f"Of 52 rows 7 kept, those with the {'lowest' if lowest else 'highest'}" in found.out
 
     def test_more_than_there_are(self, predict, table: Path) -> None:
         _, top = predict(table, "--top", 1000)

@@ -279,10 +279,14 @@ class TestSeveralBlocks:
         assert all(item.source.startswith(f"{cif}#") for item in items)
         assert len({item.source for item in items}) == 2
 
-    def test_the_strings_are_those_of_the_files_alone(self, cif: Path) -> None:
-        encoder = ScopeEncoder()
-        alone = [encoder.encode(EXAMPLES / name) for name in ("Cu.cif", "Si.cif")]
-        assert [item.scope for item in encode_items(iterate_items([str(cif.parent)]), encoder, 2, 60.0)] == alone
+    @pytest.mark.parametrize("canonical", [True, False])
+    def test_the_strings_are_those_of_the_files_alone(self, tmp_path: Path, canonical: bool) -> None:
+        encoder = ScopeEncoder("composition", canonical)
+        paths = sorted(EXAMPLES.glob("*.cif"))
+        (tmp_path / "all.cif").write_text("\n".join(path.read_text() for path in paths))
+        items = iterate_items([str(tmp_path)], encoder=encoder)
+        alone = [encoder.encode(path) for path in paths]
+        assert [item.scope for item in encode_items(items, encoder, 2, 60.0)] == alone
 
     def test_a_bad_block_costs_its_row(self, cif: Path, encoder: ScopeEncoder) -> None:
         text = cif.read_text()

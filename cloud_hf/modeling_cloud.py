@@ -127,8 +127,8 @@ class CloudForMaskedLM(CloudPreTrainedModel):
         )  # fmt: skip
         states = outputs.last_hidden_state
         if labels is not None and self.training and self.config.sparse_prediction:
-            asked = labels != -100
-            states, labels = states[asked], labels[asked]
+            asked = (labels != -100).flatten().nonzero().squeeze(1)
+            states, labels = states.flatten(0, 1)[asked], labels.flatten()[asked]
             num_items = max(labels.shape[0], 1) if num_items is None else num_items  # no label at all: loss 0, not NaN
         logits = self.cls(states)
         loss = None

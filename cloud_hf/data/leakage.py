@@ -71,7 +71,7 @@ def leakage_report(rows: pd.DataFrame, own: Mapping[str, Mapping[str, pd.Series]
 
 
 def _long(named: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """One line per row and name of one kind."""
+    """One line per row and name of one kind; the index tells the row."""
     columns = ["table", "group", "part", "fold"]
     column = "names" if kind == "name" else kind
     key = named[[*columns, column]].rename(columns={column: "key"})
@@ -113,19 +113,24 @@ def _overlap(key: pd.DataFrame, side: str) -> dict[str, int]:
     counts = {"names": len(sides), "on_several_sides": len(shared)}
     if side == "part":
         held_out = key[key["part"] == PARTS[1]]
-        counts |= {"validation_rows": len(held_out), "validation_rows_seen": int(held_out["key"].isin(shared).sum())}
+        counts |= {"validation_rows": held_out.index.nunique(), "validation_rows_seen": _rows_in(held_out, shared)}
     return counts
+
+
+def _rows_in(key: pd.DataFrame, names: set[str]) -> int:
+    """Rows that have one of the names; a row with two of them counts once."""
+    return int(key.index[key["key"].isin(names)].nunique())
 
 
 def _between_tables(key: pd.DataFrame) -> dict[str, dict[str, int]]:
     """For every pair of tables, rows of the first that share a name with the second; `any other` for all others."""
-    names = {str(table): part["key"] for table, part in key.groupby("table", sort=True)}
-    sets = {table: set(part) for table, part in names.items()}
+    names = {str(table): part for table, part in key.groupby("table", sort=True)}
+    sets = {table: set(part["key"]) for table, part in names.items()}
     found: dict[str, dict[str, int]] = {}
     for table, part in names.items():
-        others = {other: int(part.isin(sets[other]).sum()) for other in sets if other != table}
+        others = {other: _rows_in(part, sets[other]) for other in sets if other != table}
         union = set().union(*(sets[other] for other in others)) if others else set()
-        found[table] = {"any other": int(part.isin(union).sum())} | {o: n for o, n in others.items() if n}
+        found[table] = {"any other": _rows_in(part, union)} | {o: n for o, n in others.items() if n}
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -78,6 +80,11 @@ def test_overlaps_between_tables(report: dict[str, Any]) -> None:
     assert report["between_tables"]["entry"]["two"] == {"any other": 1, "one": 1}
 
 
+def test_a_row_with_two_names_counts_once(rows: pd.DataFrame) -> None:
+    rows.at[0, "names"] = ["c1", "c2"]
+    assert leakage_report(rows, {}, 2)["between_tables"]["name"]["one"] == {"any other": 3, "two": 3}
+
+
 def test_own_splits_that_contradict_each_other(report: dict[str, Any]) -> None:
     own = report["own_splits"]
     assert own["pairs"] == {"one.split / two.split": {"train_and_held_out": 1, "held_out_and_train": 1}}
@@ -101,3 +108,10 @@ def test_own_split_columns_are_recognised_by_their_words() -> None:
     assert list(found) == ["split", "megnet_split"]
     assert found["split"].tolist() == ["train", "validation", None]
     assert found["megnet_split"].tolist() == ["validation", "train", None]
+
+
+def test_the_published_report_is_what_its_figures_say(root: Path) -> None:
+    report = json.loads((root / "docs" / "results" / "split.json").read_text(encoding="utf-8"))
+    assert leakage_markdown(report) == (root / "docs" / "split.md").read_text(encoding="utf-8")
+    for kind in ("sites", "name", "entry"):
+        assert report["parts"][kind]["on_several_sides"] == report["folds"][kind]["on_several_sides"] == 0

@@ -12,6 +12,7 @@ from cloud_hf.cli.encode import add_encode_parser
 from cloud_hf.cli.evaluate import add_evaluate_parser
 from cloud_hf.cli.info import add_info_parser
 from cloud_hf.cli.predict import add_predict_parser
+from cloud_hf.cli.split import add_split_parser
 from cloud_hf.cli.train import TRAINING_COMMANDS, add_train_parsers
 from cloud_hf.errors import CloudError
 
@@ -22,6 +23,7 @@ COMMANDS: tuple[Any, ...] = (
     add_encode_parser,
     add_train_parsers,
     add_evaluate_parser,
+    add_split_parser,
     add_info_parser,
 )
 

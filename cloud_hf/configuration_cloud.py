@@ -5,7 +5,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
-__all__ = ["AUTO_MAP", "CloudConfig"]
+__all__ = ["AUTO_MAP", "PUBLISHED_STRINGS", "CloudConfig"]
 
 AUTO_MAP: dict[str, Any] = {
     "AutoConfig": "configuration_cloud.CloudConfig",
@@ -14,6 +14,12 @@ AUTO_MAP: dict[str, Any] = {
     "AutoTokenizer": ["tokenization_scope.ScopeTokenizer", None],
 }
 """What a process without the package loads from a checkpoint's folder (`trust_remote_code=True`)."""
+
+PUBLISHED_STRINGS: dict[str, Any] = {
+    "grammar": "composition", "canonical": False, "symprec": 0.01, "angle_tolerance": 5.0,
+    "symmetry": "spglib",
+}  # fmt: skip
+"""The strings that the published weights were trained on, in the order of the input."""
 
 
 @strict
@@ -74,6 +80,17 @@ class CloudConfig(BertConfig):
     theta_shift: float = 5.8
     theta_scale: float = 0.5
     debye_target: str = "heat_capacity"
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read a config; one of the published checkpoint, of model type `bert`, becomes CLOUD's.
+
+        The published config says `pad_token_id` 0, which is [CLS] in its vocabulary; [PAD] is 1.
+        """
+        fields, kwargs = super().get_config_dict(*args, **kwargs)
+        if fields.get("model_type") == "bert":
+            fields = PUBLISHED_STRINGS | fields | {"model_type": cls.model_type, "pad_token_id": 1}
+        return fields, kwargs
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

@@ -4,6 +4,7 @@ Flat: ships as Hub remote code. Parameter names of encoder and MLM head are thos
 published checkpoint fits.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_cloud import AUTO_MAP, CloudConfig
 from .debye import heat_capacity_unchecked, internal_energy_unchecked
+from .errors import CheckpointError
 
 __all__ = [
     "CloudDebyeOutput",
@@ -32,6 +34,9 @@ ROOM_TEMPERATURE = 300.0
 LN_THETA_RANGE = (0.0, 9.5)
 """ln of 1 K and of 13,360 K (six times diamond's Debye temperature): keeps an untrained head finite."""
 
+ENCODER_WEIGHTS = r"(bert\.)?(encoder\.layer|embeddings\.(word|position|token_type)_embeddings|embeddings\.LayerNorm)\b"
+"""Names of the weights that every encoder has."""
+
 
 class CloudPreTrainedModel(BertPreTrainedModel):
     """Weight initialisation, loading and saving of every CLOUD model."""
@@ -39,6 +44,25 @@ class CloudPreTrainedModel(BertPreTrainedModel):
     config: CloudConfig
     config_class = CloudConfig
     base_model_prefix = "bert"
+    _keys_to_ignore_on_load_unexpected = [r"\bpooler\.", r"\bposition_ids$", r"^cls\."]  # noqa: RUF012
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """Load as `PreTrainedModel` does, but never an encoder whose weights are not all there.
+
+        A head that the checkpoint lacks is new, as for fine-tuning, and transformers warns of it.
+
+        Raises:
+            CheckpointError: The checkpoint lacks encoder weights, which would be random.
+        """
+        model, found = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        missing = sorted(filter(re.compile(ENCODER_WEIGHTS).match, found["missing_keys"]))
+        if missing:
+            raise CheckpointError(
+                f"{args[0] if args else cls.__name__}: {len(missing)} encoder weights are missing, e.g. {missing[0]}; "
+                "they would be random. Give a complete checkpoint."
+            )
+        return (model, found) if output_loading_info else model
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save as `PreTrainedModel` does, with the whole `auto_map`, so that every Auto class finds its code."""

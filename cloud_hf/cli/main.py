@@ -8,6 +8,7 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar
 
 import cloud_hf
+from cloud_hf.cli.convert import add_convert_parser
 from cloud_hf.cli.encode import add_encode_parser
 from cloud_hf.cli.evaluate import add_evaluate_parser
 from cloud_hf.cli.info import add_info_parser
@@ -23,6 +24,7 @@ COMMANDS: tuple[Any, ...] = (
     add_train_parsers,
     add_evaluate_parser,
     add_info_parser,
+    add_convert_parser,
 )
 
 

@@ -20,7 +20,7 @@ from cloud_hf.errors import CheckpointError
 from cloud_hf.modeling_cloud import CloudForDebye, CloudForMaskedLM, CloudForPropertyRegression, CloudModel
 from cloud_hf.tokenization_scope import ScopeTokenizer
 
-__all__ = ["PUBLISHED_WORDS", "Conversion", "convert"]
+__all__ = ["PUBLISHED_WORDS", "STRINGS", "TOLERANCE", "Conversion", "convert", "probe"]
 
 PUBLISHED_WORDS = 564
 """Words of the published tokenizer; ids from here on are never used by the published weights."""
@@ -43,6 +43,9 @@ BERT_FIELDS = (
     "initializer_range",
     "layer_norm_eps",
 )
+STRINGS = (*PUBLISHED_STRINGS, "encoder_settings")
+"""What a config that `cloud-hf export` wrote says about the strings; the published one says nothing."""
+
 WORDS = "bert.embeddings.word_embeddings.weight"
 BIAS = "cls.predictions.bias"
 DECODER = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
@@ -93,10 +96,13 @@ def convert(
     shape = _shape(found, weights)
     kind, fields, head_rows = _head(found, weights, targets, debye)
     tokenizer = ScopeTokenizer(model_max_length=shape["max_position_embeddings"])
-    trimmed = _trim(found, weights, tokenizer.convert_ids_to_tokens(range(tokenizer.vocab_size)))
+    trimmed = _trim(found, weights, _words(tokenizer))
     known = {name: found.config[name] for name in BERT_FIELDS if name in found.config}
+    strings = {name: found.config[name] for name in STRINGS if name in found.config}
     with loading(f"{source} ({found.config_source or 'no config'})"):
-        cloud = CloudConfig(**(PUBLISHED_STRINGS | known | shape | {"vocab_size": len(trimmed[WORDS])} | fields))
+        cloud = CloudConfig(
+            **(PUBLISHED_STRINGS | strings | known | shape | {"vocab_size": len(trimmed[WORDS])} | fields)
+        )
         model = kind(cloud).eval()
     _load(model, trimmed, source)
     difference = _difference(weights, shape | known, model)
@@ -119,7 +125,7 @@ def convert(
         ),
         ("words", f"{len(weights[WORDS]):,} -> {cloud.vocab_size} (ids 0 to {PUBLISHED_WORDS - 1} unchanged)"),
         ("parameters", f"{before:,} -> {sum(p.numel() for p in model.parameters()):,}"),
-        ("strings", f"grammar {cloud.grammar}, in the order of the input (`cloud-hf encode --released`)"),
+        ("strings", f"grammar {cloud.grammar}, {'canonical' if cloud.canonical else 'in the order of the input'}"),
         *head_rows,
         (
             "largest difference",
@@ -129,9 +135,12 @@ def convert(
     return Conversion(model, rows, difference)
 
 
+def _words(tokenizer: ScopeTokenizer) -> list[str]:
+    return tokenizer.convert_ids_to_tokens(list(range(tokenizer.vocab_size)))
+
+
 def _check_words(found: ForeignCheckpoint) -> None:
-    ours = ScopeTokenizer().convert_ids_to_tokens(range(ScopeTokenizer().vocab_size))
-    for index, (word, theirs) in enumerate(zip(ours, found.words or [], strict=False)):
+    for index, (word, theirs) in enumerate(zip(_words(ScopeTokenizer()), found.words or [], strict=False)):
         if word != theirs:
             raise CheckpointError(
                 f"{found.source}: its vocabulary is not CLOUD's: id {index} is {theirs!r}, not {word!r}."
@@ -149,8 +158,10 @@ def _normalise(found: ForeignCheckpoint) -> dict[str, Tensor]:
         if not re.match(r"bert\.pooler\.|bert\.embeddings\.position_ids$|cls\.seq_relationship\.", name):
             weights[name] = tensor
     for name, tied in zip(DECODER, (WORDS, BIAS), strict=True):
-        tensor = weights.pop(name, None)
-        if tensor is not None and not torch.equal(tensor, weights.setdefault(tied, tensor)):
+        if name not in weights:
+            continue
+        tensor = weights.pop(name)
+        if not torch.equal(tensor, weights.setdefault(tied, tensor)):
             raise CheckpointError(f"{found.source}: {name} is not tied to {tied}, as it is in the published weights.")
     not_finite = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if not_finite:
@@ -191,7 +202,7 @@ def _shape(found: ForeignCheckpoint, weights: dict[str, Tensor]) -> dict[str, in
             f"{found.source}: a hidden size of {shape['hidden_size']} does not divide into {heads} attention heads "
             f"({where}); give a file with num_attention_heads with --config."
         )
-    if not PUBLISHED_WORDS <= shape["vocab_size"]:
+    if shape["vocab_size"] < PUBLISHED_WORDS:
         raise CheckpointError(f"{found.source}: {shape['vocab_size']} words, fewer than CLOUD's {PUBLISHED_WORDS}.")
     return shape | {"num_attention_heads": int(heads)}
 
@@ -315,6 +326,16 @@ def _load(model: Any, weights: dict[str, Tensor], source: str) -> None:
     model.tie_weights()
 
 
+def probe(length: int) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask of 4 strings of random words, the longest of at most `length` tokens."""
+    width = min(40, length)
+    ids = torch.randint(5, PUBLISHED_WORDS, (4, width), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(width) < torch.tensor([[width], [width // 2], [width // 4], [2]]).clamp(min=1)).long()
+    ids[:, 0] = 0
+    ids[mask == 0] = 1
+    return ids, mask
+
+
 @torch.no_grad()
 def _difference(weights: dict[str, Tensor], fields: dict[str, Any], model: Any) -> float:
     """Largest absolute difference of hidden states (of logits for an MLM) to the original's on padded random words."""
@@ -328,10 +349,7 @@ def _difference(weights: dict[str, Tensor], fields: dict[str, Any], model: Any) 
         original = BertModel(config, add_pooling_layer=False)
         encoder = {name[5:]: tensor for name, tensor in weights.items() if name.startswith("bert.")}
         original.load_state_dict(encoder, strict=True)
-    width = min(40, config.max_position_embeddings)
-    ids = torch.randint(5, PUBLISHED_WORDS, (4, width), generator=torch.Generator().manual_seed(0))
-    ids[:, 0] = 0
-    mask = (torch.arange(width) < torch.tensor([[width], [width // 2], [width // 4], [2]])).long()
+    ids, mask = probe(config.max_position_embeddings)
     encoder = model if isinstance(model, CloudModel) or BIAS in weights else model.bert
     outputs = [network(input_ids=ids, attention_mask=mask)[0] for network in (original.eval(), encoder)]
     theirs, ours = (output[mask.bool()] for output in outputs)

@@ -55,14 +55,14 @@ class CloudPreTrainedModel(BertPreTrainedModel):
         Raises:
             CheckpointError: The checkpoint lacks encoder weights, which would be random.
         """
-        model, found = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        missing = sorted(filter(re.compile(ENCODER_WEIGHTS).match, found["missing_keys"]))
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        missing = sorted(name for name in loaded[1]["missing_keys"] if re.match(ENCODER_WEIGHTS, name))
         if missing:
             raise CheckpointError(
                 f"{args[0] if args else cls.__name__}: {len(missing)} encoder weights are missing, e.g. {missing[0]}; "
                 "they would be random. Give a complete checkpoint."
             )
-        return (model, found) if output_loading_info else model
+        return loaded if output_loading_info else loaded[0]
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save as `PreTrainedModel` does, with the whole `auto_map`, so that every Auto class finds its code."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import yaml
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -56,8 +57,9 @@ def loading(path: str) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = " ".join(" ".join(lines).split()) if isinstance(error, StrictDataclassError) else lines[0]
         raise CheckpointError(f"{path}: the checkpoint is missing, damaged or incomplete ({reason}).") from error
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from pymatgen.core import Element
 from torch import Tensor
@@ -265,7 +266,7 @@ def _number(found: ForeignCheckpoint, key: str) -> float | None:
     if value is None:
         return None
     try:
-        number = float(value)
+        number = float(np.asarray(value).item())
     except (TypeError, ValueError):
         number = float("nan")
     if not abs(number) < float("inf") or (key != "mu" and number <= 0):

@@ -21,7 +21,7 @@ PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy",
 
 # what each part may not import, by the first name below cloud_hf
 MODELS = {"modeling_cloud", "configuration_cloud", "pipeline_cloud", "tokenization_scope", "registration"}
-ABOVE_DATA = {"prediction", "evaluation", "plotting", "training", "cli"}
+ABOVE_DATA = {"prediction", "evaluation", "plotting", "training", "cli", "conversion", "export"}
 FORBIDDEN = {
     "errors": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled"},
     "debye": MODELS | ABOVE_DATA | {"scope", "data", "bundled"},
@@ -31,9 +31,13 @@ FORBIDDEN = {
     "modeling_cloud": ABOVE_DATA | {"pipeline_cloud", "scope", "data", "bundled"},
     "pipeline_cloud": ABOVE_DATA | {"data", "bundled"},
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
-    "training": {"cli", "prediction", "evaluation", "plotting"},
-    "prediction": {"cli", "training"},
+    "training": {"cli", "prediction", "evaluation", "plotting", "conversion", "export"},
+    "prediction": {"cli", "training", "conversion", "export"},
     "evaluation": {"cli"},
+    "metrics": MODELS | ABOVE_DATA | {"scope", "data", "bundled"},
+    "checkpoints": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data"},
+    "conversion": ABOVE_DATA - {"conversion"},
+    "export": ABOVE_DATA - {"conversion", "export"},
     "plotting": {"cli", "training"},
 }
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from pymatgen.analysis.prototypes import WYCKOFF_MULTIPLICITY_DICT
 from pymatgen.core import Element
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 import cloud_hf
+from cloud_hf.export import stock_tokenizer
 from cloud_hf.scope.generators import generator_words
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,30 +36,6 @@ def complete_vocabulary() -> list[str]:
     words += [word for word in needed_words() if word not in known]
     VOCABULARY.write_text("\n".join(words) + "\n", encoding="utf-8")
     return words
-
-
-def stock_tokenizer(tokenizer: cloud_hf.ScopeTokenizer) -> PreTrainedTokenizerFast:
-    """The same ids as a `tokenizer.json` that needs no code of ours.
-
-    The model's unknown token is none of the vocabulary's words, so that an unknown word is an error there as well.
-    """
-    words = tokenizer.get_vocab()
-    backend = Tokenizer(models.WordLevel(words, unk_token="a word outside the SCOPE vocabulary"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    cls, sep = ("[CLS]", words["[CLS]"]), ("[SEP]", words["[SEP]"])
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[cls, sep]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        unk_token="[UNK]",
-        sep_token="[SEP]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        mask_token="[MASK]",
-        model_max_length=tokenizer.model_max_length,
-        model_input_names=["input_ids", "attention_mask"],
-    )
 
 
 def main() -> None:

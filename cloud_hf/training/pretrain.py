@@ -28,7 +28,7 @@ from cloud_hf.training.trainer import CloudTrainer
 
 logger = logging.get_logger(__name__)
 
-__all__ = ["pretrain", "read_strings", "tokenize_strings", "training_rows"]
+__all__ = ["new_config", "pretrain", "read_strings", "tokenize_strings", "training_rows"]
 
 
 class _EpochCallback(TrainerCallback):
@@ -170,7 +170,7 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
                 "say with --grammar which one heads will read."
             )
         tokenizer: Any = ScopeTokenizer(model_max_length=own.max_position_embeddings)
-        return CloudForMaskedLM(_new_config(own, len(tokenizer), grammar)), tokenizer
+        return CloudForMaskedLM(new_config(own, len(tokenizer), grammar)), tokenizer
     config = read_config(own.model)
     config.grammar = own.grammar or config.grammar
     if config.grammar not in grammars:
@@ -191,7 +191,8 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
     return model, tokenizer
 
 
-def _new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:
+def new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:
+    """Return the config of a new model."""
     return CloudConfig(
         vocab_size=vocab_size,
         hidden_size=own.hidden_size,

@@ -3,8 +3,8 @@
     python scripts/benchmark_training.py --data STRINGS [--only 256x4 768x12 curves] [--again] [--rounds N] [--slice S]
 
 Prints strings/s and real tokens/s (padding not counted) of both recipes in float32 and in bf16 autocast, and writes
-them to docs/results/training.json. Each cell is written when it is finished; a cell that is in the file is not run again
-unless `--again` says so. Every recipe is a process of its own, of which one runs at a time.
+them to docs/results/training.json. Each cell is written when it is finished; a cell that is in the file is not run
+again unless `--again` says so. Every recipe is a process of its own, of which one runs at a time.
 """
 
 import argparse
@@ -91,7 +91,8 @@ def work(options: argparse.Namespace) -> None:
         trainer = lean_trainer(strings, hidden, layers, training, packing=options.packing)
     slices = Slices("cuda" if gpu else "cpu")
     trainer.add_callback(slices)
-    trainer.model.register_forward_pre_hook(slices.count, with_kwargs=True)
+    model: Any = trainer.model
+    model.register_forward_pre_hook(slices.count, with_kwargs=True)
     sys.stdout.flush()
     trainer.train()
 

@@ -122,7 +122,7 @@ class _Losses(TrainerCallback):
 
 
 def _paper_model(hidden: int, layers: int, dropout: float = 0.1) -> BertForMaskedLM:
-    return BertForMaskedLM(
+    return BertForMaskedLM(  # with SDPA, the default
         BertConfig(
             vocab_size=PAPER_VOCABULARY,
             hidden_size=hidden,
@@ -134,7 +134,6 @@ def _paper_model(hidden: int, layers: int, dropout: float = 0.1) -> BertForMaske
             pad_token_id=1,
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
-            attn_implementation="sdpa",
         )
     )
 

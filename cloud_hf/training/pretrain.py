@@ -202,6 +202,9 @@ def new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudCo
         hidden_dropout_prob=own.dropout,
         attention_probs_dropout_prob=own.dropout,
         max_position_embeddings=own.max_position_embeddings,
+        element_descriptors=own.element_descriptors,
+        site_multiplicity=own.site_multiplicity,
+        pooling=own.pooling,
         grammar=grammar,
         canonical=grammar == "sites",
     )

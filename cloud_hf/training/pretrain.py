@@ -102,6 +102,8 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     )
     training.remove_unused_columns = False
     training.include_for_metrics = ["inputs"]
+    if training.ddp_find_unused_parameters is None:
+        training.ddp_find_unused_parameters = False
     if settings is not None:
         encoder = ScopeEncoder.from_settings(settings)
         for name in ("canonical", "symprec", "angle_tolerance", "symmetry"):

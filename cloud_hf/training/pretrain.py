@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoTokenizer, TrainerCallback, set_seed
+from transformers import AutoTokenizer, set_seed
 from transformers.utils import logging
 
 from cloud_hf.checkpoints import loading, read_config
@@ -29,16 +29,6 @@ from cloud_hf.training.trainer import CloudTrainer
 logger = logging.get_logger(__name__)
 
 __all__ = ["new_config", "pretrain", "read_strings", "tokenize_strings", "training_rows"]
-
-
-class _EpochCallback(TrainerCallback):
-    """Tell the collator the epoch, on which the masks depend."""
-
-    def __init__(self, collator: MaskingCollator) -> None:
-        self.collator = collator
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.collator.epoch = int(state.epoch or 0)
 
 
 def read_strings(paths: Sequence[str]) -> tuple[list[str], str | None]:
@@ -118,7 +108,6 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         processing_class=tokenizer,
         compute_metrics=partial(mlm_metrics, classes=TokenClasses(tokenizer)),
         preprocess_logits_for_metrics=_best_and_nats,
-        callbacks=[_EpochCallback(collator)],
         identity=_identity(own, train),
     )
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from safetensors import SafetensorError
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import logging
 
@@ -28,6 +28,27 @@ __all__ = ["CloudTrainer"]
 
 ASIDE = ".incomplete"
 """Folder inside the output folder in which checkpoints and results are written before they are renamed."""
+
+
+class _Epochs(TrainerCallback):
+    """Tell the sampler and the collator the epoch, on which order and masks depend.
+
+    Accelerate tells samplers too, but does not reach one below the wrappers of a resumed run with several processes.
+    """
+
+    def __init__(self, collator: Any) -> None:
+        self.collator = collator
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        epoch = int(state.epoch or 0)
+        if hasattr(self.collator, "epoch"):
+            self.collator.epoch = epoch
+        wrapper = getattr(train_dataloader, "batch_sampler", None)
+        while wrapper is not None:
+            sampler: Any = getattr(wrapper, "sampler", None)
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+            wrapper = getattr(wrapper, "batch_sampler", None)
 
 
 class CloudTrainer(Trainer):
@@ -44,6 +65,7 @@ class CloudTrainer(Trainer):
 
     def __init__(self, *args: Any, identity: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.add_callback(_Epochs(self.data_collator))
         self._identity = identity or {}
         self._aside: Path | None = None
         self._flops_per_token: int | None = None

@@ -22,7 +22,8 @@ from cloud_hf.errors import CheckpointError, GrammarError, TableError
 from cloud_hf.modeling_cloud import CloudForDebye, CloudForPropertyRegression
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import grammar_of
-from cloud_hf.training.arguments import CloudTrainingArguments, FinetuneArguments
+from cloud_hf.training.arguments import CloudTrainingArguments
+from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.metrics import METRICS_FILE, regression_metrics
 from cloud_hf.training.trainer import CloudTrainer
 

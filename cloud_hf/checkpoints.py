@@ -228,12 +228,13 @@ def _read_words(folder: Path) -> list[str] | None:
     return sorted(ids, key=lambda word: ids[word]) or None
 
 
-def check_output_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+def check_output_folder(path: str | os.PathLike[str], overwrite: bool = False, source: str = "") -> Path:
     """Find out before the work that its result cannot be written, and return the folder's absolute path.
 
     Args:
         path: A folder that does not exist or is empty.
         overwrite: Allow a folder with a checkpoint in it.
+        source: What the work reads, which must not be replaced.
 
     Raises:
         CheckpointError: The path is taken, is no folder, or lies where nothing can be written.
@@ -248,6 +249,9 @@ def check_output_folder(path: str | os.PathLike[str], overwrite: bool = False) -
         if folder.is_dir() and any(folder.iterdir()):
             if not overwrite:
                 raise CheckpointError(f"{path}: the folder is not empty; give another one, or --overwrite.")
+            read = Path(source).resolve()
+            if source and (folder.resolve() == read or folder.resolve() in read.parents):
+                raise CheckpointError(f"{path}: holds {source}, which would be lost; give another folder.")
             if not (folder / "config.json").is_file():
                 raise CheckpointError(f"{path}: the folder holds no checkpoint, so it is not overwritten.")
     return folder

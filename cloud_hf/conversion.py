@@ -88,7 +88,7 @@ def convert(
     Raises:
         CheckpointError: Something is missing, misshapen or contradictory; nothing is written then.
     """
-    check_output_folder(output, overwrite)
+    check_output_folder(output, overwrite, source)
     found = read_foreign(source, config)
     if found.config.get("model_type", "bert") != "bert":
         raise CheckpointError(f"{source}: a checkpoint of model type {found.config['model_type']!r}, not 'bert'.")

@@ -70,7 +70,7 @@ def export(model: str, output: str, form: str = "bert", encoder_only: bool = Fal
     """
     if form not in FORMATS:
         raise CheckpointError(f"The format {form!r} is not one of {', '.join(FORMATS)}.")
-    check_output_folder(output, overwrite)
+    check_output_folder(output, overwrite, model)
     network, tokenizer = _load(model)
     if encoder_only:
         network = getattr(network, "bert", network)

@@ -57,6 +57,15 @@ def test_an_output_is_not_overwritten_unasked(cloud: Any, published_folder: Path
     assert cloud("convert", published_folder, tmp_path / "out", "--overwrite").status == 0
 
 
+def test_the_source_is_never_replaced(cloud: Any, published_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(published_folder, tmp_path / "ckpt")
+    for command, source in (("convert", folder), ("convert", folder / "model.safetensors"), ("export", folder)):
+        done = cloud(command, source, folder, "--overwrite")
+        assert done.status == 2
+        assert "would be lost" in done.err
+    assert (folder / "model.safetensors").read_bytes() == (published_folder / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize("command", ["convert", "export"])
 def test_careless_input_ends_in_one_line(
     cloud: Any, command: str, published_folder: Path, fine_tuned: Path, tmp_path: Path

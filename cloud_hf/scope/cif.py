@@ -7,8 +7,9 @@ The first data block that holds atoms counts; a broken one is an error, later bl
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 from math import acos, cos, isfinite, radians, sin
 from typing import Any, TypeAlias
 
@@ -28,7 +29,7 @@ from cloud_hf.scope.cell import Cell, Content
 from cloud_hf.scope.cif_sites import Operations, distinct_sites, symmetry_images
 from cloud_hf.scope.objects import cell_from_structure, element_symbol, refuse_size
 
-__all__ = ["cell_from_cif"]
+__all__ = ["cell_from_cif", "cif_blocks"]
 
 Items: TypeAlias = Mapping[str, str | list[str]]
 _CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
@@ -72,18 +73,72 @@ def cell_from_cif(text: str, name: str, max_atoms: int, exact_order: bool = Fals
         CrystalError: Not a CIF, no atoms, too many, no cell, or occupancies above one.
     """
     for block in _blocks(text, name):
-        items = _items(block)
-        if items is not None:
-            _refuse_flat(items, name)
         try:
-            if items is None:
-                return _by_pymatgen(block, None, name, max_atoms)
-            if exact_order:
-                return _in_exact_order(block, items, name, max_atoms)
-            return _by_gemmi(items, name, max_atoms) or _by_pymatgen(block, items, name, max_atoms)
+            return _cell_of_block(block, name, max_atoms, exact_order)
         except EmptyCrystalError:
             continue
-    raise EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
+    raise _no_rows(name)
+
+
+def cif_blocks(
+    text: str, name: str, max_atoms: int, exact_order: bool = False
+) -> Iterator[tuple[str, Cell | CloudError]]:
+    """Read every data block of a CIF that holds atoms.
+
+    Args:
+        text: The file, lines ended by a newline character.
+        name: What error messages call it.
+        max_atoms: Largest number of sites in each cell.
+        exact_order: As for `cell_from_cif`.
+
+    Yields:
+        `name` and the cell where one block lists atom sites; where several do, `name#block` and the cell, or what is
+        wrong with that block. Blocks of the same name get `-2`, `-3` and so on; lists without rows are passed over.
+
+    Raises:
+        CrystalError: Not a CIF, or no block with atoms.
+    """
+    blocks = _blocks(text, name)
+    names: dict[str, None] = {}
+    found = False
+    for block in blocks:
+        full = name if len(blocks) == 1 else _unused(f"{name}#{_block_name(block)}", names)
+        names[full] = None
+        try:
+            cell: Cell | CloudError = _cell_of_block(block, full, max_atoms, exact_order)
+        except EmptyCrystalError:
+            continue
+        except CloudError as error:
+            cell = error
+        found = True
+        yield full, cell
+    if not found:
+        raise _no_rows(name)
+
+
+def _block_name(block: str) -> str:
+    words = block.partition("\n")[0].split(maxsplit=1)
+    return words[0][len("data_") :]
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    if name not in taken:
+        return name
+    return next(other for number in count(2) if (other := f"{name}-{number}") not in taken)
+
+
+def _no_rows(name: str) -> EmptyCrystalError:
+    return EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
+
+
+def _cell_of_block(block: str, name: str, max_atoms: int, exact_order: bool) -> Cell:
+    items = _items(block)
+    if items is None:
+        return _by_pymatgen(block, None, name, max_atoms)
+    _refuse_flat(items, name)
+    if exact_order:
+        return _in_exact_order(block, items, name, max_atoms)
+    return _by_gemmi(items, name, max_atoms) or _by_pymatgen(block, items, name, max_atoms)
 
 
 def _blocks(text: str, name: str) -> list[str]:
@@ -307,7 +362,7 @@ def _by_pymatgen(block: str, items: Items | None, name: str, max_atoms: int) -> 
             if items is None:
                 items = CifBlock.from_str(block).data
             if items.get(_LABEL) == []:
-                raise EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
+                raise _no_rows(name)
             _refuse_slow(items, name, max_atoms)
             structure = CifParser.from_str(block).parse_structures(primitive=False, on_error="raise")[0]
             return cell_from_structure(structure, max_atoms, name)

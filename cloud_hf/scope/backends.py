@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -148,9 +149,10 @@ def search_symmetry(
         CloudError: The back-end is unknown or not installed.
         SymmetryError: The search finds no space group.
     """
-    check_backend(backend)
+    if backend not in BACKENDS:
+        check_backend(backend)
     # spglib ends the whole process on some of these and moyopy panics
-    if not (len(types) and np.isfinite(frac_coords).all() and 0 < abs(np.linalg.det(lattice)) < np.inf):
+    if not (len(types) and isfinite(np.abs(frac_coords).max()) and 0 < abs(_volume(*lattice.tolist())) < inf):
         raise no_symmetry(name, symprec, backend, "no sites, no volume, or numbers that are not finite")
     try:
         return BACKENDS[backend](lattice, frac_coords, types, symprec, angle_tolerance)
@@ -160,6 +162,12 @@ def search_symmetry(
         if type(error).__name__ != "PanicException":  # a failure inside moyopy's Rust code, no Exception of Python's
             raise
         raise no_symmetry(name, symprec, backend, str(error)) from error
+
+
+def _volume(a: list[float], b: list[float], c: list[float]) -> float:
+    return (
+        a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+    )
 
 
 def no_symmetry(name: str, symprec: float, backend: str, reason: str) -> SymmetryError:

@@ -239,7 +239,9 @@ def _by_gemmi(items: Items, name: str, max_atoms: int) -> Cell | None:
 def _contents(elements: list[Any], occupancies: list[float], orbits: list[int]) -> list[Content] | None:
     """Put together what shares a site; `None` where pymatgen would refuse it or read a group of atoms."""
     if orbits == list(range(len(orbits))):
-        return [((element, share),) for element, share in zip(elements, occupancies, strict=True)]
+        pairs = list(zip(elements, occupancies, strict=True))
+        single: dict[tuple[Any, float], Content] = {pair: (pair,) for pair in pairs}
+        return [single[pair] for pair in pairs]
     shares: list[dict[str, float]] = [{} for _ in orbits]
     for element, occupancy, orbit in zip(elements, occupancies, orbits, strict=True):
         shares[orbit][element] = shares[orbit].get(element, 0.0) + occupancy
@@ -254,7 +256,7 @@ def _numbers(values: str | Sequence[str]) -> list[float] | None:
         return None
     try:
         try:
-            numbers = [float(value) for value in values]
+            numbers = list(map(float, values))
         except ValueError:
             numbers = [float(_UNCERTAINTY.sub("", value)) for value in values]
     except ValueError:
@@ -297,8 +299,8 @@ def _coordinates(items: Items, n_rows: int) -> NDArray[np.float64] | None:
     columns = [_numbers(items.get(tag, "")) for tag in _COORDS]
     if any(column is None or len(column) != n_rows for column in columns):
         return None
-    coords = np.array([[_third(x) if 0.333 < x < 0.667 else x for x in column or ()] for column in columns]).T
-    return coords if np.abs(coords).max() < 1e6 else None
+    coords = np.array([[_third(x) if 0.333 < x < 0.667 else x for x in column or ()] for column in columns])
+    return np.ascontiguousarray(coords.T) if np.abs(coords).max() < 1e6 else None
 
 
 def _third(x: float) -> float:

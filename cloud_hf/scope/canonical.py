@@ -229,7 +229,7 @@ def find_kind_orbits(
     order = np.lexsort((z, y, x, types))
     coords, types = coords[order], types[order]
     found = search_symmetry(
-        np.asarray(lattice, dtype=float), coords, types + 1, symprec, angle_tolerance, name, backend
+        np.asarray(lattice, dtype=float), coords, types + 1, symprec, angle_tolerance, name, backend, any_origin=True
     )
     table = wyckoff_table(found.space_group)
     # the first site of each orbit stands for all of them

@@ -123,7 +123,7 @@ def search_symmetry(
         name: What an error message calls the crystal.
         backend: A name in `BACKENDS`.
         any_origin: Letters for any of the equivalent origins will do, as the canonical form undoes the choice;
-            plainly cubic crystals are then many times faster. `False` leaves the choice to the back-end.
+            spglib is then many times faster on cubic crystals. `False` leaves the choice to the back-end.
 
     Returns:
         Space group, Wyckoff letters and orbits.
@@ -138,8 +138,10 @@ def search_symmetry(
     if not (len(types) and isfinite(np.abs(frac_coords).max()) and 0 < abs(_volume(*lattice.tolist())) < inf):
         raise no_symmetry(name, symprec, backend, "no sites, no volume, or numbers that are not finite")
     try:
-        if any_origin and (found := find_cubic(lattice, frac_coords, types, symprec, angle_tolerance)) is not None:
-            return found
+        if any_origin and backend == "spglib":  # moyopy is fast on cubic crystals too
+            found = find_cubic(lattice, frac_coords, types, symprec, angle_tolerance)
+            if found is not None:
+                return found
         return BACKENDS[backend](lattice, frac_coords, types, symprec, angle_tolerance)
     except (ValueError, TypeError, spglib.SpglibError) as error:
         raise no_symmetry(name, symprec, backend, str(error)) from error

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["METRICS_FILE", "mlm_metrics", "regression_metrics"]
+from cloud_hf.records import METRICS_FILE
 
-METRICS_FILE = "metrics.json"
-"""Errors on the training and validation rows, beside the weights of a fine-tuned checkpoint."""
+__all__ = ["METRICS_FILE", "mlm_metrics", "regression_metrics"]
 
 
 def regression_metrics(labels: ArrayLike, predictions: ArrayLike) -> dict[str, float | None]:

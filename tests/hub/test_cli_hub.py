@@ -67,7 +67,6 @@ def test_a_private_repository_is_refused_with_a_way_out(
     assert "hf auth login" in message
     assert "HF_TOKEN" in message
     assert "Traceback" not in done.stderr
-    assert predict("owner/private", tmp_path / "owner.csv", token="hf_owner").returncode == 0
 
 
 def test_what_is_not_in_the_cache_is_refused_offline(

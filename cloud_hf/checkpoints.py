@@ -12,8 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    StrictDataclassError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -58,9 +66,39 @@ def loading(path: str) -> Iterator[None]:
     except CheckpointError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+        refusal = _hub_refusal(path, error)
+        if refusal:
+            raise CheckpointError(refusal) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = " ".join(" ".join(lines).split()) if isinstance(error, StrictDataclassError) else lines[0]
         raise CheckpointError(f"{path}: the checkpoint is missing, damaged or incomplete ({reason}).") from error
+
+
+def _hub_refusal(path: str, error: BaseException) -> str | None:
+    """Say what to do where the Hub refused or could not be asked; None if the error has another cause."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for found in chain:
+        if isinstance(found, GatedRepoError):
+            return f"{path}: access to this repository has to be granted; ask for it on its page, then `hf auth login`."
+        if isinstance(found, RepositoryNotFoundError):
+            return (
+                f"{path}: there is no such repository on {constants.ENDPOINT}, or it is private. Check the name; for a "
+                "private one log in with `hf auth login`, or set HF_TOKEN to a token that may read it."
+            )
+        if isinstance(found, RevisionNotFoundError):
+            return f"{path}: the repository has no such revision; give a branch, tag or commit of it."
+    if any(isinstance(found, OfflineModeIsEnabled) for found in chain) or (
+        constants.is_offline_mode() and any(isinstance(found, LocalEntryNotFoundError) for found in chain)
+    ):
+        return f"{path}: not in the cache, and HF_HUB_OFFLINE is set; load it once without, or give a folder."
+    if any(isinstance(found, HfHubHTTPError | LocalEntryNotFoundError) for found in chain):
+        reason = str(chain[-1]).strip().splitlines()[0]
+        return f"{path}: neither a folder nor in the cache, and {constants.ENDPOINT} does not answer ({reason})."
+    return None
 
 
 def read_config(path: str) -> CloudConfig:

@@ -32,6 +32,16 @@ PUBLISHED_STRINGS: dict[str, Any] = {
 """The strings that the published weights were trained on, in the order of the input."""
 
 
+class RegisteredPipelines(dict[str, Any]):
+    """A checkpoint's custom pipelines where the package has registered them: named, but their code is not asked for.
+
+    `pipeline` would otherwise refuse to run the package's own class without `trust_remote_code=True`.
+    """
+
+    def __contains__(self, task: object) -> bool:
+        return False
+
+
 @strict
 class CloudConfig(BertConfig):
     r"""Configuration of a CLOUD model: a BERT encoder over SCOPE strings, and what its head predicts.
@@ -137,6 +147,9 @@ class CloudConfig(BertConfig):
             self.problem_type = "regression"
             self.id2label = dict(enumerate(names))
             self.label2id = {name: index for index, name in enumerate(names)}
+        pipelines = getattr(self, "custom_pipelines", None)
+        if pipelines and __name__.startswith("cloud_hf."):
+            self.custom_pipelines = RegisteredPipelines(pipelines)
 
     @property
     def reads_chemistry(self) -> bool:

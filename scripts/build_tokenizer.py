@@ -14,6 +14,7 @@ from pymatgen.core import Element
 
 import cloud_hf
 from cloud_hf.export import stock_tokenizer
+from cloud_hf.model_cards import write_card
 from cloud_hf.scope.generators import generator_words
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +46,7 @@ def main() -> None:
     tokenizer = cloud_hf.ScopeTokenizer()
     tokenizer.save_pretrained(folder)
     stock_tokenizer(tokenizer).save_pretrained(folder / "fast")
+    write_card(folder / "fast", repo_id="tokenizer/fast")  # transformers' own class, whose pushes carry no card of ours
     print(f"{len(words)} words -> {folder} and {folder / 'fast'}")
 
 

@@ -138,20 +138,24 @@ def published_folder(published: BertForMaskedLM, tmp_path_factory: pytest.TempPa
 def run_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Return a function that runs a script in a fresh process, offline and with empty caches.
 
-    The script is called as `run(script, *arguments, package=True)`; what it prints last must be JSON, which is
-    returned. With `package=False` it cannot import `cloud_hf`.
+    The script is called as `run(script, *arguments, package=True, variables={})`; what it prints last must be JSON,
+    which is returned. With `package=False` it cannot import `cloud_hf`; `variables` are added to its environment.
     """
 
-    def run(script: str, *arguments: Any, package: bool = True) -> Any:
+    def run(script: str, *arguments: Any, package: bool = True, variables: dict[str, str] | None = None) -> Any:
         folder = tmp_path_factory.mktemp("process")
         (folder / "script.py").write_text(("" if package else WITHOUT_PACKAGE) + script, encoding="utf-8")
-        environment = os.environ | {
-            "HF_HOME": str(folder / "hf"),
-            "HF_MODULES_CACHE": str(folder / "modules"),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONWARNINGS": "ignore",
-        }
+        environment = (
+            os.environ
+            | {
+                "HF_HOME": str(folder / "hf"),
+                "HF_MODULES_CACHE": str(folder / "modules"),
+                "HF_HUB_OFFLINE": "1",
+                "OMP_NUM_THREADS": "1",
+                "PYTHONWARNINGS": "ignore",
+            }
+            | (variables or {})
+        )
         done = subprocess.run(
             [sys.executable, str(folder / "script.py"), *map(str, arguments)],
             cwd=folder, env=environment, capture_output=True, text=True, check=False,

@@ -6,11 +6,9 @@ import numpy as np
 
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
 from cloud_hf.metrics import regression_metrics
+from cloud_hf.records import METRICS_FILE
 
 __all__ = ["METRICS_FILE", "mlm_metrics", "regression_metrics"]
-
-METRICS_FILE = "metrics.json"
-"""Errors on the training and validation rows, beside the weights of a fine-tuned checkpoint."""
 
 
 def mlm_metrics(prediction: Any, classes: TokenClasses | None = None) -> dict[str, float]:

@@ -19,6 +19,7 @@ from cloud_hf.data.token_classes import TokenClasses
 from cloud_hf.data.token_rows import TokenRows, pack
 from cloud_hf.errors import CheckpointError, CloudError, GrammarError, TableError
 from cloud_hf.modeling_cloud import CloudForMaskedLM
+from cloud_hf.records import record_training_data
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
@@ -117,6 +118,11 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     trainer.save_result()
     trainer.log_metrics("validation", metrics)
     trainer.save_metrics("validation", metrics, combined=False)
+    if trainer.is_world_process_zero():
+        licences = getattr(own, "data_license", None), getattr(own, "license", None)
+        folder = training.output_dir or "."
+        record_training_data(folder, "pre-training", own.data, len(strings), *licences, model=own.model)
+    trainer.publish()
     return metrics
 
 

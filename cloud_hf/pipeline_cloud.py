@@ -29,7 +29,7 @@ class CrystalPropertyPipeline(Pipeline):
     An input is a SCOPE string, the path of a CIF or POSCAR file, a pymatgen `Structure`, or a mapping
     `{"scope": ..., "n_atoms": ...}`; a list of inputs gives a list of results. The result of one input is a list of
     quantities `{"name", "value", "unit"}`. A `CloudForDebye` model gives the Debye temperature, and the heat capacity
-    (or the internal energy, if it learned from that) per atom and, where the number of atoms of the primitive cell is
+    or the internal energy or both, as it learned, per atom and, where the number of atoms of the primitive cell is
     known, per primitive cell.
 
     Call arguments:
@@ -90,7 +90,7 @@ class CrystalPropertyPipeline(Pipeline):
             encoded = self.encoder.describe(input_)
             scope, n_atoms = encoded.scope, encoded.n_atoms
         self.check_grammar(scope)
-        atoms = _number_of_atoms(n_atoms)
+        atoms = self._atoms(scope, n_atoms)
         tokens = self.tokenizer(scope, return_tensors="pt")
         _refuse_contradictions(scope)
         return {**tokens, "n_atoms": torch.tensor([atoms])}
@@ -127,10 +127,26 @@ class CrystalPropertyPipeline(Pipeline):
         n_atoms = inputs.pop("n_atoms")
         inputs.pop("token_type_ids", None)
         if not _is_debye(self.model):
-            return {"logits": self.model(**inputs).logits, "n_atoms": n_atoms}
+            atoms = {"n_atoms": n_atoms} if self._needs_atoms() else {}
+            return {"logits": self.model(**inputs, **atoms).logits, "n_atoms": n_atoms}
         kelvin = torch.full_like(n_atoms, temperature)
         outputs = self.model(**inputs, temperature=kelvin)
-        return {"logits": outputs.logits, "n_atoms": n_atoms, "target": outputs[self.model.config.debye_target]}
+        targets = {name: outputs[name] for name in self.model.config.debye_targets}
+        return {"logits": outputs.logits, "n_atoms": n_atoms, **targets}
+
+    def _atoms(self, scope: str, n_atoms: Any) -> float:
+        """Atoms per primitive cell, NaN if unknown and not needed."""
+        atoms = _number_of_atoms(n_atoms)
+        if math.isnan(atoms) and self._needs_atoms():
+            raise CloudError(
+                f"{scope!r} does not say how many atoms the primitive cell has, and this model predicts "
+                f"{', '.join(self.model.config.target_names)} of whole cells: pass n_atoms, or the crystal itself."
+            )
+        return atoms
+
+    def _needs_atoms(self) -> bool:
+        """Whether a target is extensive: predicted per atom, given per cell."""
+        return any("per_atom" in transform for transform in self.model.config.target_transforms or [])
 
     def postprocess(self, outputs: dict[str, torch.Tensor]) -> list[Quantity]:
         """Tensors of one input to its list of quantities."""
@@ -141,26 +157,24 @@ class CrystalPropertyPipeline(Pipeline):
         """The unit of every quantity that may be predicted, in the order of the predictions."""
         config = self.model.config
         units = dict(zip(config.target_names, config.target_units, strict=True))
-        if _is_debye(self.model):
-            kelvin = " K" if config.debye_target == "heat_capacity" else ""
-            units[f"{config.debye_target}_per_atom"] = f"J/(mol atom{kelvin})"
-            units[f"{config.debye_target}_per_cell"] = f"J/(mol primitive cell{kelvin})"
+        for target in config.debye_targets if _is_debye(self.model) else ():
+            kelvin = " K" if target == "heat_capacity" else ""
+            units[f"{target}_per_atom"] = f"J/(mol atom{kelvin})"
+            units[f"{target}_per_cell"] = f"J/(mol primitive cell{kelvin})"
         return units
 
     def quantities(self, outputs: dict[str, torch.Tensor]) -> list[list[Quantity]]:
         """Tensors of a batch to a list of quantities for each of its inputs."""
-        units = self.units
-        n_targets = len(self.model.config.target_names)
-        rows = outputs["logits"].float().reshape(-1, n_targets).tolist()
-        if _is_debye(self.model):
-            atoms, targets = outputs["n_atoms"].tolist(), outputs["target"].float().reshape(-1).tolist()
-            for row, per_atom, n_atoms in zip(rows, targets, atoms, strict=True):
-                row += [per_atom] if math.isnan(n_atoms) else [per_atom, per_atom * n_atoms]
-        named = list(units.items())
-        return [
-            [{"name": name, "value": value, "unit": unit} for (name, unit), value in zip(named, row, strict=False)]
-            for row in rows
-        ]
+        config, units = self.model.config, self.units
+        rows = outputs["logits"].float().reshape(-1, len(config.target_names)).tolist()
+        found = [dict(zip(config.target_names, row, strict=True)) for row in rows]
+        for target in config.debye_targets if _is_debye(self.model) else ():
+            values, atoms = outputs[target].float().reshape(-1).tolist(), outputs["n_atoms"].tolist()
+            for row, per_atom, n_atoms in zip(found, values, atoms, strict=True):
+                row[f"{target}_per_atom"] = per_atom
+                if not math.isnan(n_atoms):
+                    row[f"{target}_per_cell"] = per_atom * n_atoms
+        return [[{"name": name, "value": value, "unit": units[name]} for name, value in row.items()] for row in found]
 
     def collate(self, items: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Ids of shape (batch, longest), padded, and atoms per primitive cell of shape (batch,), NaN if unknown.
@@ -172,7 +186,7 @@ class CrystalPropertyPipeline(Pipeline):
             UnknownWordError, ScopeTooLongError: A string that the model cannot read.
             DebyeInputError: A number of atoms below 1.
         """
-        atoms = [_number_of_atoms(item.n_atoms) for item in items]
+        atoms = [self._atoms(item.scope, item.n_atoms) for item in items]
         tokens = self.tokenizer([item.scope for item in items], padding=True, return_tensors="pt")
         return {**tokens, "n_atoms": torch.tensor(atoms)}
 

@@ -13,7 +13,7 @@ from cloud_hf.scope.backends import BACKENDS
 from cloud_hf.scope.encoder import ENCODER_GRAMMARS
 from cloud_hf.scope.readers import MAX_ATOMS
 
-__all__ = ["add_encode_parser", "add_encoding_arguments", "add_input_arguments", "positive_integer"]
+__all__ = ["add_encode_parser", "add_encoding_arguments", "add_input_arguments", "add_max_atoms", "positive_integer"]
 
 
 def positive_integer(text: str) -> int:
@@ -44,10 +44,15 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoding_arguments(parser)
 
 
-def add_encoding_arguments(parser: argparse.ArgumentParser) -> None:
-    """The limits of encoding."""
+def add_max_atoms(parser: argparse.ArgumentParser) -> None:
+    """The encoder's size limit."""
     text = f"largest number of sites in a cell (default {MAX_ATOMS})"
     parser.add_argument("--max-atoms", type=positive_integer, default=MAX_ATOMS, help=text)
+
+
+def add_encoding_arguments(parser: argparse.ArgumentParser) -> None:
+    """The limits of encoding."""
+    add_max_atoms(parser)
     parser.add_argument(
         "--processes", type=positive_integer, default=1, help="worker processes that encode crystals (default 1)"
     )

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from cloud_hf.bundled import DEFAULT_HEAD, HEADS
 from cloud_hf.cli.encode import add_encoding_arguments
-from cloud_hf.cli.output import Rows
+from cloud_hf.cli.output import report_failures
 from cloud_hf.cli.predict import add_model_arguments, with_max_atoms
 from cloud_hf.data.tables import check_output, write_text
 
@@ -58,10 +58,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     print(tabulate([[name, _shown(value)] for name, value in metrics.items()], tablefmt="plain", disable_numparse=True))
     if arguments.json:
         write_text(json.dumps(metrics, indent=2) + "\n", Path(arguments.json))
-    failures = Rows({}, None)
-    for _, reason in evaluation.failures:
-        failures.failed(reason)
-    return failures.report(metrics["n"] + metrics["n_failed"]) or int(metrics["n"] == 0)
+    reasons = [reason for _, reason in evaluation.failures]
+    return report_failures(reasons, metrics["n"] + metrics["n_failed"]) or int(metrics["n"] == 0)
 
 
 def _only_head(heads: list[str]) -> str:

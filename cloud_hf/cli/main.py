@@ -16,7 +16,10 @@ COMMANDS = {
     "pretrain": ("cloud_hf.cli.train", "pre-train by masked-language modelling on SCOPE strings"),
     "finetune": ("cloud_hf.cli.train", "fine-tune a checkpoint on labelled crystals"),
     "evaluate": ("cloud_hf.cli.evaluate", "errors of a head on a labelled table"),
+    "split": ("cloud_hf.cli.split", "folds and validation rows by crystal"),
     "info": ("cloud_hf.cli.info", "versions, and what a checkpoint predicts"),
+    "convert": ("cloud_hf.cli.convert", "published weights to a CLOUD checkpoint"),
+    "export": ("cloud_hf.cli.export", "a checkpoint as plain BERT or ONNX"),
 }
 """Each command with the module that holds its `add_<command>_parser(commands)`, imported only when the command is
 given, and its line in the help."""

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cloud_hf.data.tables import TABLE_SUFFIXES, check_output
 from cloud_hf.data.writers import TableWriter, open_writer
 from cloud_hf.errors import TableError
 
-__all__ = ["ITEM_COLUMNS", "Rows", "check_table_output", "item_row", "open_rows", "show"]
+__all__ = ["ITEM_COLUMNS", "Rows", "check_table_output", "item_row", "open_rows", "report_failures", "show"]
 
 ITEM_COLUMNS = {
     "source": "object",
@@ -102,6 +102,14 @@ class Rows:
             note = f", {more} of them not shown" if more else ""
             print(f"cloud-hf: {self.n_failed} of {total} rows failed{note}.", file=sys.stderr)
         return int(self.n_failed > 0)
+
+
+def report_failures(errors: Iterable[str], total: int) -> int:
+    """Tell on stderr what failed of `total` rows; return the exit status, 1 if there is any."""
+    rows = Rows({}, None)
+    for error in errors:
+        rows.failed(error)
+    return rows.report(total)
 
 
 @contextmanager

@@ -20,8 +20,9 @@ def pretrain(argv: Sequence[str]) -> int:
 
 def finetune(argv: Sequence[str]) -> int:
     """Fine-tune a checkpoint on labelled crystals."""
-    from cloud_hf.training.arguments import FinetuneArguments, parse_recipe
+    from cloud_hf.training.arguments import parse_recipe
     from cloud_hf.training.finetune import finetune
+    from cloud_hf.training.finetune_arguments import FinetuneArguments
 
     with _argument_errors():
         print(finetune(*parse_recipe("finetune", FinetuneArguments, argv)))

@@ -53,6 +53,7 @@ _UNCERTAINTY = re.compile(r"\(\d+\)$")
 _IMAGES_PER_ATOM = 200
 """Symmetry makes at most 192 images of a site; a file that asks for more than this many per allowed site is absurd."""
 _COMPARISONS = 3e7
+_THIRDS = np.array([1 / 3, 2 / 3])
 _LONGEST_LINE = 65_536
 """Characters; pymatgen's tokenizer takes time with the square of the line."""
 
@@ -175,14 +176,16 @@ def _items(block: str) -> Items | None:
         return None
     item: Any
     for item in parsed[0]:
-        if item.pair is not None:
-            if item.pair[0] in _WANTED:
-                items[item.pair[0]] = item.pair[1]
-        elif item.loop is not None:
-            tags = item.loop.tags
+        if (pair := item.pair) is not None:
+            if pair[0] in _WANTED:
+                items[pair[0]] = pair[1]
+        elif (loop := item.loop) is not None:
+            tags = loop.tags
             if not _WANTED.isdisjoint(tags):
-                values = item.loop.values
-                items.update((tag, values[i :: len(tags)]) for i, tag in enumerate(tags) if tag in _WANTED)
+                values, width = loop.values, len(tags)
+                for i, tag in enumerate(tags):
+                    if tag in _WANTED:
+                        items[tag] = values[i::width]
     return items
 
 
@@ -239,7 +242,9 @@ def _by_gemmi(items: Items, name: str, max_atoms: int) -> Cell | None:
 def _contents(elements: list[Any], occupancies: list[float], orbits: list[int]) -> list[Content] | None:
     """Put together what shares a site; `None` where pymatgen would refuse it or read a group of atoms."""
     if orbits == list(range(len(orbits))):
-        return [((element, share),) for element, share in zip(elements, occupancies, strict=True)]
+        pairs = list(zip(elements, occupancies, strict=True))
+        single: dict[tuple[Any, float], Content] = {pair: (pair,) for pair in pairs}
+        return [single[pair] for pair in pairs]
     shares: list[dict[str, float]] = [{} for _ in orbits]
     for element, occupancy, orbit in zip(elements, occupancies, orbits, strict=True):
         shares[orbit][element] = shares[orbit].get(element, 0.0) + occupancy
@@ -254,7 +259,7 @@ def _numbers(values: str | Sequence[str]) -> list[float] | None:
         return None
     try:
         try:
-            numbers = [float(value) for value in values]
+            numbers = list(map(float, values))
         except ValueError:
             numbers = [float(_UNCERTAINTY.sub("", value)) for value in values]
     except ValueError:
@@ -297,16 +302,11 @@ def _coordinates(items: Items, n_rows: int) -> NDArray[np.float64] | None:
     columns = [_numbers(items.get(tag, "")) for tag in _COORDS]
     if any(column is None or len(column) != n_rows for column in columns):
         return None
-    coords = np.array([[_third(x) if 0.333 < x < 0.667 else x for x in column or ()] for column in columns]).T
+    coords = np.array(columns, dtype=float).T.copy()
+    near = np.abs(coords[..., None] / _THIRDS - 1) <= 1e-4  # what is meant to be 1/3 or 2/3, pymatgen makes it
+    if near.any():
+        coords[near[..., 0]], coords[near[..., 1]] = _THIRDS.tolist()
     return coords if np.abs(coords).max() < 1e6 else None
-
-
-def _third(x: float) -> float:
-    """Round to 1/3 or 2/3 what is meant to be it, as pymatgen does."""
-    for third in (1 / 3, 2 / 3):
-        if abs(x / third - 1) <= 1e-4:
-            return third
-    return x
 
 
 def _symmetry_key(items: Items) -> tuple[tuple[str, str | tuple[str, ...]], ...]:

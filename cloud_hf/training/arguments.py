@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
+from cloud_hf.data.collators import MASKINGS
 from cloud_hf.errors import CloudError
 from cloud_hf.tokenization_scope import GRAMMARS
 
-__all__ = ["CloudTrainingArguments", "FinetuneArguments", "PretrainArguments", "parse_recipe"]
+__all__ = ["CloudTrainingArguments", "PretrainArguments", "in_range", "parse_recipe"]
 
 
 @dataclass
@@ -29,7 +30,19 @@ class CloudTrainingArguments(TrainingArguments):
         default="group_by_length", metadata={"help": "Batches of strings of similar length waste less on padding."}
     )
     logging_steps: float = field(default=100, metadata={"help": "Log every so many steps."})
-    save_strategy: str = field(default="no", metadata={"help": "When to write checkpoints besides the result."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave steps whose loss is not finite out of the logged loss."}
+    )
+    save_strategy: str = field(
+        default="no", metadata={"help": "When to write checkpoints besides the result: 'no', 'steps' or 'epoch'."}
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "Go on from a checkpoint, as if the run had not stopped: a folder, or 'true' for the newest whole "
+            "one in the output folder (none there: a new run). Its settings must be those of this run."
+        },
+    )
     report_to: str = field(default="none", metadata={"help": "Experiment tracker."})
 
 
@@ -44,7 +57,43 @@ class PretrainArguments:
     num_attention_heads: int = field(default=4, metadata={"help": "Attention heads of a new model."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout of a new model."})
     max_position_embeddings: int = field(default=256, metadata={"help": "Longest string of a new model, in tokens."})
+    element_descriptors: bool = field(
+        default=False, metadata={"help": "A new model also reads 12 properties of each element."}
+    )
+    site_multiplicity: bool = field(
+        default=False, metadata={"help": "A new model also reads the share of the atoms that each orbit has."}
+    )
+    pooling: str = field(
+        default="cls",
+        metadata={
+            "help": "What property heads on a new model read: 'cls', or 'cls_multiplicity', beside it the mean of the "
+            "element states, weighted by multiplicity.",
+            "choices": ["cls", "cls_multiplicity"],
+        },
+    )
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of masked words."})
+    masking: str = field(
+        default="token",
+        metadata={
+            "help": "'token': words at random; 'segment': some strings lose all generators, all Wyckoff words or all "
+            "elements instead, so that the model learns each part from the others.",
+            "choices": list(MASKINGS),
+        },
+    )
+    segment_probability: float = field(
+        default=0.3, metadata={"help": "Share of the strings that lose a whole part, with --masking segment."}
+    )
+    packing: bool = field(
+        default=False,
+        metadata={
+            "help": "Put several strings in a row instead of padding; strings do not see each other. The batch size "
+            "then counts rows."
+        },
+    )
+    packing_length: int = field(default=256, metadata={"help": "Tokens of a packed row."})
+    pad_to_multiple_of: int = field(
+        default=1, metadata={"help": "Round the width of a batch up; 8 suits GPUs, more means fewer shapes to compile."}
+    )
     grammar: str | None = field(
         default=None,
         metadata={
@@ -56,48 +105,18 @@ class PretrainArguments:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained with."""
-        _in_range("mlm_probability", self.mlm_probability, 0.01, 0.99)
-        _in_range("validation_fraction", self.validation_fraction, 0, 0.99)
-        _in_range("dropout", self.dropout, 0, 0.99)
+        in_range("mlm_probability", self.mlm_probability, 0.01, 0.99)
+        in_range("validation_fraction", self.validation_fraction, 0, 0.99)
+        in_range("dropout", self.dropout, 0, 0.99)
+        in_range("segment_probability", self.segment_probability, 0, 1)
+        in_range("pad_to_multiple_of", self.pad_to_multiple_of, 1, 1e4)
+        in_range("packing_length", self.packing_length, 8, 1e5)
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
-            _in_range(name, getattr(self, name), 1, 1e6)
+            in_range(name, getattr(self, name), 1, 1e6)
 
 
-@dataclass
-class FinetuneArguments:
-    """Data, target and head of a fine-tuning run."""
-
-    model: str = field(metadata={"help": "Pre-trained checkpoint (folder or Hub id)."})
-    data: str = field(metadata={"help": "Table with structure columns or a column 'scope', and the labels."})
-    target: list[str] = field(
-        metadata={"help": "Label columns with units, 'column:unit', e.g. 'band_gap:eV'. Several give several outputs."}
-    )
-    debye: str | None = field(
-        default=None,
-        metadata={
-            "help": "Learn a Debye temperature from the target: 'heat_capacity' or 'internal_energy'.",
-            "choices": ["heat_capacity", "internal_energy"],
-        },
-    )
-    n_atoms: str | None = field(
-        default=None, metadata={"help": "Column with atoms per cell of extensive Debye labels; none: labels per atom."}
-    )
-    temperature: float = field(default=300.0, metadata={"help": "Temperature of the Debye labels, K."})
-    head_layers: int = field(default=1, metadata={"help": "(linear, SiLU) layers of the head."})
-    head_dropout: float = field(default=0.1, metadata={"help": "Dropout before the head."})
-    validation_fraction: float = field(default=0.2, metadata={"help": "Share of distinct strings kept back."})
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be trained with."""
-        _in_range("head_layers", self.head_layers, 0, 16)
-        _in_range("head_dropout", self.head_dropout, 0, 0.99)
-        _in_range("validation_fraction", self.validation_fraction, 0, 0.99)
-        _in_range("temperature", self.temperature, 1 if self.debye == "heat_capacity" else 0, 1e6)
-        if self.debye is None and self.n_atoms is not None:
-            raise CloudError("--n_atoms belongs to the extensive labels of a Debye head; add --debye or leave it out.")
-
-
-def _in_range(name: str, value: float, lowest: float, highest: float) -> None:
+def in_range(name: str, value: float, lowest: float, highest: float) -> None:
+    """Refuse a value outside its range, by the name of its flag."""
     if not lowest <= value <= highest:
         raise CloudError(f"--{name} must be from {lowest:g} to {highest:g}, not {value:g}.")
 
@@ -110,7 +129,7 @@ def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, C
 
     Args:
         command: Name of the command, for the help text.
-        kind: `PretrainArguments` or `FinetuneArguments`.
+        kind: Class of the command's own arguments, such as `PretrainArguments`.
         argv: Arguments of the command.
 
     Raises:

@@ -20,9 +20,11 @@ from cloud_hf.data.tables import has_structures, numeric_column, read_table, rec
 from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity
 from cloud_hf.errors import CheckpointError, GrammarError, TableError
 from cloud_hf.modeling_cloud import CloudForDebye, CloudForPropertyRegression
+from cloud_hf.records import record_training_data
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import grammar_of
-from cloud_hf.training.arguments import CloudTrainingArguments, FinetuneArguments
+from cloud_hf.training.arguments import CloudTrainingArguments
+from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.metrics import METRICS_FILE, regression_metrics
 from cloud_hf.training.trainer import CloudTrainer
 
@@ -85,6 +87,9 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
     }
     if trainer.is_world_process_zero():
         (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        licences = getattr(own, "data_license", None), getattr(own, "license", None)
+        record_training_data(folder, "fine-tuning", [own.data], len(rows.scopes), *licences, model=own.model)
+    trainer.publish()
     return _report(metrics)
 
 
@@ -108,7 +113,7 @@ def _config(own: FinetuneArguments, names: list[str]) -> CloudConfig:
     config.head_layers = own.head_layers
     config.head_dropout = own.head_dropout
     if own.debye:
-        config.debye_target = own.debye
+        config.debye_targets = [own.debye]
         config.target_names, config.target_units = ["debye_temperature"], ["K"]
     else:
         config.target_names = names

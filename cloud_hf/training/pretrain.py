@@ -1,12 +1,13 @@
 """Masked-language-modelling pre-training on SCOPE strings."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoTokenizer, TrainerCallback, set_seed
+from transformers import AutoTokenizer, set_seed
 from transformers.utils import logging
 
 from cloud_hf.checkpoints import loading, read_config
@@ -14,27 +15,21 @@ from cloud_hf.configuration_cloud import CloudConfig
 from cloud_hf.data.collators import MaskingCollator
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table, recorded_settings
-from cloud_hf.errors import CheckpointError, GrammarError, TableError
+from cloud_hf.data.token_classes import TokenClasses
+from cloud_hf.data.token_rows import TokenRows, pack
+from cloud_hf.errors import CheckpointError, CloudError, GrammarError, TableError
 from cloud_hf.modeling_cloud import CloudForMaskedLM
+from cloud_hf.records import record_training_data
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.training.checkpointing import data_hash
 from cloud_hf.training.metrics import mlm_metrics
 from cloud_hf.training.trainer import CloudTrainer
 
 logger = logging.get_logger(__name__)
 
-__all__ = ["pretrain", "read_strings", "tokenize_strings"]
-
-
-class _EpochCallback(TrainerCallback):
-    """Tell the collator the epoch, on which the masks depend."""
-
-    def __init__(self, collator: MaskingCollator) -> None:
-        self.collator = collator
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.collator.epoch = int(state.epoch or 0)
+__all__ = ["new_config", "pretrain", "read_strings", "tokenize_strings", "training_rows"]
 
 
 def read_strings(paths: Sequence[str]) -> tuple[list[str], str | None]:
@@ -70,22 +65,36 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     """Train `CloudForMaskedLM`, save it with its tokenizer in `training.output_dir` and return its metrics.
 
     Returns:
-        Perplexity and masked accuracy on the strings kept back (if any), and numbers of strings.
+        Perplexity and masked accuracy on the strings kept back (if any), over all masked words and by class
+        (`validation_perplexity_wyckoff`, `validation_masked_accuracy_elements`, ...), and numbers of strings.
 
     Raises:
         CloudError: Tables or strings that cannot be used.
     """
+    _check(training)
     set_seed(training.seed)
     strings, settings = read_strings(own.data)
     model, tokenizer = _model_and_tokenizer(own, {grammar_of(text) for text in strings})
     train_rows, validation_rows = split_by_string(strings, own.validation_fraction, training.seed)
     if not len(train_rows):
         raise TableError(f"{', '.join(own.data)}: no string is left to train on; lower --validation_fraction.")
-    train = tokenize_strings([strings[row] for row in train_rows], tokenizer)
-    kept_back = [strings[row] for row in validation_rows]
-    validation = tokenize_strings(kept_back, tokenizer) if kept_back else None
-    collator = MaskingCollator(tokenizer, own.mlm_probability, training.seed)
+    train = training_rows(
+        tokenize_strings([strings[row] for row in train_rows], tokenizer), tokenizer, own, training.seed
+    )
+    kept_back = sorted((strings[row] for row in validation_rows), key=lambda text: len(text.split()))
+    validation = training_rows(tokenize_strings(kept_back, tokenizer), tokenizer) if kept_back else None
+    collator = MaskingCollator(
+        tokenizer,
+        own.mlm_probability,
+        training.seed,
+        masking=own.masking,
+        segment_probability=own.segment_probability,
+        pad_to_multiple_of=own.pad_to_multiple_of,
+    )
     training.remove_unused_columns = False
+    training.include_for_metrics = ["inputs"]
+    if training.ddp_find_unused_parameters is None:
+        training.ddp_find_unused_parameters = False
     if settings is not None:
         encoder = ScopeEncoder.from_settings(settings)
         for name in ("canonical", "symprec", "angle_tolerance", "symmetry"):
@@ -98,18 +107,50 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         train_dataset=train,
         eval_dataset=validation,
         processing_class=tokenizer,
-        compute_metrics=mlm_metrics,
+        compute_metrics=partial(mlm_metrics, classes=TokenClasses(tokenizer)),
         preprocess_logits_for_metrics=_best_and_nats,
-        callbacks=[_EpochCallback(collator)],
+        identity=_identity(own, train),
     )
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     collator.epoch = 0
     metrics = trainer.evaluate(metric_key_prefix="validation") if validation else {}
-    metrics |= {"train_strings": len(train), "validation_strings": len(kept_back)}
+    metrics |= {"train_strings": len(train.string_lengths), "validation_strings": len(kept_back)}
     trainer.save_result()
     trainer.log_metrics("validation", metrics)
     trainer.save_metrics("validation", metrics, combined=False)
+    if trainer.is_world_process_zero():
+        licences = getattr(own, "data_license", None), getattr(own, "license", None)
+        folder = training.output_dir or "."
+        record_training_data(folder, "pre-training", own.data, len(strings), *licences, model=own.model)
+    trainer.publish()
     return metrics
+
+
+def training_rows(dataset: Dataset, tokenizer: Any, own: PretrainArguments | None = None, seed: int = 0) -> TokenRows:
+    """Turn a dataset of `input_ids` into the rows that are trained on, packed if `own` says so."""
+    filler = [tokenizer.cls_token_id, tokenizer.sep_token_id]
+    rows = TokenRows(dataset, filler)
+    if own is not None and own.packing:
+        rows.packs = pack(rows.string_lengths, own.packing_length, seed)
+    return rows
+
+
+def _check(training: CloudTrainingArguments) -> None:
+    if training.dataloader_persistent_workers:
+        raise CloudError(
+            "--dataloader_persistent_workers keeps the masks of the first epoch for ever; leave it out (workers start "
+            "in each epoch, which takes a second)."
+        )
+
+
+def _identity(own: PretrainArguments, train: TokenRows) -> dict[str, Any]:
+    """What decides the result besides training arguments and model config."""
+    names = ["masking", "mlm_probability", "packing"]
+    names += ["segment_probability"] if own.masking == "segment" else []
+    names += ["packing_length"] if own.packing else []
+    return {name: getattr(own, name) for name in names} | {
+        "hash of the training strings": data_hash(train.ids, train.string_lengths)
+    }
 
 
 def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[CloudForMaskedLM, Any]:
@@ -126,7 +167,7 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
                 "say with --grammar which one heads will read."
             )
         tokenizer: Any = ScopeTokenizer(model_max_length=own.max_position_embeddings)
-        return CloudForMaskedLM(_new_config(own, len(tokenizer), grammar)), tokenizer
+        return CloudForMaskedLM(new_config(own, len(tokenizer), grammar)), tokenizer
     config = read_config(own.model)
     config.grammar = own.grammar or config.grammar
     if config.grammar not in grammars:
@@ -147,7 +188,8 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
     return model, tokenizer
 
 
-def _new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:
+def new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:
+    """Return the config of a new model."""
     return CloudConfig(
         vocab_size=vocab_size,
         hidden_size=own.hidden_size,
@@ -157,6 +199,9 @@ def _new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudC
         hidden_dropout_prob=own.dropout,
         attention_probs_dropout_prob=own.dropout,
         max_position_embeddings=own.max_position_embeddings,
+        element_descriptors=own.element_descriptors,
+        site_multiplicity=own.site_multiplicity,
+        pooling=own.pooling,
         grammar=grammar,
         canonical=grammar == "sites",
     )

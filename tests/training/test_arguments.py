@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cloud_hf.errors import CloudError
-from cloud_hf.training.arguments import FinetuneArguments, PretrainArguments, parse_recipe
+from cloud_hf.training.arguments import PretrainArguments, parse_recipe
+from cloud_hf.training.finetune_arguments import FinetuneArguments
 
 ROOT = Path(__file__).parents[2]
 

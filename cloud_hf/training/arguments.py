@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
@@ -44,6 +45,11 @@ class CloudTrainingArguments(TrainingArguments):
         },
     )
     report_to: str = field(default="none", metadata={"help": "Experiment tracker."})
+
+    def __post_init__(self) -> None:
+        """Use the CPU where there is nothing else: without being told so, several processes would not join there."""
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()
 
 
 @dataclass

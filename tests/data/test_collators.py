@@ -133,3 +133,100 @@ def test_shares(tokenizer: ScopeTokenizer, examples: list, share: float) -> None
 def test_a_share_outside_0_to_1_is_refused(tokenizer: ScopeTokenizer, share: float) -> None:
     with pytest.raises(ValueError, match="mlm_probability"):
         MaskingCollator(tokenizer, mlm_probability=share)
+
+
+class TestSegments:
+    """A share of the strings loses one whole part; which one depends on string, seed and epoch only."""
+
+    TEXTS = (
+        "1 2 a O C C n O O O 0 | 3a 3b 6c 18f | Ba 0.1 Ti 0.1 B 0.2 O 0.6",
+        "1 2 a O C C n O O O 0 | 3a 3b 6c 18f 18f | Ba Ti B O O",
+        "1 2 a O C C n O O O 0 | Ba 3a Ti 3b B 6c O 18f",
+    )
+    SIZES = ((11, 4, 4), (11, 5, 5), (11, 4, 4))
+
+    def masked(self, tokenizer: ScopeTokenizer, text: str, epoch: int, share: float = 1.0) -> tuple[set[int], set[int]]:
+        """Positions that are asked for, and those that show [MASK]."""
+        collator = MaskingCollator(tokenizer, masking="segment", segment_probability=share, epoch=epoch)
+        batch = collator([{"input_ids": tokenizer(text)["input_ids"]}])
+        asked = (batch["labels"][0] != -100).nonzero().flatten().tolist()
+        shown = (batch["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten().tolist()
+        return set(asked), set(shown)
+
+    @pytest.mark.parametrize(("text", "sizes"), zip(TEXTS, SIZES, strict=True))
+    def test_each_part_is_lost_as_a_whole_and_as_often(
+        self, tokenizer: ScopeTokenizer, text: str, sizes: tuple[int, int, int]
+    ) -> None:
+        words = ["[CLS]", *text.split(), "[SEP]"]
+        first = words.index("|")
+        parts = [set(range(1, first)), set(), set()]
+        for position in range(first + 1, len(words) - 1):
+            word = words[position]
+            if word != "|" and "." not in word:
+                parts[1 if word[0].isdigit() else 2].add(position)
+        assert tuple(map(len, parts)) == sizes
+        counts = [0, 0, 0]
+        for epoch in range(150):
+            asked, shown = self.masked(tokenizer, text, epoch)
+            assert asked == shown
+            counts[parts.index(asked)] += 1
+        assert min(counts) > 25
+
+    def test_the_others_are_masked_word_by_word(self, tokenizer: ScopeTokenizer, examples: list) -> None:
+        plain = rows(MaskingCollator(tokenizer)(examples))
+        mixed = rows(MaskingCollator(tokenizer, masking="segment", segment_probability=0.3)(examples))
+        same = sum(a == b for a, b in zip(plain, mixed, strict=True)) / len(examples)
+        assert 0.6 < same < 0.8
+        assert rows(MaskingCollator(tokenizer, masking="segment", segment_probability=0.0)(examples)) == plain
+
+    def test_it_does_not_depend_on_the_batch(self, tokenizer: ScopeTokenizer, examples: list) -> None:
+        collator = MaskingCollator(tokenizer, masking="segment", segment_probability=0.5, seed=1, epoch=2)
+        alone = [rows(collator([example]))[0] for example in examples]
+        assert rows(collator(examples)) == alone
+
+    @pytest.mark.parametrize("wrong", [{"masking": "words"}, {"segment_probability": 1.5}, {"pad_to_multiple_of": 0}])
+    def test_wrong_values_are_refused(self, tokenizer: ScopeTokenizer, wrong: dict) -> None:
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            MaskingCollator(tokenizer, **wrong)
+
+
+def test_a_string_is_masked_in_a_packed_row_as_alone(tokenizer: ScopeTokenizer, examples: list) -> None:
+    collator = MaskingCollator(tokenizer, masking="segment", seed=1)
+    alone = rows(collator(examples[:5]))
+    ids = [example["input_ids"] for example in examples[:5]]
+    packed = [
+        {"input_ids": [word for row in ids[:3] for word in row], "lengths": [len(row) for row in ids[:3]]},
+        {"input_ids": [word for row in ids[3:] for word in row], "lengths": [len(row) for row in ids[3:]]},
+    ]
+    batch = collator(packed)
+    for row, strings in enumerate(([0, 1, 2], [3, 4])):
+        for number, string in enumerate(strings):
+            inside = batch["sequence_ids"][row] == number
+            assert batch["position_ids"][row][inside].tolist() == list(range(len(ids[string])))
+            assert (batch["input_ids"][row][inside].tolist(), batch["labels"][row][inside].tolist()) == alone[string]
+    padding = batch["attention_mask"] == 0
+    assert (batch["sequence_ids"][padding] == -1).all()
+    assert ((batch["sequence_ids"] == -1) == padding).all()
+
+
+def test_the_width_is_rounded_up(tokenizer: ScopeTokenizer, examples: list) -> None:
+    batch = MaskingCollator(tokenizer, pad_to_multiple_of=8)(examples[:7])
+    longest = max(len(example["input_ids"]) for example in examples[:7])
+    assert batch["input_ids"].shape == (7, -(-longest // 8) * 8)
+    plain = MaskingCollator(tokenizer)(examples[:7])
+    assert torch.equal(batch["labels"][:, :longest], plain["labels"])
+
+
+def test_the_shares_of_bert(tokenizer: ScopeTokenizer, examples: list) -> None:
+    """15 % are asked for, of which 80 % show [MASK], 10 % another word and 10 % themselves."""
+    asked = mask = kept = words = 0
+    for epoch in range(8):
+        batch = MaskingCollator(tokenizer, epoch=epoch)(examples)
+        chosen = batch["labels"] != -100
+        asked += int(chosen.sum())
+        words += int(batch["attention_mask"].sum()) - 2 * len(examples)
+        mask += int((batch["input_ids"] == tokenizer.mask_token_id).sum())
+        kept += int((batch["input_ids"] == batch["labels"])[chosen].sum())
+    assert asked / words == pytest.approx(0.15, abs=0.01)
+    assert mask / asked == pytest.approx(0.8, abs=0.02)
+    assert kept / asked == pytest.approx(0.1, abs=0.02)

@@ -36,3 +36,12 @@ def test_batches_hold_strings_of_similar_length() -> None:
     padding = sum(max(batch) * len(batch) for batch in batches) / sum(lengths)
     assert padding < 1.1
     assert [max(batch) for batch in batches] != sorted(max(batch) for batch in batches)
+
+
+def test_fillers_complete_the_epoch() -> None:
+    sampler = LengthBucketSampler(list(range(1, 22)), 8, multiple_of=8)
+    order = list(sampler)
+    assert len(order) == len(sampler) == 24
+    assert sorted(order[:21]) == list(range(21))
+    assert order[21:] == [21] * 3
+    assert list(LengthBucketSampler([3] * 16, 8, multiple_of=8)) == list(LengthBucketSampler([3] * 16, 8))

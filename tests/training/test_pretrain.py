@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from cloud_hf import CloudForMaskedLM
+from cloud_hf.data.token_classes import TOKEN_CLASSES
 from cloud_hf.errors import TableError
 from cloud_hf.training.pretrain import read_strings, tokenize_strings
 
@@ -195,3 +196,62 @@ def test_the_settings_of_the_strings_reach_the_checkpoint(cloud, tiny_flags, tmp
     assert config.grammar == "sites"
     assert ScopeEncoder.from_config(config).settings == ScopeEncoder().settings
     assert ScopeEncoder.from_settings(config.encoder_settings).settings == config.encoder_settings
+
+
+def test_metrics_by_class_of_token_add_up(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
+    flags = ["--data", strings_table, *tiny_flags, "--validation_fraction", "0.3", "--output_dir", tmp_path]
+    assert cloud("pretrain", *flags, "--masking", "segment", "--segment_probability", "0.5").status == 0
+    metrics = json.loads((tmp_path / "validation_results.json").read_text())
+    names = [name for name in TOKEN_CLASSES if f"validation_masked_words_{name}" in metrics]
+    assert set(names) >= {"generators", "wyckoff", "elements"}
+    words = {name: metrics[f"validation_masked_words_{name}"] for name in names}
+    assert 0 <= metrics["validation_masked_words"] - sum(words.values()) <= words["generators"]  # the rest is "|"
+    for name in names:
+        assert metrics[f"validation_perplexity_{name}"] > 1
+        assert 0 <= metrics[f"validation_masked_accuracy_{name}"] <= 1
+
+
+@pytest.mark.parametrize("extra", [["--packing", "true", "--packing_length", "64"], ["--masking", "segment"]])
+def test_other_recipes_learn_too(extra: list[str], strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
+    flags = ["--data", strings_table, *tiny_flags, "--max_steps", 30, "--learning_rate", 5e-3, *extra]
+    assert cloud("pretrain", *flags, "--validation_fraction", "0.2", "--output_dir", tmp_path).status == 0
+    metrics = json.loads((tmp_path / "validation_results.json").read_text())
+    assert metrics["validation_perplexity"] < 100  # 585 words; without training about 600
+
+
+def test_a_new_model_can_have_the_chemistry_inputs(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
+    chemistry = ["--element_descriptors", "true", "--site_multiplicity", "true", "--pooling", "cls_multiplicity"]
+    assert cloud("pretrain", "--data", strings_table, *tiny_flags, *chemistry, "--output_dir", tmp_path).status == 0
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.element_descriptors, config.site_multiplicity, config.pooling) == (True, True, "cls_multiplicity")
+
+
+def test_a_string_longer_than_a_packed_row_is_refused(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
+    packing = ["--packing", "true", "--packing_length", 10, "--output_dir", tmp_path]
+    found = cloud("pretrain", "--data", strings_table, *tiny_flags, *packing)
+    assert found.status == 2
+    assert "--packing_length" in found.err
+
+
+def test_the_help_names_what_pretraining_can_do(cloud) -> None:
+    shown = cloud("pretrain", "--help")
+    assert shown.status == 0
+    for flag in (
+        "--masking",
+        "--packing",
+        "--segment_probability",
+        "--resume_from_checkpoint",
+        "--element_descriptors",
+    ):
+        assert flag in shown.out
+
+
+@pytest.mark.long
+def test_compiled_training_learns_the_same(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
+    flags = ["--data", strings_table, *tiny_flags, "--dropout", 0, "--validation_fraction", "0.2"]
+    found = {}
+    for name, compiled in (("plain", "false"), ("compiled", "true")):
+        folder = tmp_path / name
+        assert cloud("pretrain", *flags, "--torch_compile", compiled, "--output_dir", folder).status == 0
+        found[name] = json.loads((folder / "validation_results.json").read_text())["validation_loss"]
+    assert found["compiled"] == pytest.approx(found["plain"], abs=1e-4)

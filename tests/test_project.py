@@ -31,6 +31,7 @@ FORBIDDEN = {
     "modeling_cloud": ABOVE_DATA | {"pipeline_cloud", "scope", "data", "bundled"},
     "pipeline_cloud": ABOVE_DATA | {"data", "bundled"},
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
+    "baselines": MODELS | ABOVE_DATA | {"bundled", "data"},
     "training": {"cli", "prediction", "evaluation", "plotting"},
     "prediction": {"cli", "training"},
     "evaluation": {"cli"},

@@ -1,0 +1,13 @@
+"""Baselines that a model has to beat: trees on what a SCOPE string says (needs the extra `baselines`)."""
+
+from cloud_hf.baselines.features import ELEMENT_PROPERTIES, tree_features
+from cloud_hf.baselines.trees import TARGET_KINDS, TREE_MODELS, TreeBaseline, tree_predictions
+
+__all__ = [
+    "ELEMENT_PROPERTIES",
+    "TARGET_KINDS",
+    "TREE_MODELS",
+    "TreeBaseline",
+    "tree_features",
+    "tree_predictions",
+]

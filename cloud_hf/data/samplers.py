@@ -1,6 +1,7 @@
 """Batches of strings of similar length, in an order that a resumed run finds again."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -20,12 +21,15 @@ class LengthBucketSampler(Sampler[int]):
         lengths: Tokens per row.
         batch_size: Rows per optimizer step of all processes.
         seed: Seed of the order.
+        multiple_of: Complete the epoch to a multiple of so many rows with filler rows, whose index is the number of
+            rows: what one forward pass of all processes takes, so that no row is seen twice.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int = 0) -> None:
+    def __init__(self, lengths: Sequence[int] | Any, batch_size: int, seed: int = 0, multiple_of: int = 1) -> None:
         self.lengths = torch.as_tensor(lengths)
         self.batch_size = batch_size
         self.seed = seed
+        self.fillers = -len(self.lengths) % multiple_of
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -33,7 +37,7 @@ class LengthBucketSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) + self.fillers
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
@@ -48,3 +52,4 @@ class LengthBucketSampler(Sampler[int]):
             yield from batches[index].tolist()
         if last is not None:
             yield from last.tolist()
+        yield from [len(self.lengths)] * self.fillers

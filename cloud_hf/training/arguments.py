@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
+from cloud_hf.data.collators import MASKINGS
 from cloud_hf.errors import CloudError
 from cloud_hf.tokenization_scope import GRAMMARS
 
@@ -29,7 +30,19 @@ class CloudTrainingArguments(TrainingArguments):
         default="group_by_length", metadata={"help": "Batches of strings of similar length waste less on padding."}
     )
     logging_steps: float = field(default=100, metadata={"help": "Log every so many steps."})
-    save_strategy: str = field(default="no", metadata={"help": "When to write checkpoints besides the result."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave steps whose loss is not finite out of the logged loss."}
+    )
+    save_strategy: str = field(
+        default="no", metadata={"help": "When to write checkpoints besides the result: 'no', 'steps' or 'epoch'."}
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "Go on from a checkpoint, as if the run had not stopped: a folder, or 'true' for the newest whole "
+            "one in the output folder (none there: a new run). Its settings must be those of this run."
+        },
+    )
     report_to: str = field(default="none", metadata={"help": "Experiment tracker."})
 
 
@@ -45,6 +58,28 @@ class PretrainArguments:
     dropout: float = field(default=0.1, metadata={"help": "Dropout of a new model."})
     max_position_embeddings: int = field(default=256, metadata={"help": "Longest string of a new model, in tokens."})
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of masked words."})
+    masking: str = field(
+        default="token",
+        metadata={
+            "help": "'token': words at random; 'segment': some strings lose all generators, all Wyckoff words or all "
+            "elements instead, so that the model learns each part from the others.",
+            "choices": list(MASKINGS),
+        },
+    )
+    segment_probability: float = field(
+        default=0.3, metadata={"help": "Share of the strings that lose a whole part, with --masking segment."}
+    )
+    packing: bool = field(
+        default=False,
+        metadata={
+            "help": "Put several strings in a row instead of padding; strings do not see each other. The batch size "
+            "then counts rows."
+        },
+    )
+    packing_length: int = field(default=256, metadata={"help": "Tokens of a packed row."})
+    pad_to_multiple_of: int = field(
+        default=1, metadata={"help": "Round the width of a batch up; 8 suits GPUs, more means fewer shapes to compile."}
+    )
     grammar: str | None = field(
         default=None,
         metadata={
@@ -59,6 +94,9 @@ class PretrainArguments:
         in_range("mlm_probability", self.mlm_probability, 0.01, 0.99)
         in_range("validation_fraction", self.validation_fraction, 0, 0.99)
         in_range("dropout", self.dropout, 0, 0.99)
+        in_range("segment_probability", self.segment_probability, 0, 1)
+        in_range("pad_to_multiple_of", self.pad_to_multiple_of, 1, 1e4)
+        in_range("packing_length", self.packing_length, 8, 1e5)
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
             in_range(name, getattr(self, name), 1, 1e6)
 

@@ -1,6 +1,7 @@
 """Masked-language-modelling pre-training on SCOPE strings."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,17 +15,20 @@ from cloud_hf.configuration_cloud import CloudConfig
 from cloud_hf.data.collators import MaskingCollator
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table, recorded_settings
-from cloud_hf.errors import CheckpointError, GrammarError, TableError
+from cloud_hf.data.token_classes import TokenClasses
+from cloud_hf.data.token_rows import TokenRows, pack
+from cloud_hf.errors import CheckpointError, CloudError, GrammarError, TableError
 from cloud_hf.modeling_cloud import CloudForMaskedLM
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.training.checkpointing import data_hash
 from cloud_hf.training.metrics import mlm_metrics
 from cloud_hf.training.trainer import CloudTrainer
 
 logger = logging.get_logger(__name__)
 
-__all__ = ["pretrain", "read_strings", "tokenize_strings"]
+__all__ = ["pretrain", "read_strings", "tokenize_strings", "training_rows"]
 
 
 class _EpochCallback(TrainerCallback):
@@ -70,22 +74,34 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     """Train `CloudForMaskedLM`, save it with its tokenizer in `training.output_dir` and return its metrics.
 
     Returns:
-        Perplexity and masked accuracy on the strings kept back (if any), and numbers of strings.
+        Perplexity and masked accuracy on the strings kept back (if any), over all masked words and by class
+        (`validation_perplexity_wyckoff`, `validation_masked_accuracy_elements`, ...), and numbers of strings.
 
     Raises:
         CloudError: Tables or strings that cannot be used.
     """
+    _check(training)
     set_seed(training.seed)
     strings, settings = read_strings(own.data)
     model, tokenizer = _model_and_tokenizer(own, {grammar_of(text) for text in strings})
     train_rows, validation_rows = split_by_string(strings, own.validation_fraction, training.seed)
     if not len(train_rows):
         raise TableError(f"{', '.join(own.data)}: no string is left to train on; lower --validation_fraction.")
-    train = tokenize_strings([strings[row] for row in train_rows], tokenizer)
-    kept_back = [strings[row] for row in validation_rows]
-    validation = tokenize_strings(kept_back, tokenizer) if kept_back else None
-    collator = MaskingCollator(tokenizer, own.mlm_probability, training.seed)
+    train = training_rows(
+        tokenize_strings([strings[row] for row in train_rows], tokenizer), tokenizer, own, training.seed
+    )
+    kept_back = sorted((strings[row] for row in validation_rows), key=lambda text: len(text.split()))
+    validation = training_rows(tokenize_strings(kept_back, tokenizer), tokenizer) if kept_back else None
+    collator = MaskingCollator(
+        tokenizer,
+        own.mlm_probability,
+        training.seed,
+        masking=own.masking,
+        segment_probability=own.segment_probability,
+        pad_to_multiple_of=own.pad_to_multiple_of,
+    )
     training.remove_unused_columns = False
+    training.include_for_metrics = ["inputs"]
     if settings is not None:
         encoder = ScopeEncoder.from_settings(settings)
         for name in ("canonical", "symprec", "angle_tolerance", "symmetry"):
@@ -98,18 +114,46 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         train_dataset=train,
         eval_dataset=validation,
         processing_class=tokenizer,
-        compute_metrics=mlm_metrics,
+        compute_metrics=partial(mlm_metrics, classes=TokenClasses(tokenizer)),
         preprocess_logits_for_metrics=_best_and_nats,
         callbacks=[_EpochCallback(collator)],
+        identity=_identity(own, train),
     )
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     collator.epoch = 0
     metrics = trainer.evaluate(metric_key_prefix="validation") if validation else {}
-    metrics |= {"train_strings": len(train), "validation_strings": len(kept_back)}
+    metrics |= {"train_strings": len(train.string_lengths), "validation_strings": len(kept_back)}
     trainer.save_result()
     trainer.log_metrics("validation", metrics)
     trainer.save_metrics("validation", metrics, combined=False)
     return metrics
+
+
+def training_rows(dataset: Dataset, tokenizer: Any, own: PretrainArguments | None = None, seed: int = 0) -> TokenRows:
+    """Turn a dataset of `input_ids` into the rows that are trained on, packed if `own` says so."""
+    filler = [tokenizer.cls_token_id, tokenizer.sep_token_id]
+    rows = TokenRows(dataset, filler)
+    if own is not None and own.packing:
+        rows.packs = pack(rows.string_lengths, own.packing_length, seed)
+    return rows
+
+
+def _check(training: CloudTrainingArguments) -> None:
+    if training.dataloader_persistent_workers:
+        raise CloudError(
+            "--dataloader_persistent_workers keeps the masks of the first epoch for ever; leave it out (workers start "
+            "in each epoch, which takes a second)."
+        )
+
+
+def _identity(own: PretrainArguments, train: TokenRows) -> dict[str, Any]:
+    """What decides the result besides training arguments and model config."""
+    names = ["masking", "mlm_probability", "packing"]
+    names += ["segment_probability"] if own.masking == "segment" else []
+    names += ["packing_length"] if own.packing else []
+    return {name: getattr(own, name) for name in names} | {
+        "hash of the training strings": data_hash(train.ids, train.string_lengths)
+    }
 
 
 def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[CloudForMaskedLM, Any]:

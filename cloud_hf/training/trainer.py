@@ -1,29 +1,221 @@
-"""`CloudTrainer`: the HF `Trainer` with length buckets that resume exactly and results without pickles."""
+"""`CloudTrainer`: the HF `Trainer` with length buckets, checkpoints that are whole, and runs that resume exactly."""
 
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError
+from torch.utils.data import SequentialSampler
 from transformers import Trainer
+from transformers.trainer_utils import rotate_checkpoints
+from transformers.utils import logging
 
 from cloud_hf.data.samplers import LengthBucketSampler
+from cloud_hf.errors import CheckpointError
+from cloud_hf.training.checkpointing import check_same_run, newest_checkpoint, run_settings, write_run
+
+logger = logging.get_logger(__name__)
 
 __all__ = ["CloudTrainer"]
 
+ASIDE = ".incomplete"
+"""Folder inside the output folder in which checkpoints and results are written before they are renamed."""
+
 
 class CloudTrainer(Trainer):
-    """`Trainer` for short strings; `train_sampling_strategy="group_by_length"` uses `LengthBucketSampler`."""
+    """`Trainer` for short strings; `train_sampling_strategy="group_by_length"` uses `LengthBucketSampler`.
+
+    A checkpoint is written aside and renamed, so that whatever ends a run leaves whole checkpoints only; it holds the
+    settings of the run, and a run with others is not resumed from it.
+
+    Args:
+        *args: For `Trainer`.
+        identity: What decides the result of the run beside training arguments and model config, by name.
+        **kwargs: For `Trainer`.
+    """
+
+    def __init__(self, *args: Any, identity: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._identity = identity or {}
+        self._aside: Path | None = None
+        self._flops_per_token: int | None = None
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.args.output_dir or ".")
+
+    # ---- data
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset: Any = train_dataset if train_dataset is not None else self.train_dataset
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        lengths = getattr(dataset, "lengths", None)
+        if lengths is None:
+            lengths = [len(ids) for ids in dataset["input_ids"]]
+        together = self.args.train_batch_size * self.args.world_size
+        has_filler = len(getattr(dataset, "filler", ())) > 0
         return LengthBucketSampler(
-            [len(ids) for ids in dataset["input_ids"]], batch_size, self.args.data_seed or self.args.seed
+            lengths,
+            together * self.args.gradient_accumulation_steps,
+            self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            multiple_of=together if has_filler and self.args.world_size > 1 else 1,
         )
 
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Count the operations of a training step as `Trainer` does, but walk through the parameters only once."""
+        ids = inputs.get("input_ids")
+        if ids is None:
+            return super().floating_point_ops(inputs)
+        if self._flops_per_token is None:
+            self._flops_per_token = super().floating_point_ops({"input_ids": ids.new_empty(1)})
+        return self._flops_per_token * ids.numel()
+
+    # ---- exactness
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Train; see `Trainer.train`.
+
+        Args:
+            resume_from_checkpoint: Folder of a checkpoint; True (or "true"): the newest whole one in the output folder,
+                and a new run, with a warning, if there is none.
+            **kwargs: For `Trainer.train`.
+
+        Raises:
+            CheckpointError: The checkpoint is not whole or of a run with other settings, or one cannot be written.
+        """
+        folder = self._checkpoint_to_resume(resume_from_checkpoint)
+        if folder is not None:
+            check_same_run(folder, self._settings())
+        return super().train(resume_from_checkpoint=str(folder) if folder else None, **kwargs)
+
+    def _checkpoint_to_resume(self, wanted: str | bool | None) -> Path | None:
+        if wanted is None or str(wanted).lower() in ("false", ""):
+            return None
+        if str(wanted).lower() != "true":
+            return Path(str(wanted))
+        found: list[Any] = [newest_checkpoint(self._folder) if self.is_world_process_zero() else None]
+        if dist.is_available() and dist.is_initialized():
+            dist.broadcast_object_list(found)
+        if found[0] is None:
+            logger.warning(f"There is no whole checkpoint in {self._folder}: the run starts from the beginning.")
+        return found[0]
+
+    def _settings(self) -> dict[str, Any]:
+        return run_settings(self.args, self.accelerator.unwrap_model(self.model).config, self._identity)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate; see `Trainer.evaluate`. The random state of training stays as it was."""
+        python, numpy_state = random.getstate(), np.random.get_state()
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            metrics = super().evaluate(*args, **kwargs)
+        random.setstate(python)
+        np.random.set_state(numpy_state)
+        return metrics
+
+    # ---- what is written
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return super()._get_output_dir(trial) if self._aside is None else str(self._aside)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint aside, with the settings of the run as its last file, then rename it."""
+        folder = Path(super()._get_output_dir(trial))
+        name = f"checkpoint-{self.state.global_step}"
+        with self._written_aside(folder, f"the checkpoint of step {self.state.global_step}"):
+            super()._save_checkpoint(model, trial)
+            self._wait()
+            if self.args.should_save:
+                written = folder / ASIDE / name
+                if self.state.best_model_checkpoint == str(written):
+                    self.state.best_model_checkpoint = str(folder / name)
+                    self.state.save_to_json(str(written / "trainer_state.json"))
+                write_run(written, self._settings())
+            self._wait()
+            if self.is_local_process_zero():
+                _replace(folder / ASIDE / name, folder / name)
+            self._wait()
+        if self.args.push_to_hub:
+            super()._push_from_checkpoint(str(folder / name))
+        if self.args.should_save:
+            rotate_checkpoints(
+                output_dir=str(folder),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self._aside is None:
+            super()._push_from_checkpoint(checkpoint_folder)
+
+    @contextmanager
+    def _written_aside(self, folder: Path, what: str) -> Iterator[None]:
+        """Have `_get_output_dir` name an empty folder beside the checkpoints; it is removed in the end."""
+        aside = folder / ASIDE
+        if self.is_local_process_zero():
+            shutil.rmtree(aside, ignore_errors=True)
+        self._wait()
+        self._aside = aside
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise CheckpointError(
+                f"{folder}: {what} cannot be written ({reason}). What was saved before is whole. Make room, then go on "
+                "with --resume_from_checkpoint true."
+            ) from error
+        finally:
+            self._aside = None
+            if self.is_local_process_zero():
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save model and tokenizer without the pickle of the training arguments, which nothing reads."""
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            Path(output_dir or self._folder, "training_args.bin").unlink(missing_ok=True)
+
     def save_result(self) -> None:
-        """Save model and tokenizer in the output folder, without the pickle of the training arguments."""
-        self.save_model()
-        if self.is_world_process_zero():
-            Path(self.args.output_dir or ".", "training_args.bin").unlink(missing_ok=True)
+        """Save model and tokenizer in the output folder: aside first, then file by file renamed.
+
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+        if self.is_fsdp_enabled:  # gathers the shards in one safetensors file
+            self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+        with self._written_aside(self._folder, "the result"):
+            self.save_model(str(self._folder / ASIDE), _internal_call=True)
+            self._wait()
+            if self.args.should_save:
+                for path in sorted((self._folder / ASIDE).iterdir()):
+                    _replace(path, self._folder / path.name)
+            self._wait()
+        if self.args.push_to_hub:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def _wait(self) -> None:
+        self.accelerator.wait_for_everyone()
+
+
+def _replace(written: Path, target: Path) -> None:
+    """Rename a file or folder; one that is in the way is moved off first. Another node may have done it already."""
+    old = target.with_name(f".replaced-{target.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if not written.exists():
+        return
+    if target.is_dir():
+        target.rename(old)
+    os.replace(written, target)  # noqa: PTH105  (over a file that is there, on every system)
+    shutil.rmtree(old, ignore_errors=True)

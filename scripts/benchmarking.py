@@ -1,0 +1,76 @@
+"""What the benchmark scripts share: timing in turns, tables on the terminal, result files in sections."""
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+__all__ = ["interleaved", "show", "versions", "write_section"]
+
+
+def show(title: str, rows: list[list[Any]], headers: list[str], floatfmt: str | tuple[str, ...] = ".4g") -> None:
+    """Print one table."""
+    print(f"\n{title}\n\n{tabulate(rows, headers=headers, tablefmt='github', floatfmt=floatfmt)}")
+
+
+def interleaved(
+    methods: dict[str, Callable[[Any], object]], items: Sequence[Any], rounds: int, chunk: int
+) -> dict[str, Any]:
+    """Time methods on the same items in turn, so that whatever else the machine does meets all of them.
+
+    Args:
+        methods: Name → function of a chunk of items; the first one is the reference.
+        items: What to work on.
+        rounds: Passes over all items.
+        chunk: Items that one method takes before it is the next one's turn.
+
+    Returns:
+        Per method the median `rate` (items/s) and the median over the rounds of the `ratio` to the reference.
+    """
+    seconds: dict[str, list[float]] = {name: [0.0] * rounds for name in methods}
+    names = list(methods)
+    for name in names:  # load tables; not with the first items, as pymatgen remembers its last 32 symmetry searches
+        methods[name](items[-20:])
+    for turn in range(rounds):
+        for start in range(0, len(items), chunk):
+            names.append(names.pop(0))
+            for name in names:
+                begin = time.perf_counter()
+                methods[name](items[start : start + chunk])
+                seconds[name][turn] += time.perf_counter() - begin
+    reference = np.array(seconds[next(iter(methods))])
+    return {
+        name: {
+            "rate": float(len(items) / np.median(spent)),
+            "ratio": float(np.median(reference / spent)),
+            "rounds": rounds,
+        }
+        for name, spent in seconds.items()
+    }
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of Python and of `packages`."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def write_section(out: Path, name: str, figures: dict[str, Any]) -> None:
+    """Put one section into the result file, aside first, and keep the others."""
+    results = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    results[name] = figures
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(out.name + ".tmp")
+    aside.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.replace(out)

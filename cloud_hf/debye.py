@@ -210,7 +210,7 @@ def _checked(**values: Any) -> list[Tensor]:
     aligned = dict(zip(values, _align(*values.values()), strict=True))
     for name, v in aligned.items():
         least = 1 if name == "n_atoms" else 0
-        closed = name == "n_atoms" or (name == "temperature" and "debye_temperature" in aligned)
+        closed = name == "n_atoms" or (name == "temperature" and "heat_capacity" not in aligned)
         good = torch.isfinite(v) & ((v >= least) if closed else (v > least))
         _refuse(~good, name, v, f"finite numbers {'>=' if closed else '>'} {least}")
     return list(aligned.values())

@@ -60,7 +60,7 @@ def evaluate_table(
     """
     table = read_table(data)
     labels = numeric_column(table, label, data).to_numpy()
-    debye = isinstance(predictor.model, CloudForDebye) and head == predictor.model.config.debye_target
+    debye = isinstance(predictor.model, CloudForDebye) and head in predictor.model.config.debye_targets
     atoms = _atoms(table, n_atoms, data, debye)
     rows = np.flatnonzero(~np.isnan(labels))
     predictions = predict_items(predictor, list(table_items(table.iloc[rows], data)), temperature, batch_size)

@@ -4,18 +4,27 @@ Flat: ships as Hub remote code. Parameter names of encoder and MLM head are thos
 published checkpoint fits.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
-from transformers.models.bert.modeling_bert import BertModel, BertOnlyMLMHead, BertPreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.models.bert.modeling_bert import BertOnlyMLMHead, BertPreTrainedModel
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_cloud import AUTO_MAP, CloudConfig
-from .debye import heat_capacity_unchecked, internal_energy_unchecked
+from .embeddings_cloud import ChemistryEmbedding, OrbitReader
+from .encoder_cloud import ChemistryBertModel
+from .heads_cloud import (
+    SECOND_WEIGHT_SHIFT,
+    CloudDebyeOutput,
+    CloudHead,
+    debye_temperature,
+    inverse_transform_targets,
+    masked_loss,
+    thermal_properties,
+    transform_targets,
+)
 
 __all__ = [
     "CloudDebyeOutput",
@@ -29,9 +38,6 @@ __all__ = [
 ROOM_TEMPERATURE = 300.0
 """K; the temperature of the paper's heat capacities, used when none is given."""
 
-LN_THETA_RANGE = (0.0, 9.5)
-"""ln of 1 K and of 13,360 K (six times diamond's Debye temperature): keeps an untrained head finite."""
-
 
 class CloudPreTrainedModel(BertPreTrainedModel):
     """Weight initialisation, loading and saving of every CLOUD model."""
@@ -40,13 +46,18 @@ class CloudPreTrainedModel(BertPreTrainedModel):
     config_class = CloudConfig
     base_model_prefix = "bert"
 
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, ChemistryEmbedding | OrbitReader):
+            module.initialise()
+
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save as `PreTrainedModel` does, with the whole `auto_map`, so that every Auto class finds its code."""
         self.config.auto_map = AUTO_MAP | (getattr(self.config, "auto_map", None) or {})
         super().save_pretrained(save_directory, *args, **kwargs)
 
 
-class CloudModel(CloudPreTrainedModel, BertModel):
+class CloudModel(CloudPreTrainedModel, ChemistryBertModel):
     """The bare encoder.
 
     `forward(input_ids, attention_mask=None, ...)` takes ids of shape (batch, length) and returns
@@ -89,6 +100,7 @@ class CloudForMaskedLM(CloudPreTrainedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        sequence_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
         """Predict the masked words.
@@ -100,23 +112,25 @@ class CloudForMaskedLM(CloudPreTrainedModel):
             position_ids: Positions, shape (batch, length).
             inputs_embeds: Embeddings instead of ids, shape (batch, length, hidden_size).
             labels: Ids to predict, -100 where nothing is asked, shape (batch, length).
+            sequence_ids: Which string of a packed row each token belongs to, shape (batch, length); see `CloudModel`.
             **kwargs: `num_items_in_batch` from Trainer, `output_attentions` and the like for the encoder.
 
         Returns:
             `loss` (cross entropy in nats per masked token, if labels are given) and `logits` of shape
-            (batch, length, vocab_size).
+            (batch, length, vocab_size); in training with labels and `config.sparse_prediction`, only those of the
+            positions with a label, in their order: (number of masked positions, vocab_size).
         """
         num_items = kwargs.pop("num_items_in_batch", None)
         outputs = self.bert(
-            input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            return_dict=True,
-            **kwargs,
-        )
-        logits = self.cls(outputs.last_hidden_state)
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids,
+            return_dict=True, **kwargs,
+        )  # fmt: skip
+        states = outputs.last_hidden_state
+        if labels is not None and self.training and self.config.sparse_prediction:
+            asked = labels != -100
+            states, labels = states[asked], labels[asked]
+            num_items = max(labels.shape[0], 1) if num_items is None else num_items  # no label at all: loss 0, not NaN
+        logits = self.cls(states)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, num_items_in_batch=num_items)
@@ -125,29 +139,11 @@ class CloudForMaskedLM(CloudPreTrainedModel):
         )
 
 
-class CloudHead(nn.Module):
-    """[CLS] state to raw outputs: dropout, `head_layers` times (linear, SiLU), linear; given out in float32.
-
-    Maps hidden states of shape (batch, length, hidden_size) to (batch, n_outputs).
-    """
-
-    def __init__(self, config: CloudConfig, n_outputs: int) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(config.head_dropout)
-        layers: list[nn.Module] = []
-        for _ in range(config.head_layers):
-            layers += [nn.Linear(config.hidden_size, config.hidden_size), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(config.hidden_size, n_outputs))
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Return raw head outputs, shape (batch, n_outputs)."""
-        return self.layers(self.dropout(hidden_states[:, 0])).float()
-
-
 class CloudForPropertyRegression(CloudPreTrainedModel):
     """The encoder with one output per named target, in physical units.
 
-    Names, units, mean and scale of the targets are in the config. `logits` are the predictions in those units.
+    Names, units, transforms, mean and scale of the targets are in the config. `logits` are the predictions in those
+    units.
     """
 
     accepts_loss_kwargs = False  # the loss is a mean, not a sum that Trainer has to divide
@@ -168,6 +164,7 @@ class CloudForPropertyRegression(CloudPreTrainedModel):
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        n_atoms: Tensor | None = None,
         labels: Tensor | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
@@ -179,65 +176,44 @@ class CloudForPropertyRegression(CloudPreTrainedModel):
             token_type_ids: Zeros, shape (batch, length).
             position_ids: Positions, shape (batch, length).
             inputs_embeds: Embeddings instead of ids, shape (batch, length, hidden_size).
+            n_atoms: Atoms that labels and predictions stand for, shape (batch,); needed if one of
+                `config.target_transforms` is per atom.
             labels: Labels in the units of `config.target_units`, shape (batch, n_targets) or (batch,) for one
                 target; NaN where a label is missing.
             **kwargs: `output_attentions` and the like for the encoder.
 
         Returns:
-            `loss` (L1 on the standardised targets, mean over the labels that are there) and `logits`, the
-            predictions in the targets' units, shape (batch, n_targets).
+            `loss` (`config.regression_loss` of the transformed and scaled targets, mean over the labels that are there)
+            and `logits`, the predictions in the targets' units, shape (batch, n_targets).
+
+        Raises:
+            ValueError: `n_atoms` is needed and absent, or a label that is not positive has the transform `log`.
         """
         outputs = self.bert(
-            input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            return_dict=True,
-            **kwargs,
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
         )
-        raw = self.head(outputs.last_hidden_state)
-        n_targets = raw.shape[1]
-        mean = raw.new_tensor(self.config.target_mean or [0.0] * n_targets)
-        scale = raw.new_tensor(self.config.target_scale or [1.0] * n_targets)
+        raw = self.head(outputs.last_hidden_state, self.bert.pooling_weights(input_ids))
+        config, n_targets = self.config, raw.shape[1]
+        mean = raw.new_tensor(config.target_mean or [0.0] * n_targets)
+        scale = raw.new_tensor(config.target_scale or [1.0] * n_targets)
         loss = None
         if labels is not None:
-            standardised = (labels.to(raw.dtype).view(-1, n_targets) - mean) / scale
-            loss = _masked_l1(raw, standardised)
+            known = transform_targets(labels.to(raw.dtype).view(-1, n_targets), config.target_transforms, n_atoms)
+            loss = masked_loss(raw, (known - mean) / scale, config.regression_loss, config.target_weights)
         return SequenceClassifierOutput(
             loss=loss,
-            logits=mean + scale * raw,
+            logits=inverse_transform_targets(mean + scale * raw, config.target_transforms, n_atoms),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
 
 
-@dataclass
-class CloudDebyeOutput(ModelOutput):
-    """What `CloudForDebye` returns.
-
-    Attributes:
-        loss: L1 loss on the target per atom, in units of `config.target_scale`.
-        logits: Debye temperature in K, shape (batch, 1).
-        heat_capacity: Cv in J/(mol K) of `n_atoms` atoms, shape (batch,).
-        internal_energy: U with the zero-point energy in J/mol of `n_atoms` atoms, shape (batch,).
-        hidden_states: Of the encoder, if asked for.
-        attentions: Of the encoder, if asked for.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    heat_capacity: Tensor | None = None
-    internal_energy: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-
-
 class CloudForDebye(CloudPreTrainedModel):
     """CLOUD-DEBYE: the encoder predicts a Debye temperature, the Debye model the thermal properties.
 
-    The network gives ln(theta / K) (or theta, `config.theta_link`); labels are heat capacities or internal energies
-    (`config.debye_target`) at any temperature, and the gradient reaches the network through the Debye model.
+    The network gives ln(theta / K) (or theta, `config.theta_link`) and, with `config.second_branch`, a second
+    temperature and the share of the modes that it stands for. Labels are heat capacities, internal energies or both
+    (`config.debye_targets`) at any temperature, and the gradient reaches the network through the Debye model.
     """
 
     accepts_loss_kwargs = False  # the loss is a mean, not a sum that Trainer has to divide
@@ -250,7 +226,7 @@ class CloudForDebye(CloudPreTrainedModel):
         config.label2id = {name: index for index, name in config.id2label.items()}
         super().__init__(config)
         self.bert = CloudModel(config)
-        self.head = CloudHead(config, 1)
+        self.head = CloudHead(config, 1 if config.second_branch == "none" else 3)
         self.post_init()
 
     @can_return_tuple
@@ -276,52 +252,45 @@ class CloudForDebye(CloudPreTrainedModel):
             inputs_embeds: Embeddings instead of ids, shape (batch, length, hidden_size).
             n_atoms: Atoms per cell, shape (batch,); 1 if absent, so that quantities are per atom.
             temperature: K, a number or shape (batch,); 300 K if absent.
-            labels: Cv in J/(mol K) or U in J/mol of `n_atoms` atoms, shape (batch,); NaN where missing.
+            labels: Cv in J/(mol K), U in J/mol (zero-point energy included) of `n_atoms` atoms, in the order of
+                `config.debye_targets`, shape (batch, n_targets) or (batch,) for one; NaN where missing.
             **kwargs: `output_attentions` and the like for the encoder.
 
         Returns:
-            Debye temperature, heat capacity and internal energy, and the loss if labels are given.
+            Debye temperature and thermal properties, and the loss if labels are given.
         """
         outputs = self.bert(
-            input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            return_dict=True,
-            **kwargs,
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
         )
-        theta = self.debye_temperature(self.head(outputs.last_hidden_state)[:, 0])
+        config = self.config
+        raw = self.head(outputs.last_hidden_state, self.bert.pooling_weights(input_ids))
+        theta = self.debye_temperature(raw[:, 0])
+        second_theta = second_weight = None
+        if config.second_branch != "none":
+            second_theta = debye_temperature(raw[:, 1], "exp", config.second_theta_shift, config.theta_scale)
+            second_weight = torch.sigmoid(raw[:, 2] + SECOND_WEIGHT_SHIFT)
         atoms = torch.ones_like(theta) if n_atoms is None else n_atoms.to(theta).view(-1)
         kelvin = torch.as_tensor(
             ROOM_TEMPERATURE if temperature is None else temperature, dtype=theta.dtype, device=theta.device
         ).view(-1)
-        heat_capacity = heat_capacity_unchecked(theta, kelvin, atoms)
-        internal_energy = internal_energy_unchecked(theta, kelvin, atoms)
+        thermal = thermal_properties(theta, kelvin, atoms, config.second_branch, second_theta, second_weight)
         loss = None
         if labels is not None:
-            predicted = heat_capacity if self.config.debye_target == "heat_capacity" else internal_energy
-            scale = (self.config.target_scale or [1.0])[0]
-            loss = _masked_l1(predicted / atoms / scale, labels.to(theta).view(-1) / atoms / scale)
+            targets = config.debye_targets
+            predicted = torch.stack([getattr(thermal, target) for target in targets], dim=1)
+            divisor = atoms[:, None] * theta.new_tensor(config.target_scale or [1.0] * len(targets))
+            known = labels.to(theta).view(-1, len(targets))
+            loss = masked_loss(predicted / divisor, known / divisor, config.regression_loss, config.target_weights)
         return CloudDebyeOutput(
             loss=loss,
             logits=theta[:, None],
-            heat_capacity=heat_capacity,
-            internal_energy=internal_energy,
+            **thermal._asdict(),
+            second_temperature=second_theta,
+            second_weight=second_weight,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
 
     def debye_temperature(self, raw: Tensor) -> Tensor:
         """Turn head outputs into Debye temperatures in K, positive, of the same shape."""
-        linked = self.config.theta_shift + self.config.theta_scale * raw
-        if self.config.theta_link == "exp":
-            return linked.clamp(*LN_THETA_RANGE).exp()
-        return linked.clamp(min=1.0)
-
-
-def _masked_l1(predicted: Tensor, labels: Tensor) -> Tensor:
-    """Mean absolute difference over the labels that are not NaN; zero, with a graph, if none is there."""
-    present = ~torch.isnan(labels)
-    difference = torch.where(present, predicted - torch.nan_to_num(labels), 0.0).abs()
-    return difference.sum() / present.sum().clamp(min=1)
+        return debye_temperature(raw, self.config.theta_link, self.config.theta_shift, self.config.theta_scale)

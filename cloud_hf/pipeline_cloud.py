@@ -29,7 +29,7 @@ class CrystalPropertyPipeline(Pipeline):
     An input is a SCOPE string, the path of a CIF or POSCAR file, a pymatgen `Structure`, or a mapping
     `{"scope": ..., "n_atoms": ...}`; a list of inputs gives a list of results. The result of one input is a list of
     quantities `{"name", "value", "unit"}`. A `CloudForDebye` model gives the Debye temperature, and the heat capacity
-    (or the internal energy, if it learned from that) per atom and, where the number of atoms of the primitive cell is
+    or the internal energy or both, as it learned, per atom and, where the number of atoms of the primitive cell is
     known, per primitive cell.
 
     Call arguments:
@@ -91,6 +91,11 @@ class CrystalPropertyPipeline(Pipeline):
             scope, n_atoms = encoded.scope, encoded.n_atoms
         self.check_grammar(scope)
         atoms = _number_of_atoms(n_atoms)
+        if math.isnan(atoms) and self._needs_atoms():
+            raise GrammarError(
+                f"{scope!r} does not say how many atoms the primitive cell has, and this model predicts "
+                f"{', '.join(self.model.config.target_names)} of whole cells: pass n_atoms, or the crystal itself."
+            )
         tokens = self.tokenizer(scope, return_tensors="pt")
         _refuse_contradictions(scope)
         return {**tokens, "n_atoms": torch.tensor([atoms])}
@@ -127,10 +132,16 @@ class CrystalPropertyPipeline(Pipeline):
         n_atoms = inputs.pop("n_atoms")
         inputs.pop("token_type_ids", None)
         if not _is_debye(self.model):
-            return {"logits": self.model(**inputs).logits, "n_atoms": n_atoms}
+            atoms = {"n_atoms": n_atoms} if self._needs_atoms() else {}
+            return {"logits": self.model(**inputs, **atoms).logits, "n_atoms": n_atoms}
         kelvin = torch.full_like(n_atoms, temperature)
         outputs = self.model(**inputs, temperature=kelvin)
-        return {"logits": outputs.logits, "n_atoms": n_atoms, "target": outputs[self.model.config.debye_target]}
+        targets = {name: outputs[name] for name in self.model.config.debye_targets}
+        return {"logits": outputs.logits, "n_atoms": n_atoms, **targets}
+
+    def _needs_atoms(self) -> bool:
+        """Whether a target is extensive: predicted per atom, given per cell."""
+        return any("per_atom" in transform for transform in self.model.config.target_transforms or [])
 
     def postprocess(self, outputs: dict[str, torch.Tensor]) -> list[Quantity]:
         """Tensors of one input to its list of quantities."""
@@ -141,13 +152,14 @@ class CrystalPropertyPipeline(Pipeline):
             for name, value, unit in zip(config.target_names, values, config.target_units, strict=True)
         ]
         if _is_debye(self.model):
-            target, kelvin = config.debye_target, " K" if config.debye_target == "heat_capacity" else ""
-            per_atom = float(outputs["target"].reshape(-1)[0])
-            quantities.append({"name": f"{target}_per_atom", "value": per_atom, "unit": f"J/(mol atom{kelvin})"})
             n_atoms = float(outputs["n_atoms"].reshape(-1)[0])
-            if not math.isnan(n_atoms):
-                per_cell = {"name": f"{target}_per_cell", "value": per_atom * n_atoms}
-                quantities.append({**per_cell, "unit": f"J/(mol primitive cell{kelvin})"})
+            for target in config.debye_targets:
+                kelvin = " K" if target == "heat_capacity" else ""
+                per_atom = float(outputs[target].reshape(-1)[0])
+                quantities.append({"name": f"{target}_per_atom", "value": per_atom, "unit": f"J/(mol atom{kelvin})"})
+                if not math.isnan(n_atoms):
+                    per_cell = {"name": f"{target}_per_cell", "value": per_atom * n_atoms}
+                    quantities.append({**per_cell, "unit": f"J/(mol primitive cell{kelvin})"})
         return quantities
 
 

@@ -78,7 +78,7 @@ def heads_of(config: Any) -> list[str]:
     """Return the names of the quantities that a checkpoint was trained for."""
     architectures = config.architectures or []
     if "CloudForDebye" in architectures:
-        return [config.debye_target]
+        return list(config.debye_targets)
     return list(config.target_names or []) if "CloudForPropertyRegression" in architectures else []
 
 

@@ -16,7 +16,7 @@ NON_DEFAULT: dict[str, Any] = {
     "grammar": "sites", "canonical": True, "symprec": 0.02, "angle_tolerance": 3.0,
     "target_names": ["band_gap", "bulk_modulus"], "target_units": ["eV", "GPa"],
     "target_mean": [1.25, 100.0], "target_scale": [0.1, 33.3], "head_layers": 3, "head_dropout": 0.25,
-    "theta_link": "linear", "theta_shift": 400.0, "theta_scale": 150.0, "debye_target": "internal_energy",
+    "theta_link": "linear", "theta_shift": 400.0, "theta_scale": 150.0, "debye_targets": ["internal_energy"],
 }  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_target_names_become_labels(make_config: Callable[..., CloudConfig]) -> 
         ({"hidden_size": 33}, "33"),
         ({"grammar": "sonnet"}, "sonnet"),
         ({"theta_link": "cubic"}, "cubic"),
-        ({"debye_target": "volume"}, "volume"),
+        ({"debye_targets": ["volume"]}, "volume"),
         ({"theta_scale": 0.0}, "theta_scale"),
         ({"theta_scale": -1.0}, "theta_scale"),
         ({"theta_scale": float("nan")}, "theta_scale"),

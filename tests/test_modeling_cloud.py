@@ -398,7 +398,7 @@ def test_one_temperature_is_that_temperature_in_every_row(
 def test_the_loss_is_per_atom_on_the_named_target(
     make: Callable[..., Any], batch: dict[str, torch.Tensor], target: str
 ) -> None:
-    model = make(CloudForDebye, debye_target=target)
+    model = make(CloudForDebye, debye_targets=[target])
     atoms, kelvin = torch.tensor([1.0, 2.0, 5.0, 12.0]), torch.tensor([50.0, 300.0, 150.0, 500.0])
     off = torch.tensor([1.0, -2.0, 0.5, 3.0])
     labels = getattr(model(**batch, n_atoms=atoms, temperature=kelvin), target).detach() + off * atoms
@@ -415,7 +415,7 @@ def test_the_head_learns_from_either_target(
     make: Callable[..., Any], batch: dict[str, torch.Tensor], target: str, scale: float, link: str
 ) -> None:
     shift, width = {"exp": (5.8, 0.5), "linear": (400.0, 150.0)}[link]
-    fields = {"theta_link": link, "theta_shift": shift, "theta_scale": width, "debye_target": target}
+    fields = {"theta_link": link, "theta_shift": shift, "theta_scale": width, "debye_targets": [target]}
     model = make(CloudForDebye, target_names=["debye_temperature"], target_units=["K"], target_mean=[0.0],
                  target_scale=[scale], **fields, **SMALL_DEBYE)  # fmt: skip
     atoms, theta = torch.tensor([1.0, 2.0, 5.0, 10.0]), torch.tensor([343.0, 645.0, 480.0, 700.0])
@@ -438,7 +438,7 @@ def test_gradients_are_finite_at_extreme_temperatures(
     make: Callable[..., Any], batch: dict[str, torch.Tensor], target: str, kelvin: float, link: str
 ) -> None:
     shift, scale = {"exp": (5.8, 0.5), "linear": (400.0, 150.0)}[link]
-    model = make(CloudForDebye, debye_target=target, theta_link=link, theta_shift=shift, theta_scale=scale)
+    model = make(CloudForDebye, debye_targets=[target], theta_link=link, theta_shift=shift, theta_scale=scale)
     outputs = model(**batch, temperature=kelvin, labels=torch.full((4,), 20.0))
     outputs.loss.backward()
     assert outputs.loss.isfinite()

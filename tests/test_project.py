@@ -15,19 +15,28 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cloud_hf"
 CIFS = sorted((ROOT / "examples").glob("*.cif"))
 REMOTE = (
-    "errors", "debye", "tokenization_scope", "configuration_cloud", "modeling_cloud", "pipeline_cloud",
+    "errors", "debye", "einstein", "tokenization_scope", "chemistry_tables", "configuration_cloud", "embeddings_cloud",
+    "encoder_cloud", "heads_cloud", "modeling_cloud", "pipeline_cloud",
 )  # fmt: skip
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
 
 # what each part may not import, by the first name below cloud_hf
-MODELS = {"modeling_cloud", "configuration_cloud", "pipeline_cloud", "tokenization_scope", "registration"}
+MODELS = {
+    "modeling_cloud", "configuration_cloud", "pipeline_cloud", "tokenization_scope", "registration", "chemistry_tables",
+    "embeddings_cloud", "encoder_cloud", "heads_cloud",
+}  # fmt: skip
 ABOVE_DATA = {"prediction", "evaluation", "plotting", "training", "cli"}
 FORBIDDEN = {
     "errors": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled"},
     "debye": MODELS | ABOVE_DATA | {"scope", "data", "bundled"},
+    "einstein": MODELS | ABOVE_DATA | {"scope", "data", "bundled"},
+    "chemistry_tables": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled"},
     "scope": MODELS | ABOVE_DATA | {"data", "debye", "bundled"},
     "tokenization_scope": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data", "debye", "bundled"},
     "configuration_cloud": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data", "bundled"},
+    "embeddings_cloud": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data", "debye", "bundled"},
+    "encoder_cloud": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data", "debye", "bundled"},
+    "heads_cloud": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data", "bundled"},
     "modeling_cloud": ABOVE_DATA | {"pipeline_cloud", "scope", "data", "bundled"},
     "pipeline_cloud": ABOVE_DATA | {"data", "bundled"},
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,

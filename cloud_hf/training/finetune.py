@@ -109,7 +109,7 @@ def _config(own: FinetuneArguments, names: list[str]) -> CloudConfig:
     config.head_layers = own.head_layers
     config.head_dropout = own.head_dropout
     if own.debye:
-        config.debye_target = own.debye
+        config.debye_targets = [own.debye]
         config.target_names, config.target_units = ["debye_temperature"], ["K"]
     else:
         config.target_names = names

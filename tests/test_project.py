@@ -41,7 +41,7 @@ FORBIDDEN = {
     "pipeline_cloud": ABOVE_DATA | {"data", "bundled"},
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
     "baselines": MODELS | ABOVE_DATA | {"bundled", "data"},
-    "training": {"cli", "prediction", "evaluation", "plotting"},
+    "training": {"cli", "prediction", "evaluation"},
     "prediction": {"cli", "training"},
     "evaluation": {"cli"},
     "plotting": {"cli", "training"},

@@ -125,7 +125,7 @@ def plot_parity(targets: Sequence[Parity], path: str) -> None:
         raise CloudError("There is nothing to plot: no row has a label.")
     columns = min(len(targets), 3)
     rows = -(-len(targets) // columns)
-    figure = Figure(figsize=(5.6 * columns, 5.6 * rows), layout="constrained")
+    figure = Figure(figsize=(6.4 * columns, 6.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     for index, target in enumerate(targets):
         _draw_parity(figure, figure.add_subplot(rows, columns, index + 1), target)
@@ -148,10 +148,10 @@ def _draw_parity(figure: Figure, axes: Any, target: Parity) -> None:
                 labels, predictions, gridsize=70, extent=(*limits, *limits), bins="log", mincnt=1, cmap="viridis",
                 linewidths=0.1, zorder=style["zorder"],
             )  # fmt: skip
-            figure.colorbar(cells, ax=axes, shrink=0.8, label=f"{part} rows per cell")
+            figure.colorbar(cells, ax=axes, shrink=0.75, label=f"{part} rows per cell")
         else:
             size = float(np.clip(2500 / len(labels), 3 if part == "train" else 7, 32))
-            opacity = 0.35 if part == "train" else 0.75
+            opacity = 0.35 if part == "train" and len(labels) > DENSE else 0.75
             axes.scatter(labels, predictions, s=size, alpha=opacity, linewidths=0, rasterized=True, label=part, **style)
     axes.set(
         xlabel=f"Label: {target.name}, {target.unit}",

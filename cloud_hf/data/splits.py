@@ -1,5 +1,6 @@
 """Splits by string: rows with the same SCOPE string never stand on both sides."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,14 +99,14 @@ def read_split_column(values: Sequence[Any], column: str, path: str) -> NDArray[
     """
     words = [str(value).strip().lower() for value in values]
     parts = [_PART_NAMES.get(word) for word in words]
-    numbers = [int(float(word)) if word.replace(".0", "").isdecimal() else None for word in words]
-    if None not in numbers:
+    numbers = [int(float(word)) if re.fullmatch(r"\d{1,9}(\.0)?", word) else None for word in words]
+    if None not in numbers and not any(parts):
         folds = np.array(numbers, dtype=np.int64)
         if len(np.unique(folds)) < 2:
             raise TableError(f"{path}: column {column!r} holds one fold number only; there must be 2 or more.")
         return folds
-    for position, part in enumerate(parts):
-        if part is None:
+    for position, (part, number) in enumerate(zip(parts, numbers, strict=True)):
+        if part is None and (number is None or any(parts)):
             raise TableError(
                 f"{path}: column {column!r} must say train, validation or test in every labelled row, or give fold "
                 f"numbers; labelled row {position} holds {values[position]!r}."

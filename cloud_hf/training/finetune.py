@@ -191,9 +191,9 @@ def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.Dat
     trainer.fit()
     predictions = {part: trainer.predict_rows(rows.take(found)) for part, found in parts.items()}
     saves = bool(trainer.is_world_process_zero())
+    trainer.save_result()
     if saves:
         (folder / METRICS_FILE).unlink(missing_ok=True)  # those of older weights
-    trainer.save_result()
     trees: dict[str, NDArray[np.float64]] = {}
     if saves and own.baselines:
         trees = tree_baseline(own, rows, job.targets, parts)

@@ -1,5 +1,7 @@
 """The head of a fine-tuned model: its config, its scales from the training labels, and low-rank updates."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -56,7 +58,7 @@ def set_scales(own: FinetuneArguments, config: CloudConfig, targets: list[Target
     if own.debye:
         config.theta_link = "exp"
         config.theta_shift, config.theta_scale = _ln_theta_scale(per_atom, own, train.temperature)
-        config.target_mean = [0.0] * len(targets)
+        config.target_mean = [0.0]
         config.target_scale = [_scale(per_atom[:, column], target) for column, target in enumerate(targets)]
     else:
         means, scales = [], []
@@ -105,7 +107,7 @@ def build_model(own: FinetuneArguments, config: CloudConfig) -> CloudForDebye | 
         CheckpointError: Weights of the encoder are missing or of another shape.
     """
     kind: Any = CloudForDebye if own.debye else CloudForPropertyRegression
-    with loading(own.model):
+    with loading(own.model), _without_report():
         model, loaded = kind.from_pretrained(
             own.model, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -117,6 +119,17 @@ def build_model(own: FinetuneArguments, config: CloudConfig) -> CloudForDebye | 
             "was trained. Give the folder that `cloud-hf pretrain` wrote."
         )
     return model
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from listing a new head and an unused old one as missing and unexpected weights."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def add_lora(model: nn.Module, rank: int) -> Any:

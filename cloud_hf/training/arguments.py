@@ -57,6 +57,20 @@ class PretrainArguments:
     num_attention_heads: int = field(default=4, metadata={"help": "Attention heads of a new model."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout of a new model."})
     max_position_embeddings: int = field(default=256, metadata={"help": "Longest string of a new model, in tokens."})
+    element_descriptors: bool = field(
+        default=False, metadata={"help": "A new model also reads 12 properties of each element."}
+    )
+    site_multiplicity: bool = field(
+        default=False, metadata={"help": "A new model also reads the share of the atoms that each orbit has."}
+    )
+    pooling: str = field(
+        default="cls",
+        metadata={
+            "help": "What property heads on a new model read: 'cls', or 'cls_multiplicity', beside it the mean of the "
+            "element states, weighted by multiplicity.",
+            "choices": ["cls", "cls_multiplicity"],
+        },
+    )
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of masked words."})
     masking: str = field(
         default="token",

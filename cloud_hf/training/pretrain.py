@@ -28,7 +28,7 @@ from cloud_hf.training.trainer import CloudTrainer
 
 logger = logging.get_logger(__name__)
 
-__all__ = ["pretrain", "read_strings", "tokenize_strings", "training_rows"]
+__all__ = ["new_config", "pretrain", "read_strings", "tokenize_strings", "training_rows"]
 
 
 class _EpochCallback(TrainerCallback):
@@ -102,6 +102,8 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     )
     training.remove_unused_columns = False
     training.include_for_metrics = ["inputs"]
+    if training.ddp_find_unused_parameters is None:
+        training.ddp_find_unused_parameters = False
     if settings is not None:
         encoder = ScopeEncoder.from_settings(settings)
         for name in ("canonical", "symprec", "angle_tolerance", "symmetry"):
@@ -170,7 +172,7 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
                 "say with --grammar which one heads will read."
             )
         tokenizer: Any = ScopeTokenizer(model_max_length=own.max_position_embeddings)
-        return CloudForMaskedLM(_new_config(own, len(tokenizer), grammar)), tokenizer
+        return CloudForMaskedLM(new_config(own, len(tokenizer), grammar)), tokenizer
     config = read_config(own.model)
     config.grammar = own.grammar or config.grammar
     if config.grammar not in grammars:
@@ -191,7 +193,8 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
     return model, tokenizer
 
 
-def _new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:
+def new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:
+    """Return the config of a new model."""
     return CloudConfig(
         vocab_size=vocab_size,
         hidden_size=own.hidden_size,
@@ -201,6 +204,9 @@ def _new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudC
         hidden_dropout_prob=own.dropout,
         attention_probs_dropout_prob=own.dropout,
         max_position_embeddings=own.max_position_embeddings,
+        element_descriptors=own.element_descriptors,
+        site_multiplicity=own.site_multiplicity,
+        pooling=own.pooling,
         grammar=grammar,
         canonical=grammar == "sites",
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
@@ -124,6 +125,21 @@ class CloudTrainer(Trainer):
         np.random.set_state(numpy_state)
         return metrics
 
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Wrap the model, with word embeddings and MLM head in one group of FSDP: they share weight and bias.
+
+        Accelerate puts embedding and output layer in a group of their own, which tears the shared bias from the head.
+        """
+        model: Any = self.model
+        hidden = ("get_input_embeddings", "get_output_embeddings") if self.is_fsdp_enabled else ()
+        for name in hidden:
+            setattr(model, name, lambda: None)
+        try:
+            return super()._prepare_for_training(*args, **kwargs)
+        finally:
+            for name in hidden:
+                delattr(model, name)
+
     # ---- what is written
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -183,7 +199,14 @@ class CloudTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Save model and tokenizer without the pickle of the training arguments, which nothing reads."""
-        super()._save(output_dir, state_dict)
+        model: Any = self.model
+        wrapped = type(model)
+        if issubclass(wrapped, FSDPModule):  # its class and code are what is saved, not those of the wrapper
+            model.__class__ = next(kind for kind in wrapped.__mro__[1:] if not issubclass(kind, FSDPModule))
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            model.__class__ = wrapped
         if self.args.should_save:
             Path(output_dir or self._folder, "training_args.bin").unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ from transformers.utils import logging
 from cloud_hf.checkpoints import loading
 from cloud_hf.configuration_cloud import CloudConfig
 from cloud_hf.data.tables import read_table, write_table, write_text
-from cloud_hf.errors import CheckpointError
+from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.plotting import Parity, plot_parity
 from cloud_hf.training.arguments import CloudTrainingArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
@@ -54,6 +54,10 @@ RUN_FILE = "run.json"
 """Settings, seed and data of a run, and the command that repeats it."""
 
 
+NOT_DECISIVE = ("data", "seeds", "baselines", "data_license", "license")
+"""Arguments that do not change what a run ends with; the rows themselves stand for their table."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """All that the runs of one fine-tuning share."""
@@ -70,7 +74,7 @@ class _Job:
         """What decides the result of a run, beside its seed and fold."""
         plain = CloudTrainingArguments(output_dir="", use_cpu=self.training.use_cpu)
         given = given_arguments(self.training, plain)
-        own = {key: value for key, value in asdict(self.own).items() if key not in ("data", "seeds", "baselines")}
+        own = {key: value for key, value in asdict(self.own).items() if key not in NOT_DECISIVE}
         decisive = own | {key: value for key, value in given.items() if key not in HARMLESS}
         return json.loads(
             json.dumps(decisive | {"rows": self.rows.digest, "first_seed": self.training.seed}, default=str)
@@ -96,21 +100,28 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
     rows, skipped = read_rows(own, config, targets, tokenizer)
     job = _Job(own, training, config, targets, tokenizer, rows)
     divisions = divide(own, rows, training.seed)
+    trainer: FinetuneTrainer | None
     if len(divisions) * own.seeds == 1:
-        frame, selection, saves = _run(job, divisions[0], training.seed, folder)
+        frame, selection, trainer = _run(job, divisions[0], training.seed, folder)
         metrics = frame_metrics(frame, targets)
+    elif training.push_to_hub:
+        raise CloudError("--push_to_hub takes one model, and --folds, --split by folds and --seeds train several.")
     else:
-        frame, metrics, selection, saves = _run_all(job, divisions, folder)
+        frame, metrics, selection, trainer = _run_all(job, divisions, folder)
+    saves = trainer is None or bool(trainer.is_world_process_zero())
     if saves:
         if len(skipped):
             write_table(skipped, folder / SKIPPED_FILE)
         _write_results(job, folder, frame, metrics, {"selection": selection, "skipped_rows": len(skipped)})
-    return _report(job, metrics, skipped, folder, len(divisions))
+    return _report(job, metrics, skipped, folder, len(divisions)) if saves else ""
 
 
-def _run_all(job: _Job, divisions: Sequence[Division], folder: Path) -> tuple[pd.DataFrame, Any, Any, bool]:
+def _run_all(
+    job: _Job, divisions: Sequence[Division], folder: Path
+) -> tuple[pd.DataFrame, Any, Any, FinetuneTrainer | None]:
     """Train every fold with every seed; runs that are finished in `folder` already are read instead."""
-    own, saves, selections = job.own, True, {}
+    own, selections = job.own, {}
+    trainer: FinetuneTrainer | None = None
     frames: dict[tuple[int | None, int], pd.DataFrame] = {}
     folders = {
         (division.fold, seed): folder / "/".join(_names(division.fold, seed, own.seeds))
@@ -129,8 +140,8 @@ def _run_all(job: _Job, divisions: Sequence[Division], folder: Path) -> tuple[pd
                 frames[key] = read_table(folders[key] / PREDICTIONS_FILE)
                 selections[name] = json.loads((folders[key] / RUN_FILE).read_text(encoding="utf-8"))["selection"]
                 continue
-            frames[key], selections[name], saves = _run(job, division, seed, folders[key])
-            if saves:
+            frames[key], selections[name], trainer = _run(job, division, seed, folders[key])
+            if trainer.is_world_process_zero():
                 found = frame_metrics(frames[key], job.targets)
                 _write_results(
                     job, folders[key], frames[key], found, {"selection": selections[name]}, seed, division.fold
@@ -150,9 +161,9 @@ def _run_all(job: _Job, divisions: Sequence[Division], folder: Path) -> tuple[pd
         each = [average_metrics([frame_metrics(f, job.targets) for f in found], "seeds") for found in by_fold.values()]
         for target in job.targets:
             metrics["test"][target.name]["folds"] = spread(fold["test"][target.name]["mae"] for fold in each)
-    elif saves:
+    elif trainer is None or trainer.is_world_process_zero():
         _copy_model(folders[(divisions[0].fold, job.training.seed)], folder)
-    return several_frames(pooled, job.targets), metrics, selections, saves
+    return several_frames(pooled, job.targets), metrics, selections, trainer
 
 
 def _names(fold: int | None, seed: int, seeds: int) -> list[str]:
@@ -177,8 +188,8 @@ def _refuse_other_settings(job: _Job, folder: Path) -> None:
         )
 
 
-def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.DataFrame, Any, bool]:
-    """Train once and save the model; return predictions of all parts, how the weights were chosen, and who saves."""
+def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.DataFrame, Any, FinetuneTrainer]:
+    """Train once and save the model; return predictions of all parts, how the weights were chosen, and the trainer."""
     own, rows, parts = job.own, job.rows, division.parts
     set_seed(seed)
     training = copy.copy(job.training)
@@ -198,7 +209,7 @@ def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.Dat
     if saves and own.baselines:
         trees = tree_baseline(own, rows, job.targets, parts)
     frame = prediction_frame(rows, job.targets, parts, predictions, trees, division.fold)
-    return frame, trainer.selection, saves
+    return frame, trainer.selection, trainer
 
 
 def _write_results(
@@ -218,8 +229,18 @@ def _write_results(
     run["command"] = command_line(job.own, job.training)
     write_text(json.dumps(run, indent=2) + "\n", folder / RUN_FILE)
     write_text(json.dumps(metrics, indent=2) + "\n", folder / METRICS_FILE)
-    if (folder / "config.json").is_file() and find_spec("cloud_hf.model_cards") is not None:
-        write_text(import_module("cloud_hf.model_cards").model_card(folder), folder / "README.md")
+    if (folder / "config.json").is_file():
+        _describe(job, folder)
+
+
+def _describe(job: _Job, folder: Path) -> None:
+    """Record what the weights were trained on, and write the model card, with the modules that do."""
+    if find_spec("cloud_hf.records") is not None:
+        own = job.own
+        record = import_module("cloud_hf.records").record_training_data
+        record(folder, "fine-tuning", [own.data], len(job.rows), own.data_license, own.license, model=own.model)
+    if find_spec("cloud_hf.model_cards") is not None:
+        import_module("cloud_hf.model_cards").write_card(folder)
 
 
 def _copy_model(source: Path, folder: Path) -> None:

@@ -124,6 +124,10 @@ class FinetuneArguments:
     baselines: bool = field(
         default=True, metadata={"help": "Score trees on composition and symmetry too (needs scikit-learn)."}
     )
+    data_license: str | None = field(
+        default=None, metadata={"help": "Licence of the labelled data, for the model card."}
+    )
+    license: str | None = field(default=None, metadata={"help": "Licence of the weights, for the model card."})
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained with."""

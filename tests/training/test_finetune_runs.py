@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -308,3 +309,28 @@ def test_no_space_leaves_the_earlier_result_whole(finetune, table: Path, tmp_pat
     assert found.status == 2
     assert "cannot be written" in found.err
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.long
+def test_two_processes_keep_the_same_best_weights(pretrained: Path, table: Path, tmp_path: Path) -> None:
+    """Every process predicts its share of the rows: with the weights that are saved, also after early stopping."""
+    flags = [
+        "--early_stopping", "2", "--learning_rate", "3e-2", "--num_train_epochs", "30", "--freeze_epochs", "1",
+        "--layer_lr_decay", "0.8", "--per_device_train_batch_size", "8", "--baselines", "false", "--use_cpu", "true",
+        "--ddp_backend", "gloo", "--disable_tqdm", "true",
+    ]  # fmt: skip
+    run = ["finetune", "--model", pretrained, "--data", table, *GAP, "--output_dir", tmp_path / "out", *flags]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m", "cloud_hf"]
+    done = subprocess.run([*torchrun, *map(str, run)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Again: ") == 1
+    selection = read(tmp_path / "out", "run.json")["selection"]
+    assert selection["evaluations"] > selection["best_epoch"]
+    written = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    inputs = AutoTokenizer.from_pretrained(tmp_path / "out")(
+        written["scope"].tolist(), padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        expected = model(**inputs).logits[:, 0]
+    np.testing.assert_allclose(written["gap predicted (eV)"], expected, rtol=1e-4, atol=1e-4)

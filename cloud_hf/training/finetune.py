@@ -113,6 +113,9 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
         if len(skipped):
             write_table(skipped, folder / SKIPPED_FILE)
         _write_results(job, folder, frame, metrics, {"selection": selection, "skipped_rows": len(skipped)})
+    publish = getattr(trainer, "publish", None) if len(divisions) * own.seeds == 1 else None
+    if publish is not None:  # the card of the finished result, and the push to the Hub
+        publish()
     return _report(job, metrics, skipped, folder, len(divisions)) if saves else ""
 
 

@@ -25,6 +25,11 @@ logger = logging.get_logger(__name__)
 def head_config(own: FinetuneArguments, targets: list[Target]) -> CloudConfig:
     """Read the checkpoint's config and say in it what the new head predicts."""
     config = read_config(own.model)
+    if config.target_names:
+        logger.warning(
+            f"{own.model} is fine-tuned already ({', '.join(config.target_names)}): figures on rows that it was "
+            "trained on are too good, whatever the split here."
+        )
     config.head_layers = own.head_layers
     config.head_dropout = own.head_dropout
     config.pooling = own.pooling or config.pooling

@@ -316,8 +316,8 @@ def test_two_processes_keep_the_same_best_weights(pretrained: Path, table: Path,
     """Every process predicts its share of the rows: with the weights that are saved, also after early stopping."""
     flags = [
         "--early_stopping", "2", "--learning_rate", "3e-2", "--num_train_epochs", "30", "--freeze_epochs", "1",
-        "--layer_lr_decay", "0.8", "--per_device_train_batch_size", "8", "--baselines", "false", "--use_cpu", "true",
-        "--ddp_backend", "gloo", "--disable_tqdm", "true",
+        "--layer_lr_decay", "0.8", "--per_device_train_batch_size", "8", "--per_device_eval_batch_size", "8",
+        "--baselines", "false", "--use_cpu", "true", "--ddp_backend", "gloo", "--disable_tqdm", "true",
     ]  # fmt: skip
     run = ["finetune", "--model", pretrained, "--data", table, *GAP, "--output_dir", tmp_path / "out", *flags]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m", "cloud_hf"]

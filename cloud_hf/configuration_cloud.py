@@ -9,7 +9,7 @@ from transformers import BertConfig
 
 from .chemistry_tables import VOCAB_SIZE
 
-__all__ = ["AUTO_MAP", "DEBYE_TARGETS", "TARGET_TRANSFORMS", "CloudConfig"]
+__all__ = ["AUTO_MAP", "DEBYE_TARGETS", "PUBLISHED_STRINGS", "TARGET_TRANSFORMS", "CloudConfig"]
 
 AUTO_MAP: dict[str, Any] = {
     "AutoConfig": "configuration_cloud.CloudConfig",
@@ -24,6 +24,22 @@ TARGET_TRANSFORMS = ("standardise", "log", "per_atom", "log_per_atom")
 
 DEBYE_TARGETS = ("heat_capacity", "internal_energy")
 """What a Debye model may learn from, J/(mol K) and J/mol."""
+
+PUBLISHED_STRINGS: dict[str, Any] = {
+    "grammar": "composition", "canonical": False, "symprec": 0.01, "angle_tolerance": 5.0,
+    "symmetry": "spglib",
+}  # fmt: skip
+"""The strings that the published weights were trained on, in the order of the input."""
+
+
+class RegisteredPipelines(dict[str, Any]):
+    """A checkpoint's custom pipelines where the package has registered them: named, but their code is not asked for.
+
+    `pipeline` would otherwise refuse to run the package's own class without `trust_remote_code=True`.
+    """
+
+    def __contains__(self, task: object) -> bool:
+        return False
 
 
 @strict
@@ -110,6 +126,17 @@ class CloudConfig(BertConfig):
     second_branch: str = "none"
     second_theta_shift: float = 7.3
 
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read a config; one of the published checkpoint, of model type `bert`, becomes CLOUD's.
+
+        The published config says `pad_token_id` 0, which is [CLS] in its vocabulary; [PAD] is 1.
+        """
+        fields, kwargs = super().get_config_dict(*args, **kwargs)
+        if fields.get("model_type") == "bert":
+            fields = PUBLISHED_STRINGS | fields | {"model_type": cls.model_type, "pad_token_id": 1}
+        return fields, kwargs
+
     def __post_init__(self, **kwargs: Any) -> None:
         older = kwargs.pop("debye_target", None)
         if older is not None:
@@ -120,6 +147,9 @@ class CloudConfig(BertConfig):
             self.problem_type = "regression"
             self.id2label = dict(enumerate(names))
             self.label2id = {name: index for index, name in enumerate(names)}
+        pipelines = getattr(self, "custom_pipelines", None)
+        if pipelines and __name__.startswith("cloud_hf."):
+            self.custom_pipelines = RegisteredPipelines(pipelines)
 
     @property
     def reads_chemistry(self) -> bool:

@@ -69,21 +69,21 @@ class OrbitReader(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Orbits:
         """Read token ids of shape (batch, length)."""
-        starts = input_ids == START_ID
-        inside = _since_start((input_ids == SEPARATOR_ID).long(), starts) > 0
+        strings = (input_ids == START_ID).long().cumsum(1)  # number of the string that each token belongs to
+        inside = _since_start((input_ids == SEPARATOR_ID).long(), strings) > 0
         element = self.element_of[input_ids] * inside
         wyckoff = self.multiplicity_of[input_ids] * inside
         is_element, is_wyckoff = element > 0, wyckoff > 0
         if self.grammar == "sites":  # element and Wyckoff word of a pair stand for the same atoms
             amount = torch.where(is_element, _next(wyckoff), wyckoff)
-            share = amount / _total(wyckoff, starts).clamp(min=1)
+            share = amount / _total(wyckoff, strings).clamp(min=1)
             known = amount > 0
         elif self.grammar == "composition":
             percent = _next(self.percent_of[input_ids] + 1) - 1  # -1: the next word is no fraction
-            share = torch.where(is_element, percent / 100, wyckoff / _total(wyckoff, starts).clamp(min=1))
+            share = torch.where(is_element, percent / 100, wyckoff / _total(wyckoff, strings).clamp(min=1))
             known = is_wyckoff | (is_element & (percent >= 0))
         else:  # full: one word is one atom
-            elements, sites = (_total(found.long(), starts).clamp(min=1) for found in (is_element, is_wyckoff))
+            elements, sites = (_total(found.long(), strings).clamp(min=1) for found in (is_element, is_wyckoff))
             share = 1 / torch.where(is_element, elements, sites)
             known = is_element | is_wyckoff
         return Orbits(element, torch.where(known, share, 0.0), known)
@@ -145,15 +145,18 @@ def _next(values: Tensor) -> Tensor:
     return nn.functional.pad(values[:, 1:], (0, 1))
 
 
-def _since_start(counts: Tensor, starts: Tensor) -> Tensor:
-    """Cumulated counts along each row, from 0 again at every start."""
-    summed = counts.cumsum(1)
-    return summed - (summed * starts).cummax(1).values
+def _totals(counts: Tensor, strings: Tensor) -> Tensor:
+    """Sums of integer counts by the number of their string, shape (batch, length + 1)."""
+    return counts.new_zeros(counts.shape[0], counts.shape[1] + 1).scatter_add(1, strings, counts)
 
 
-def _total(counts: Tensor, starts: Tensor) -> Tensor:
-    """The sum of counts over the string that each position belongs to; starts themselves count nothing."""
-    summed = counts.cumsum(1)
-    ends = nn.functional.pad(starts[:, 1:], (0, 1), value=True)
-    at_end = torch.where(ends, summed, summed[:, -1:]).flip(1).cummin(1).values.flip(1)
-    return at_end - (summed * starts).cummax(1).values
+def _since_start(counts: Tensor, strings: Tensor) -> Tensor:
+    """Cumulated counts along each row, from 0 again in every string."""
+    totals = _totals(counts, strings)
+    before = totals.cumsum(1) - totals
+    return counts.cumsum(1) - before.gather(1, strings)
+
+
+def _total(counts: Tensor, strings: Tensor) -> Tensor:
+    """The sum of counts over the string that each position belongs to."""
+    return _totals(counts, strings).gather(1, strings)

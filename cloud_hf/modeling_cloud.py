@@ -4,6 +4,7 @@ Flat: ships as Hub remote code. Parameter names of encoder and MLM head are thos
 published checkpoint fits.
 """
 
+import re
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_cloud import AUTO_MAP, CloudConfig
 from .embeddings_cloud import ChemistryEmbedding, OrbitReader
 from .encoder_cloud import ChemistryBertModel
+from .errors import CheckpointError
 from .heads_cloud import (
     SECOND_WEIGHT_SHIFT,
     CloudDebyeOutput,
@@ -38,6 +40,9 @@ __all__ = [
 ROOM_TEMPERATURE = 300.0
 """K; the temperature of the paper's heat capacities, used when none is given."""
 
+ENCODER_WEIGHTS = r"(bert\.)?(encoder\.layer|embeddings\.(word|position|token_type)_embeddings|embeddings\.LayerNorm)\b"
+"""Names of the weights that every encoder has."""
+
 
 class CloudPreTrainedModel(BertPreTrainedModel):
     """Weight initialisation, loading and saving of every CLOUD model."""
@@ -45,6 +50,25 @@ class CloudPreTrainedModel(BertPreTrainedModel):
     config: CloudConfig
     config_class = CloudConfig
     base_model_prefix = "bert"
+    _keys_to_ignore_on_load_unexpected = [r"\bpooler\.", r"\bposition_ids$", r"^cls\."]  # noqa: RUF012
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """Load as `PreTrainedModel` does, but never an encoder whose weights are not all there.
+
+        A head that the checkpoint lacks is new, as for fine-tuning, and transformers warns of it.
+
+        Raises:
+            CheckpointError: The checkpoint lacks encoder weights, which would be random.
+        """
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        missing = sorted(name for name in loaded[1]["missing_keys"] if re.match(ENCODER_WEIGHTS, name))
+        if missing:
+            raise CheckpointError(
+                f"{args[0] if args else cls.__name__}: {len(missing)} encoder weights are missing, e.g. {missing[0]}; "
+                "they would be random. Give a complete checkpoint."
+            )
+        return loaded if output_loading_info else loaded[0]
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -127,8 +151,8 @@ class CloudForMaskedLM(CloudPreTrainedModel):
         )  # fmt: skip
         states = outputs.last_hidden_state
         if labels is not None and self.training and self.config.sparse_prediction:
-            asked = labels != -100
-            states, labels = states[asked], labels[asked]
+            asked = (labels != -100).flatten().nonzero().squeeze(1)
+            states, labels = states.flatten(0, 1)[asked], labels.flatten()[asked]
             num_items = max(labels.shape[0], 1) if num_items is None else num_items  # no label at all: loss 0, not NaN
         logits = self.cls(states)
         loss = None

@@ -92,7 +92,7 @@ class CrystalPropertyPipeline(Pipeline):
         self.check_grammar(scope)
         atoms = _number_of_atoms(n_atoms)
         if math.isnan(atoms) and self._needs_atoms():
-            raise GrammarError(
+            raise CloudError(
                 f"{scope!r} does not say how many atoms the primitive cell has, and this model predicts "
                 f"{', '.join(self.model.config.target_names)} of whole cells: pass n_atoms, or the crystal itself."
             )

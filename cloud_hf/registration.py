@@ -1,4 +1,4 @@
-"""Make CLOUD known to transformers: Auto classes, remote code and the pipeline."""
+"""Make CLOUD known to transformers: Auto classes, remote code, the pipeline, and cards with every push."""
 
 from transformers import (
     AutoConfig,
@@ -11,13 +11,18 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from cloud_hf.bundled import bundled_heads, bundled_model
 from cloud_hf.configuration_cloud import CloudConfig
-from cloud_hf.modeling_cloud import CloudForDebye, CloudForMaskedLM, CloudForPropertyRegression, CloudModel
+from cloud_hf.hub import TASK, carry_cards
+from cloud_hf.modeling_cloud import (
+    CloudForDebye,
+    CloudForMaskedLM,
+    CloudForPropertyRegression,
+    CloudModel,
+    CloudPreTrainedModel,
+)
 from cloud_hf.pipeline_cloud import CrystalPropertyPipeline
 from cloud_hf.tokenization_scope import ScopeTokenizer
 
 __all__ = ["TASK", "register"]
-
-TASK = "crystal-property"
 
 
 def register() -> None:
@@ -45,3 +50,8 @@ def register() -> None:
             default=default,
             type="text",
         )
+        # a saved pipeline writes this into its config.json: the bundled checkpoint's place on this machine stays out
+        task = {key: value for key, value in PIPELINE_REGISTRY.supported_tasks[TASK].items() if key != "default"}
+        CrystalPropertyPipeline._registered_impl = {TASK: task}  # type: ignore[attr-defined]
+        for kind in (CloudConfig, ScopeTokenizer, CloudPreTrainedModel, CrystalPropertyPipeline):
+            carry_cards(kind)

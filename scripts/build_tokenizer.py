@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pymatgen.analysis.prototypes import WYCKOFF_MULTIPLICITY_DICT
 from pymatgen.core import Element
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 import cloud_hf
+from cloud_hf.export import stock_tokenizer
+from cloud_hf.model_cards import write_card
 from cloud_hf.scope.generators import generator_words
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,30 +39,6 @@ def complete_vocabulary() -> list[str]:
     return words
 
 
-def stock_tokenizer(tokenizer: cloud_hf.ScopeTokenizer) -> PreTrainedTokenizerFast:
-    """The same ids as a `tokenizer.json` that needs no code of ours.
-
-    The model's unknown token is none of the vocabulary's words, so that an unknown word is an error there as well.
-    """
-    words = tokenizer.get_vocab()
-    backend = Tokenizer(models.WordLevel(words, unk_token="a word outside the SCOPE vocabulary"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    cls, sep = ("[CLS]", words["[CLS]"]), ("[SEP]", words["[SEP]"])
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[cls, sep]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        unk_token="[UNK]",
-        sep_token="[SEP]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        mask_token="[MASK]",
-        model_max_length=tokenizer.model_max_length,
-        model_input_names=["input_ids", "attention_mask"],
-    )
-
-
 def main() -> None:
     """Write both folders."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tokenizer"
@@ -70,6 +46,7 @@ def main() -> None:
     tokenizer = cloud_hf.ScopeTokenizer()
     tokenizer.save_pretrained(folder)
     stock_tokenizer(tokenizer).save_pretrained(folder / "fast")
+    write_card(folder / "fast", repo_id="tokenizer/fast")  # transformers' own class, whose pushes carry no card of ours
     print(f"{len(words)} words -> {folder} and {folder / 'fast'}")
 
 

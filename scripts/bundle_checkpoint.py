@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers import AutoModelForSequenceClassification
 
 import cloud_hf
-from cloud_hf.training.metrics import METRICS_FILE
+from cloud_hf.records import METRICS_FILE, TRAINING_DATA_FILE
 
 WEIGHTS = Path(cloud_hf.__file__).with_name("weights")
 LIMIT_MB = 20
@@ -23,7 +23,7 @@ def bundle(run: Path, head: str, encoder: Path) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    for name in ("model.safetensors", "vocab.txt", METRICS_FILE):
+    for name in ("model.safetensors", "vocab.txt", METRICS_FILE, TRAINING_DATA_FILE):
         shutil.copyfile(run / name, folder / name)
     shutil.copyfile(encoder / "validation_results.json", folder / "pretraining.json")
     for name in ("config.json", "tokenizer_config.json"):

@@ -27,9 +27,11 @@ from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.generators import space_group_of
 
 __all__ = [
+    "ANGLE_TOLERANCE",
     "ENCODERS",
     "KINDS",
     "NOISE",
+    "SYMPREC",
     "Arrays",
     "RedescriptionJob",
     "SharedSearch",

@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 from benchmarking import show
 from pymatgen.analysis.prototypes import canonicalize_element_wyckoffs
-from redescriptions import ENCODERS, Arrays, SharedSearch, load_arrays
+from pymatgen.core import Element
+from redescriptions import ANGLE_TOLERANCE, ENCODERS, SYMPREC, Arrays, SharedSearch, load_arrays
 from scope_invariance import TIMEOUT, TITLES
 
 from cloud_hf import CloudError, ScopeEncoder
 from cloud_hf.scope.batch import EncoderFailureError, EncodingTimeoutError, WorkerDiedError, encode_batch
-from cloud_hf.scope.canonical import ELEMENT_ORDER
+from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK
 
 __all__ = ["distinctness"]
 
@@ -59,6 +60,9 @@ class LabelJob:
         """Return the strings by grammar, and the `label`."""
         with SharedSearch() as search:
             row: dict[str, Any] = {"sites": self.encoders["sites"].encode(crystal)}
+            if search.dataset is None:  # the encoder knows cubic crystals without asking
+                types = [ELEMENT_RANK[Element.from_Z(int(number)).symbol] + 1 for number in crystal.numbers]
+                search((crystal.lattice, crystal.frac_coords, types), symprec=SYMPREC, angle_tolerance=ANGLE_TOLERANCE)
             row["label"] = _label(search, row["sites"])
             return row | {key: encoder.encode(crystal) for key, encoder in self.encoders.items() if key not in row}
 
@@ -69,8 +73,6 @@ def _label(search: SharedSearch, scope: str) -> str:
     Formula and Pearson symbol, with which pymatgen's label begins, follow from these and are left out. Only the
     letters that spglib gave go in; the choice among equivalent letters is pymatgen's.
     """
-    if search.dataset is None:
-        raise RuntimeError("The encoder did not ask spglib.get_symmetry_dataset, so there is no data set to label.")
     _, first = np.unique(search.dataset.crystallographic_orbits, return_index=True)
     orbits = [(ELEMENT_ORDER[search.cell[2][i] - 1], search.dataset.wyckoffs[i]) for i in first]
     if sorted(element for element, _ in orbits) != sorted(scope.split("|")[1].split()[::2]):

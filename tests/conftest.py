@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from transformers import BertForMaskedLM
+
     from cloud_hf import CloudConfig, ScopeTokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,23 +91,71 @@ def make_config() -> Callable[..., CloudConfig]:
 
 
 @pytest.fixture(scope="session")
+def make_published() -> Callable[..., BertForMaskedLM]:
+    """Return a function that makes a random `BertForMaskedLM` of the published shape, narrower unless told otherwise.
+
+    As in the published checkpoint there are 30,522 words and 64 positions, the padding row is [CLS] and zero, and no
+    other weight is.
+    """
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    def make(heads: int = 2, layers: int = 2, seed: int = 0) -> BertForMaskedLM:
+        config = BertConfig(
+            vocab_size=30_522, hidden_size=64 * heads, num_attention_heads=heads, num_hidden_layers=layers,
+            intermediate_size=256 * heads, max_position_embeddings=64, type_vocab_size=1,
+        )  # fmt: skip
+        model = BertForMaskedLM(config).eval()
+        chance = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight += 0.05 * torch.randn(weight.shape, generator=chance)
+            model.bert.embeddings.word_embeddings.weight[0] = 0.0
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def published(make_published: Callable[..., BertForMaskedLM]) -> BertForMaskedLM:
+    """A narrow checkpoint of the published shape; tests must not change it."""
+    return make_published()
+
+
+@pytest.fixture(scope="session")
+def published_folder(published: BertForMaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as the folder on the Hub: config, safetensors, 463 words in `vocab.txt` and 101 added ones."""
+    folder = tmp_path_factory.mktemp("published") / "ckpt"
+    published.save_pretrained(folder)
+    words = (ROOT / "cloud_hf" / "vocab.txt").read_text(encoding="utf-8").split()
+    (folder / "vocab.txt").write_text("\n".join(words[:463]) + "\n", encoding="utf-8")
+    added = {word: index for index, word in enumerate(words[:564]) if index >= 463}
+    (folder / "added_tokens.json").write_text(json.dumps(added), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def run_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Return a function that runs a script in a fresh process, offline and with empty caches.
 
-    The script is called as `run(script, *arguments, package=True)`; what it prints last must be JSON, which is
-    returned. With `package=False` it cannot import `cloud_hf`.
+    The script is called as `run(script, *arguments, package=True, variables={})`; what it prints last must be JSON,
+    which is returned. With `package=False` it cannot import `cloud_hf`; `variables` are added to its environment.
     """
 
-    def run(script: str, *arguments: Any, package: bool = True) -> Any:
+    def run(script: str, *arguments: Any, package: bool = True, variables: dict[str, str] | None = None) -> Any:
         folder = tmp_path_factory.mktemp("process")
         (folder / "script.py").write_text(("" if package else WITHOUT_PACKAGE) + script, encoding="utf-8")
-        environment = os.environ | {
-            "HF_HOME": str(folder / "hf"),
-            "HF_MODULES_CACHE": str(folder / "modules"),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONWARNINGS": "ignore",
-        }
+        environment = (
+            os.environ
+            | {
+                "HF_HOME": str(folder / "hf"),
+                "HF_MODULES_CACHE": str(folder / "modules"),
+                "HF_HUB_OFFLINE": "1",
+                "OMP_NUM_THREADS": "1",
+                "PYTHONWARNINGS": "ignore",
+            }
+            | (variables or {})
+        )
         done = subprocess.run(
             [sys.executable, str(folder / "script.py"), *map(str, arguments)],
             cwd=folder, env=environment, capture_output=True, text=True, check=False,

@@ -17,6 +17,9 @@ NON_DEFAULT: dict[str, Any] = {
     "target_names": ["band_gap", "bulk_modulus"], "target_units": ["eV", "GPa"],
     "target_mean": [1.25, 100.0], "target_scale": [0.1, 33.3], "head_layers": 3, "head_dropout": 0.25,
     "theta_link": "linear", "theta_shift": 400.0, "theta_scale": 150.0, "debye_targets": ["internal_energy"],
+    "element_descriptors": True, "site_multiplicity": True, "pooling": "cls_multiplicity", "sparse_prediction": False,
+    "target_transforms": ["log", "per_atom"], "target_weights": [1.0, 0.5], "regression_loss": "huber",
+    "second_branch": "einstein", "second_theta_shift": 7.0,
 }  # fmt: skip
 
 
@@ -59,6 +62,21 @@ def test_target_names_become_labels(make_config: Callable[..., CloudConfig]) -> 
         ({"grammar": "sonnet"}, "sonnet"),
         ({"theta_link": "cubic"}, "cubic"),
         ({"debye_targets": ["volume"]}, "volume"),
+        ({"debye_targets": []}, "debye_targets"),
+        ({"debye_targets": ["heat_capacity", "heat_capacity"]}, "distinct"),
+        ({"debye_targets": ["heat_capacity", "internal_energy"], "target_scale": [1.0]}, "2 debye_targets"),
+        ({"debye_target": "volume"}, "volume"),
+        ({"second_branch": "third"}, "third"),
+        ({"pooling": "mean"}, "mean"),
+        ({"regression_loss": "l3"}, "l3"),
+        ({"target_names": ["a"], "target_transforms": ["sqrt"]}, "sqrt"),
+        ({"target_names": ["a"], "target_transforms": ["log", "log"]}, "target_transforms"),
+        ({"target_names": ["a"], "target_weights": [-1.0]}, "target_weights"),
+        ({"target_names": ["a"], "target_weights": [0.0]}, "target_weights"),
+        ({"target_names": ["a"], "target_weights": [float("nan")]}, "target_weights"),
+        ({"element_descriptors": True, "vocab_size": 30522}, "585.*30522"),
+        ({"site_multiplicity": True, "vocab_size": 564}, "585.*564"),
+        ({"pooling": "cls_multiplicity", "vocab_size": 30522}, "585.*30522"),
         ({"theta_scale": 0.0}, "theta_scale"),
         ({"theta_scale": -1.0}, "theta_scale"),
         ({"theta_scale": float("nan")}, "theta_scale"),
@@ -98,3 +116,26 @@ def test_a_bad_file_is_refused_when_it_is_read(tmp_path: Path) -> None:
     path.write_text(json.dumps(fields), encoding="utf-8")
     with pytest.raises(Exception, match="cubic"):
         AutoConfig.from_pretrained(tmp_path)
+
+
+def test_the_older_key_of_a_debye_checkpoint_is_read(tmp_path: Path) -> None:
+    CloudConfig().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields.pop("debye_targets", None)
+    path.write_text(json.dumps(fields | {"debye_target": "internal_energy"}), encoding="utf-8")
+    config = CloudConfig.from_pretrained(tmp_path)
+    assert config.debye_targets == ["internal_energy"]
+    assert "debye_target" not in config.to_dict()
+
+
+def test_chemistry_is_off_unless_asked_for() -> None:
+    """Published weights have neither the parameters nor the vocabulary."""
+    assert not CloudConfig().reads_chemistry
+    assert not CloudConfig(vocab_size=30522).reads_chemistry
+    assert CloudConfig(pooling="cls_multiplicity").reads_chemistry
+
+
+def test_each_configuration_has_its_own_lists() -> None:
+    CloudConfig().debye_targets.append("entropy")
+    assert CloudConfig().debye_targets == ["heat_capacity"]

@@ -27,7 +27,8 @@ from cloud_hf import (
     CloudModel,
     ScopeTokenizer,
 )
-from cloud_hf.debye import heat_capacity, internal_energy
+from cloud_hf.debye import entropy, heat_capacity, helmholtz_energy, internal_energy
+from cloud_hf.heads_cloud import inverse_transform_targets, transform_targets
 
 ONE = {"target_names": ["band_gap"], "target_units": ["eV"], "target_mean": [1.5], "target_scale": [0.7]}
 THREE = {
@@ -36,12 +37,16 @@ THREE = {
     "target_mean": [1.5, 120.0, -4.0],
     "target_scale": [0.7, 55.0, 2.0],
 }
+CHEMISTRY = {"element_descriptors": True, "site_multiplicity": True, "pooling": "cls_multiplicity"}
 MODELS: dict[str, tuple[type, type, dict[str, Any]]] = {
     "encoder": (CloudModel, AutoModel, {}),
     "masked_lm": (CloudForMaskedLM, AutoModelForMaskedLM, {}),
     "one_target": (CloudForPropertyRegression, AutoModelForSequenceClassification, ONE),
     "three_targets": (CloudForPropertyRegression, AutoModelForSequenceClassification, THREE),
     "debye": (CloudForDebye, AutoModelForSequenceClassification, {}),
+    "two_branches": (CloudForDebye, AutoModelForSequenceClassification, {"second_branch": "einstein"}),
+    "chemistry_masked_lm": (CloudForMaskedLM, AutoModelForMaskedLM, CHEMISTRY),
+    "chemistry_regression": (CloudForPropertyRegression, AutoModelForSequenceClassification, THREE | CHEMISTRY),
 }
 SMALL_DEBYE = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "head_dropout": 0.0}
 
@@ -322,6 +327,51 @@ def test_a_regression_without_targets_is_refused(make: Callable[..., Any]) -> No
         make(CloudForPropertyRegression)
 
 
+TRANSFORMED = {
+    "target_names": ["energy", "modulus", "volume", "dos"],
+    "target_transforms": ["standardise", "log", "per_atom", "log_per_atom"],
+    "target_mean": [-1.0, 4.0, 12.0, 0.5],
+    "target_scale": [2.0, 0.5, 3.0, 0.7],
+}
+
+
+def test_predictions_undo_the_transforms(make: Callable[..., Any], batch: dict[str, torch.Tensor]) -> None:
+    model, atoms = make(CloudForPropertyRegression, **TRANSFORMED), torch.tensor([1, 2, 5, 40])
+    values = torch.tensor(TRANSFORMED["target_mean"]) + torch.tensor(TRANSFORMED["target_scale"]) * raw_outputs(
+        model, batch
+    )
+    expected = torch.stack([values[:, 0], values[:, 1].exp(), values[:, 2] * atoms, values[:, 3].exp() * atoms], dim=1)
+    torch.testing.assert_close(model(**batch, n_atoms=atoms).logits, expected)
+
+
+@pytest.mark.parametrize("kind_of_loss", ["l1", "huber", "mse"])
+def test_the_loss_is_in_the_transformed_space(
+    make: Callable[..., Any], batch: dict[str, torch.Tensor], kind_of_loss: str
+) -> None:
+    """Labels half a scale (odd rows) or two and a half scales (even rows) from the prediction, in every target."""
+    model = make(CloudForPropertyRegression, regression_loss=kind_of_loss, **TRANSFORMED)
+    atoms, scale = torch.tensor([1.0, 2.0, 5.0, 40.0]), torch.tensor(TRANSFORMED["target_scale"])
+    off = torch.tensor([2.5, 0.5, 2.5, 0.5])[:, None] * scale
+    transforms = TRANSFORMED["target_transforms"]
+    values = transform_targets(model(**batch, n_atoms=atoms).logits.detach(), transforms, atoms) + off
+    labels = inverse_transform_targets(values, transforms, atoms)
+    losses = {"l1": (2.5 + 0.5) / 2, "huber": (2.0 + 0.125) / 2, "mse": (6.25 + 0.25) / 2}
+    loss = model(**batch, n_atoms=atoms, labels=labels).loss
+    torch.testing.assert_close(loss.item(), losses[kind_of_loss], rtol=1e-4, atol=1e-4)
+
+
+def test_per_atom_targets_ask_for_the_number_of_atoms(make: Callable[..., Any], batch: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="n_atoms"):
+        make(CloudForPropertyRegression, **TRANSFORMED)(**batch)
+
+
+def test_weights_of_targets_are_weights_in_the_loss(make: Callable[..., Any], batch: dict[str, Any]) -> None:
+    model = make(CloudForPropertyRegression, target_weights=[1.0, 0.0, 3.0], **THREE)
+    scale = torch.tensor(THREE["target_scale"])
+    labels = model(**batch).logits.detach() + torch.tensor([1.0, 100.0, 2.0]) * scale
+    torch.testing.assert_close(model(**batch, labels=labels).loss.item(), (1 + 3 * 2) / 4, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_the_head_has_as_many_layers_as_configured(make: Callable[..., Any], layers: int) -> None:
     model = make(CloudForPropertyRegression, head_layers=layers, **THREE)
@@ -369,6 +419,67 @@ def test_thermal_properties_follow_from_the_debye_model(
     theta = outputs.logits[:, 0].detach()
     torch.testing.assert_close(outputs.heat_capacity, heat_capacity(theta, kelvin, atoms))
     torch.testing.assert_close(outputs.internal_energy, internal_energy(theta, kelvin, atoms))
+    torch.testing.assert_close(outputs.entropy, entropy(theta, kelvin, atoms))
+    torch.testing.assert_close(outputs.free_energy, helmholtz_energy(theta, kelvin, atoms))
+    assert outputs.second_temperature is None
+    assert outputs.second_weight is None
+
+
+BOTH = {"debye_targets": ["internal_energy", "heat_capacity"], "target_scale": [1000.0, 3.0]}
+
+
+def test_heat_capacity_and_internal_energy_teach_together(
+    make: Callable[..., Any], batch: dict[str, torch.Tensor]
+) -> None:
+    """Labels in the order of the configuration, each at the temperature of its row, NaN where missing."""
+    model = make(CloudForDebye, **BOTH)
+    atoms, kelvin = torch.tensor([1.0, 2.0, 5.0, 12.0]), torch.tensor([50.0, 300.0, 150.0, 500.0])
+    outputs = model(**batch, n_atoms=atoms, temperature=kelvin)
+    labels = torch.stack([outputs.internal_energy, outputs.heat_capacity], dim=1).detach()
+    off = torch.tensor([[500.0, 3.0], [math.nan, -6.0], [2000.0, math.nan], [math.nan, math.nan]])
+    loss = model(**batch, n_atoms=atoms, temperature=kelvin, labels=labels + off * atoms[:, None]).loss
+    torch.testing.assert_close(loss.item(), (0.5 + 1.0 + 2.0 + 2.0) / 4, rtol=1e-4, atol=1e-4)
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("branch", ["einstein", "debye"])
+def test_a_second_branch_stays_consistent(
+    make: Callable[..., Any], batch: dict[str, torch.Tensor], branch: str
+) -> None:
+    model = make(CloudForDebye, second_branch=branch)
+    kelvin = torch.tensor([20.0, 100.0, 300.0, 900.0], requires_grad=True)
+    outputs = model(**batch, temperature=kelvin)
+    (du,) = torch.autograd.grad(outputs.internal_energy.sum(), kelvin, retain_graph=True)
+    (df,) = torch.autograd.grad(outputs.free_energy.sum(), kelvin, retain_graph=True)
+    torch.testing.assert_close(du, outputs.heat_capacity, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(df, -outputs.entropy, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        outputs.free_energy, outputs.internal_energy - kelvin * outputs.entropy, rtol=1e-4, atol=1e-2
+    )
+    assert ((outputs.second_weight > 0) & (outputs.second_weight < 1)).all()
+    assert (outputs.second_temperature > 0).all()
+
+
+def test_a_second_branch_learns_what_one_cannot(make: Callable[..., Any], batch: dict[str, torch.Tensor]) -> None:
+    """One crystal with lattice modes at 250 K and molecular modes at 3000 K, seen at four temperatures."""
+    rows = {name: value[:1].expand(4, -1) for name, value in batch.items()}
+    kelvin = torch.tensor([50.0, 150.0, 300.0, 900.0])
+    labels = 0.6 * heat_capacity(250.0, kelvin) + 0.4 * heat_capacity(3000.0, kelvin)
+    left = {}
+    for branch in ("none", "einstein", "debye"):
+        model = make(CloudForDebye, second_branch=branch, **SMALL_DEBYE)
+        optimiser = torch.optim.Adam(model.head.parameters(), lr=0.02)
+        losses = []
+        for _ in range(100):
+            loss = model(**rows, temperature=kelvin, labels=labels).loss
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(float(loss.detach()))
+        left[branch] = min(losses)
+    assert left["none"] > 1
+    assert max(left["einstein"], left["debye"]) < 0.5 * left["none"], left
 
 
 def test_properties_are_extensive_and_the_debye_temperature_is_not(

@@ -36,6 +36,10 @@ CLASSES: dict[str, tuple[type, dict[str, Any]]] = {
                                                 "target_mean": [1.0], "target_scale": [0.5]}),
     "masked_lm": (CloudForMaskedLM, {}),
     "full": (CloudForPropertyRegression, TARGETS | {"grammar": "full"}),
+    "extensive": (CloudForPropertyRegression, TARGETS | {"target_transforms": ["log", "log_per_atom"],
+                                                         "target_mean": [0.0, 1.0], "target_scale": [1.0, 1.0]}),
+    "two_branches": (CloudForDebye, {"debye_targets": ["internal_energy", "heat_capacity"],
+                                     "second_branch": "einstein"}),
 }  # fmt: skip
 
 
@@ -165,6 +169,29 @@ def test_debye_gives_the_cell_only_when_its_atoms_are_known(debye: Any) -> None:
     ]
     assert values(known)["heat_capacity_per_cell"] == pytest.approx(4 * values(bare)["heat_capacity_per_atom"])
     assert values(known)["heat_capacity_per_atom"] == pytest.approx(values(bare)["heat_capacity_per_atom"])
+
+
+def test_a_debye_model_of_both_quantities_gives_both(folder: Callable[[str], str]) -> None:
+    found = pipeline("crystal-property", model=folder("two_branches"))(COPPER, n_atoms=4)
+    assert [(quantity["name"], quantity["unit"]) for quantity in found] == [
+        ("debye_temperature", "K"),
+        ("internal_energy_per_atom", "J/(mol atom)"),
+        ("internal_energy_per_cell", "J/(mol primitive cell)"),
+        ("heat_capacity_per_atom", "J/(mol atom K)"),
+        ("heat_capacity_per_cell", "J/(mol primitive cell K)"),
+    ]
+    number = values(found)
+    assert number["internal_energy_per_cell"] == pytest.approx(4 * number["internal_energy_per_atom"])
+
+
+def test_a_target_of_the_whole_cell_needs_its_atoms(folder: Callable[[str], str], examples: list[Path]) -> None:
+    predict = pipeline("crystal-property", model=folder("extensive"))
+    one, four = (values(predict(COPPER, n_atoms=n)) for n in (1, 4))
+    assert four["bulk_modulus"] == pytest.approx(4 * one["bulk_modulus"], rel=1e-5)
+    assert four["band_gap"] == pytest.approx(one["band_gap"])
+    assert len(predict(str(examples[0]))) == 2
+    with pytest.raises(errors.CloudError, match="n_atoms"):
+        predict(COPPER)
 
 
 def test_atoms_of_a_mapping_win_and_those_of_the_call_fill_in(debye: Any) -> None:

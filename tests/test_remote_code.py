@@ -27,14 +27,23 @@ THREE = {
     "target_names": ["a", "b", "c"], "target_units": ["eV", "GPa", "K"],
     "target_mean": [1.5, 120.0, -4.0], "target_scale": [0.7, 55.0, 2.0],
 }  # fmt: skip
+CHEMISTRY = {"element_descriptors": True, "site_multiplicity": True, "pooling": "cls_multiplicity"}
+TRANSFORMED = {"target_transforms": ["log", "standardise", "standardise"], "regression_loss": "huber"}
+BRANCHES = {"debye_targets": ["heat_capacity", "internal_energy"], "second_branch": "einstein"}
 MODELS: dict[str, tuple[type, str, dict[str, Any]]] = {
     "encoder": (CloudModel, "AutoModel", {}),
     "masked_lm": (CloudForMaskedLM, "AutoModelForMaskedLM", {}),
     "one_target": (CloudForPropertyRegression, "AutoModelForSequenceClassification", ONE),
     "three_targets": (CloudForPropertyRegression, "AutoModelForSequenceClassification", THREE),
     "debye": (CloudForDebye, "AutoModelForSequenceClassification", {}),
-}
-PIPELINES = ("debye", "three_targets")
+    "chemistry_encoder": (CloudModel, "AutoModel", CHEMISTRY),
+    "chemistry_masked_lm": (CloudForMaskedLM, "AutoModelForMaskedLM", CHEMISTRY),
+    "chemistry_targets": (
+        CloudForPropertyRegression, "AutoModelForSequenceClassification", THREE | CHEMISTRY | TRANSFORMED,
+    ),
+    "chemistry_debye": (CloudForDebye, "AutoModelForSequenceClassification", CHEMISTRY | BRANCHES),
+}  # fmt: skip
+PIPELINES = ("debye", "three_targets", "chemistry_targets", "chemistry_debye")
 
 SCRIPT = """
 import json
@@ -138,7 +147,7 @@ def saved(
         model.save_pretrained(base / name)
         ScopeTokenizer().save_pretrained(base / name)
         outputs = model(**batch)
-        main = outputs.last_hidden_state if name == "encoder" else outputs.logits
+        main = outputs.last_hidden_state if model_class is CloudModel else outputs.logits
         expected["models"][name] = main.detach()
     for name in PIPELINES:
         predict = pipeline("crystal-property", model=str(base / name))

@@ -336,7 +336,7 @@ def test_the_stock_tokenizer_needs_no_code(root: Path, fast: Any) -> None:
     assert fast.is_fast
     assert type(fast).__module__.startswith("transformers.")
     folder = root / "tokenizer" / "fast"
-    assert {path.name for path in folder.iterdir()} == {"tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in folder.iterdir()} == {"README.md", "tokenizer.json", "tokenizer_config.json"}
     assert all("auto_map" not in path.read_text(encoding="utf-8") for path in folder.iterdir())
 
 

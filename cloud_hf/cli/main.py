@@ -8,10 +8,13 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar
 
 import cloud_hf
+from cloud_hf.cli.convert import add_convert_parser
 from cloud_hf.cli.encode import add_encode_parser
 from cloud_hf.cli.evaluate import add_evaluate_parser
+from cloud_hf.cli.export import add_export_parser
 from cloud_hf.cli.info import add_info_parser
 from cloud_hf.cli.predict import add_predict_parser
+from cloud_hf.cli.split import add_split_parser
 from cloud_hf.cli.train import TRAINING_COMMANDS, add_train_parsers
 from cloud_hf.errors import CloudError
 
@@ -22,7 +25,10 @@ COMMANDS: tuple[Any, ...] = (
     add_encode_parser,
     add_train_parsers,
     add_evaluate_parser,
+    add_split_parser,
     add_info_parser,
+    add_convert_parser,
+    add_export_parser,
 )
 
 

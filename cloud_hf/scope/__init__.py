@@ -4,7 +4,7 @@ from cloud_hf.scope.batch import encode_batch
 from cloud_hf.scope.cell import Cell
 from cloud_hf.scope.encoder import EncodedCrystal, ScopeEncoder
 from cloud_hf.scope.grammar import Scope, parse
-from cloud_hf.scope.readers import Crystal, read_cell, read_crystal
+from cloud_hf.scope.readers import Crystal, read_cell, read_cells, read_crystal
 
 __all__ = [
     "Cell",
@@ -15,5 +15,6 @@ __all__ = [
     "encode_batch",
     "parse",
     "read_cell",
+    "read_cells",
     "read_crystal",
 ]

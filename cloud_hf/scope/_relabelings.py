@@ -54,7 +54,12 @@ class WyckoffTable:
     @property
     def words(self) -> tuple[str, ...]:
         """Multiplicity + letter of each position, e.g. `("4a", "4b", "8c")`."""
-        return tuple(f"{n}{letter}" for n, letter in zip(self.multiplicities, self.letters, strict=True))
+        return _words(self.multiplicities)
+
+
+@cache
+def _words(multiplicities: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(f"{n}{letter}" for n, letter in zip(multiplicities, LETTERS, strict=False))
 
 
 @cache

@@ -2,9 +2,9 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -15,29 +15,10 @@ import spglib
 
 from cloud_hf.errors import CloudError, SymmetryError
 from cloud_hf.scope._relabelings import wyckoff_table
+from cloud_hf.scope.cubic import find_cubic
+from cloud_hf.scope.found import FoundSymmetry
 
 __all__ = ["BACKENDS", "FoundSymmetry", "check_backend", "search_symmetry"]
-
-
-@dataclass(frozen=True, slots=True)
-class FoundSymmetry:
-    """What a symmetry search says, site by site of the cell that was searched.
-
-    Attributes:
-        space_group: Number in the International Tables, 1 to 230.
-        space_group_symbol: Short Hermann-Mauguin symbol, e.g. `P2_1/c`.
-        letters: Wyckoff letter of each site.
-        orbits: Number of the orbit of each site: equal numbers for equivalent sites.
-        std_lattice: Vectors of the conventional standard cell as rows, shape (3, 3), Å.
-        n_standard_sites: Sites in the conventional standard cell.
-    """
-
-    space_group: int
-    space_group_symbol: str
-    letters: Sequence[str]
-    orbits: Sequence[int]
-    std_lattice: NDArray[np.float64]
-    n_standard_sites: int
 
 
 Search = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.intc], float, float], FoundSymmetry]
@@ -129,6 +110,7 @@ def search_symmetry(
     angle_tolerance: float = 5.0,
     name: str = "structure",
     backend: str = "spglib",
+    any_origin: bool = False,
 ) -> FoundSymmetry:
     """Search the symmetry of a cell.
 
@@ -140,6 +122,8 @@ def search_symmetry(
         angle_tolerance: Angle tolerance in degrees; moyopy goes by distances alone and does not use it.
         name: What an error message calls the crystal.
         backend: A name in `BACKENDS`.
+        any_origin: Letters for any of the equivalent origins will do, as the canonical form undoes the choice;
+            spglib is then many times faster on cubic crystals. `False` leaves the choice to the back-end.
 
     Returns:
         Space group, Wyckoff letters and orbits.
@@ -148,11 +132,16 @@ def search_symmetry(
         CloudError: The back-end is unknown or not installed.
         SymmetryError: The search finds no space group.
     """
-    check_backend(backend)
+    if backend not in BACKENDS:
+        check_backend(backend)
     # spglib ends the whole process on some of these and moyopy panics
-    if not (len(types) and np.isfinite(frac_coords).all() and 0 < abs(np.linalg.det(lattice)) < np.inf):
+    if not (len(types) and isfinite(np.abs(frac_coords).max()) and 0 < abs(_volume(*lattice.tolist())) < inf):
         raise no_symmetry(name, symprec, backend, "no sites, no volume, or numbers that are not finite")
     try:
+        if any_origin and backend == "spglib":  # moyopy is fast on cubic crystals too
+            found = find_cubic(lattice, frac_coords, types, symprec, angle_tolerance)
+            if found is not None:
+                return found
         return BACKENDS[backend](lattice, frac_coords, types, symprec, angle_tolerance)
     except (ValueError, TypeError, spglib.SpglibError) as error:
         raise no_symmetry(name, symprec, backend, str(error)) from error
@@ -160,6 +149,10 @@ def search_symmetry(
         if type(error).__name__ != "PanicException":  # a failure inside moyopy's Rust code, no Exception of Python's
             raise
         raise no_symmetry(name, symprec, backend, str(error)) from error
+
+
+def _volume(a: list[float], b: list[float], c: list[float]) -> float:
+    return a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
 
 
 def no_symmetry(name: str, symprec: float, backend: str, reason: str) -> SymmetryError:

@@ -225,16 +225,17 @@ def find_kind_orbits(
     types = np.asarray(kinds, dtype=np.intc)
     coords = coords - np.floor(coords + 1e-6)
     # near the tolerance the answer depends on the order of the sites; rounding keeps noise out of the order
-    x, y, z = coords.round(4).T
+    x, y, z = np.rint(coords * 1e4).T
     order = np.lexsort((z, y, x, types))
     coords, types = coords[order], types[order]
     found = search_symmetry(
-        np.asarray(lattice, dtype=float), coords, types + 1, symprec, angle_tolerance, name, backend
+        np.asarray(lattice, dtype=float), coords, types + 1, symprec, angle_tolerance, name, backend, any_origin=True
     )
     table = wyckoff_table(found.space_group)
     # the first site of each orbit stands for all of them
     first_site = {orbit: site for site, orbit in reversed(list(enumerate(found.orbits)))}
-    pairs = [(int(types[site]), LETTERS.index(found.letters[site])) for site in first_site.values()]
+    letters = found.letters
+    pairs = [(int(types[site]), LETTERS.index(letters[site])) for site in first_site.values()]
     n_conventional = sum(table.multiplicities[letter] for _, letter in pairs)
     if n_conventional != found.n_standard_sites:
         reason = f"orbits of {n_conventional} sites in a conventional cell of {found.n_standard_sites}"

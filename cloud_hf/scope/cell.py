@@ -34,7 +34,7 @@ class Cell:
     @property
     def is_ordered(self) -> bool:
         """Whether every site holds exactly one element."""
-        return all(len(content) == 1 and abs(content[0][1] - 1.0) < 1e-8 for content in self.contents)
+        return all(len(content) == 1 and abs(content[0][1] - 1.0) < 1e-8 for content in set(self.contents))
 
     def amounts(self) -> dict[str, float]:
         """Return the amount of each element in the cell, elements in order of first appearance."""

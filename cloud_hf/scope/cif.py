@@ -7,8 +7,9 @@ The first data block that holds atoms counts; a broken one is an error, later bl
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 from math import acos, cos, isfinite, radians, sin
 from typing import Any, TypeAlias
 
@@ -28,7 +29,7 @@ from cloud_hf.scope.cell import Cell, Content
 from cloud_hf.scope.cif_sites import Operations, distinct_sites, symmetry_images
 from cloud_hf.scope.objects import cell_from_structure, element_symbol, refuse_size
 
-__all__ = ["cell_from_cif"]
+__all__ = ["cell_from_cif", "cif_blocks"]
 
 Items: TypeAlias = Mapping[str, str | list[str]]
 _CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
@@ -52,6 +53,7 @@ _UNCERTAINTY = re.compile(r"\(\d+\)$")
 _IMAGES_PER_ATOM = 200
 """Symmetry makes at most 192 images of a site; a file that asks for more than this many per allowed site is absurd."""
 _COMPARISONS = 3e7
+_THIRDS = np.array([1 / 3, 2 / 3])
 _LONGEST_LINE = 65_536
 """Characters; pymatgen's tokenizer takes time with the square of the line."""
 
@@ -72,18 +74,72 @@ def cell_from_cif(text: str, name: str, max_atoms: int, exact_order: bool = Fals
         CrystalError: Not a CIF, no atoms, too many, no cell, or occupancies above one.
     """
     for block in _blocks(text, name):
-        items = _items(block)
-        if items is not None:
-            _refuse_flat(items, name)
         try:
-            if items is None:
-                return _by_pymatgen(block, None, name, max_atoms)
-            if exact_order:
-                return _in_exact_order(block, items, name, max_atoms)
-            return _by_gemmi(items, name, max_atoms) or _by_pymatgen(block, items, name, max_atoms)
+            return _cell_of_block(block, name, max_atoms, exact_order)
         except EmptyCrystalError:
             continue
-    raise EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
+    raise _no_rows(name)
+
+
+def cif_blocks(
+    text: str, name: str, max_atoms: int, exact_order: bool = False
+) -> Iterator[tuple[str, Cell | CloudError]]:
+    """Read every data block of a CIF that holds atoms.
+
+    Args:
+        text: The file, lines ended by a newline character.
+        name: What error messages call it.
+        max_atoms: Largest number of sites in each cell.
+        exact_order: As for `cell_from_cif`.
+
+    Yields:
+        `name` and the cell where one block lists atom sites; where several do, `name#block` and the cell, or what is
+        wrong with that block. Blocks of the same name get `-2`, `-3` and so on; lists without rows are passed over.
+
+    Raises:
+        CrystalError: Not a CIF, or no block with atoms.
+    """
+    blocks = _blocks(text, name)
+    names: dict[str, None] = {}
+    found = False
+    for block in blocks:
+        full = name if len(blocks) == 1 else _unused(f"{name}#{_block_name(block)}", names)
+        names[full] = None
+        try:
+            cell: Cell | CloudError = _cell_of_block(block, full, max_atoms, exact_order)
+        except EmptyCrystalError:
+            continue
+        except CloudError as error:
+            cell = error
+        found = True
+        yield full, cell
+    if not found:
+        raise _no_rows(name)
+
+
+def _block_name(block: str) -> str:
+    words = block.partition("\n")[0].split(maxsplit=1)
+    return words[0][len("data_") :]
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    if name not in taken:
+        return name
+    return next(other for number in count(2) if (other := f"{name}-{number}") not in taken)
+
+
+def _no_rows(name: str) -> EmptyCrystalError:
+    return EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
+
+
+def _cell_of_block(block: str, name: str, max_atoms: int, exact_order: bool) -> Cell:
+    items = _items(block)
+    if items is None:
+        return _by_pymatgen(block, None, name, max_atoms)
+    _refuse_flat(items, name)
+    if exact_order:
+        return _in_exact_order(block, items, name, max_atoms)
+    return _by_gemmi(items, name, max_atoms) or _by_pymatgen(block, items, name, max_atoms)
 
 
 def _blocks(text: str, name: str) -> list[str]:
@@ -120,14 +176,16 @@ def _items(block: str) -> Items | None:
         return None
     item: Any
     for item in parsed[0]:
-        if item.pair is not None:
-            if item.pair[0] in _WANTED:
-                items[item.pair[0]] = item.pair[1]
-        elif item.loop is not None:
-            tags = item.loop.tags
+        if (pair := item.pair) is not None:
+            if pair[0] in _WANTED:
+                items[pair[0]] = pair[1]
+        elif (loop := item.loop) is not None:
+            tags = loop.tags
             if not _WANTED.isdisjoint(tags):
-                values = item.loop.values
-                items.update((tag, values[i :: len(tags)]) for i, tag in enumerate(tags) if tag in _WANTED)
+                values, width = loop.values, len(tags)
+                for i, tag in enumerate(tags):
+                    if tag in _WANTED:
+                        items[tag] = values[i::width]
     return items
 
 
@@ -184,7 +242,9 @@ def _by_gemmi(items: Items, name: str, max_atoms: int) -> Cell | None:
 def _contents(elements: list[Any], occupancies: list[float], orbits: list[int]) -> list[Content] | None:
     """Put together what shares a site; `None` where pymatgen would refuse it or read a group of atoms."""
     if orbits == list(range(len(orbits))):
-        return [((element, share),) for element, share in zip(elements, occupancies, strict=True)]
+        pairs = list(zip(elements, occupancies, strict=True))
+        single: dict[tuple[Any, float], Content] = {pair: (pair,) for pair in pairs}
+        return [single[pair] for pair in pairs]
     shares: list[dict[str, float]] = [{} for _ in orbits]
     for element, occupancy, orbit in zip(elements, occupancies, orbits, strict=True):
         shares[orbit][element] = shares[orbit].get(element, 0.0) + occupancy
@@ -199,7 +259,7 @@ def _numbers(values: str | Sequence[str]) -> list[float] | None:
         return None
     try:
         try:
-            numbers = [float(value) for value in values]
+            numbers = list(map(float, values))
         except ValueError:
             numbers = [float(_UNCERTAINTY.sub("", value)) for value in values]
     except ValueError:
@@ -242,16 +302,11 @@ def _coordinates(items: Items, n_rows: int) -> NDArray[np.float64] | None:
     columns = [_numbers(items.get(tag, "")) for tag in _COORDS]
     if any(column is None or len(column) != n_rows for column in columns):
         return None
-    coords = np.array([[_third(x) if 0.333 < x < 0.667 else x for x in column or ()] for column in columns]).T
+    coords = np.array(columns, dtype=float).T.copy()
+    near = np.abs(coords[..., None] / _THIRDS - 1) <= 1e-4  # what is meant to be 1/3 or 2/3, pymatgen makes it
+    if near.any():
+        coords[near[..., 0]], coords[near[..., 1]] = _THIRDS.tolist()
     return coords if np.abs(coords).max() < 1e6 else None
-
-
-def _third(x: float) -> float:
-    """Round to 1/3 or 2/3 what is meant to be it, as pymatgen does."""
-    for third in (1 / 3, 2 / 3):
-        if abs(x / third - 1) <= 1e-4:
-            return third
-    return x
 
 
 def _symmetry_key(items: Items) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
@@ -307,7 +362,7 @@ def _by_pymatgen(block: str, items: Items | None, name: str, max_atoms: int) -> 
             if items is None:
                 items = CifBlock.from_str(block).data
             if items.get(_LABEL) == []:
-                raise EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
+                raise _no_rows(name)
             _refuse_slow(items, name, max_atoms)
             structure = CifParser.from_str(block).parse_structures(primitive=False, on_error="raise")[0]
             return cell_from_structure(structure, max_atoms, name)

@@ -21,7 +21,10 @@ _SAME, _DIFFERENT = 4e-5, 1.6e-4
 def symmetry_images(coords: NDArray[np.float64], operations: Operations) -> NDArray[np.float64]:
     """Return the images of all atoms in the cell, atom by atom, shape (atoms * operations, 3), in [0, 1)."""
     rotations, translations = operations
-    images = (coords @ rotations.transpose(0, 2, 1) + translations[:, None]).transpose(1, 0, 2).reshape(-1, 3)
+    if len(rotations) == 1:
+        images = coords @ rotations[0].T + translations[0]
+    else:
+        images = (coords @ rotations.transpose(0, 2, 1) + translations[:, None]).transpose(1, 0, 2).reshape(-1, 3)
     images -= np.floor(images)
     images[images >= 1.0] = 0.0
     return images
@@ -30,6 +33,10 @@ def symmetry_images(coords: NDArray[np.float64], operations: Operations) -> NDAr
 def distinct_sites(coords: NDArray[np.float64], operations: Operations) -> Sites | None:
     """Apply the operations and keep the first of all coinciding images; `None` where that is not clear-cut."""
     images = symmetry_images(coords, operations)
+    if len(operations[0]) == 1:  # the identity
+        pairs = _near_pairs(images)
+        if pairs is not None and not len(pairs):
+            return images, np.arange(len(images)), np.arange(len(images))
     first = inverse = leader = np.arange(len(images))
     if len(operations[0]) > 1:  # most images coincide to rounding: merging those first leaves fewer to compare
         grid = np.rint(images * 2**20).astype(np.int64) % 2**20 @ (2**40, 2**20, 1)
@@ -62,8 +69,10 @@ def _near_pairs(points: NDArray[np.float64]) -> NDArray[np.intp] | None:
     """Return the pairs (i < j) of points that coincide, shape (p, 2); `None` where some nearly do."""
     if len(points) <= 40:
         pairs = _all_pairs(len(points))
-        apart = points[pairs[0]] - points[pairs[1]]
-        apart = np.abs(apart - np.rint(apart)).max(axis=1, initial=0.0)
+        apart = points.take(pairs[0], 0)
+        apart -= points.take(pairs[1], 0)
+        apart -= np.rint(apart)
+        apart = np.abs(apart, out=apart).max(axis=1, initial=0.0)
         near = apart < _DIFFERENT
         if not near.any():
             return np.empty((0, 2), dtype=np.intp)

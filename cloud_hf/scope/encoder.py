@@ -3,7 +3,9 @@
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from cloud_hf.scope.generators import generator_words
 from cloud_hf.scope.readers import MAX_ATOMS, Crystal, read_cell
 from cloud_hf.scope.symmetry import SymmetrySites, find_symmetry
 
-__all__ = ["ENCODER_GRAMMARS", "EncodedCrystal", "ScopeEncoder"]
+__all__ = ["ENCODER_GRAMMARS", "EncodedCrystal", "ScopeEncoder", "reduced_formula"]
 
 ENCODER_GRAMMARS = ("sites", "composition", "full")
 
@@ -141,7 +143,8 @@ class ScopeEncoder:
         Raises:
             CrystalError: The crystal cannot be read or has no usable symmetry; the message names it.
         """
-        return self.describe(crystal).scope
+        cell = self._read(crystal)
+        return self._scope(cell, self._search(cell), cell.amounts())
 
     def describe(self, crystal: Crystal) -> EncodedCrystal:
         """Return the SCOPE string together with formula, space group and atoms per primitive cell.
@@ -152,31 +155,33 @@ class ScopeEncoder:
         Raises:
             CrystalError: As for `encode`.
         """
+        cell = self._read(crystal)
+        found = self._search(cell)
+        amounts = cell.amounts()
+        primitive_cells = len(cell) / found.n_primitive if isinstance(found, KindOrbits) else found.n_primitive_cells
+        return EncodedCrystal(
+            scope=self._scope(cell, found, amounts),
+            formula=reduced_formula(amounts),
+            space_group=found.space_group,
+            space_group_symbol=found.space_group_symbol,
+            n_atoms=round(sum(amounts.values()) / primitive_cells, 6),
+        )
+
+    def _read(self, crystal: Crystal) -> Cell:
         cell = read_cell(crystal, self.max_atoms, exact_order=not self.canonical)
         if self.grammar != "composition" and not cell.is_ordered:
             raise DisorderedStructureError(
                 f"{cell.name}: the grammar {self.grammar!r} cannot write partially occupied sites; use "
                 "grammar='composition', or order the crystal first (pymatgen's OrderDisorderedStructureTransformation)."
             )
-        found = self._search(cell)
-        amounts = cell.amounts()
+        return cell
+
+    def _scope(self, cell: Cell, found: KindOrbits | SymmetrySites, amounts: dict[str, float]) -> str:
         if isinstance(found, KindOrbits):
             words = _canonical_words(self.grammar, found, amounts)
-            primitive_cells = len(cell) / found.n_primitive
         else:
             words = _released_words(self.grammar, found, cell, amounts)
-            primitive_cells = found.n_primitive_cells
-        segments = (generator_words(found.space_group), *words)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pymatgen warns of noble gases, which have no electronegativity
-            formula = Composition(amounts).reduced_formula
-        return EncodedCrystal(
-            scope=" | ".join(" ".join(segment) for segment in segments),
-            formula=formula,
-            space_group=found.space_group,
-            space_group_symbol=found.space_group_symbol,
-            n_atoms=round(sum(amounts.values()) / primitive_cells, 6),
-        )
+        return " | ".join([" ".join(segment) for segment in (generator_words(found.space_group), *words)])
 
     def _search(self, cell: Cell) -> KindOrbits | SymmetrySites:
         if not self.canonical:
@@ -196,6 +201,25 @@ class ScopeEncoder:
             cell.name,
             backend=self.symmetry,
         )
+
+
+def reduced_formula(amounts: dict[str, float]) -> str:
+    """Return pymatgen's reduced formula, e.g. `Al2O3`.
+
+    Args:
+        amounts: Amount of each element; elements of equal electronegativity keep their order.
+    """
+    if all(amount.is_integer() for amount in amounts.values()):
+        divisor = gcd(*map(int, amounts.values()))
+        amounts = {element: amount / divisor for element, amount in amounts.items()}
+    return _formula(tuple(amounts.items()))
+
+
+@lru_cache(maxsize=2**16)
+def _formula(amounts: tuple[tuple[str, float], ...]) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymatgen warns of noble gases, which have no electronegativity
+        return Composition(dict(amounts)).reduced_formula
 
 
 def _fractions(amounts: dict[str, float]) -> list[str]:

@@ -4,7 +4,6 @@ import bz2
 import gzip
 import lzma
 import os
-import re
 import stat
 import warnings
 import zlib
@@ -30,10 +29,19 @@ from cloud_hf.errors import (
     OverlappingAtomsError,
 )
 from cloud_hf.scope.cell import Cell
-from cloud_hf.scope.cif import cell_from_cif
+from cloud_hf.scope.cif import cell_from_cif, cif_blocks
 from cloud_hf.scope.objects import cell_from_object, cell_from_structure, refuse_size
 
-__all__ = ["CRYSTAL_PATTERNS", "MAX_ATOMS", "Crystal", "check_cell", "crystal_name", "read_cell", "read_crystal"]
+__all__ = [
+    "CRYSTAL_PATTERNS",
+    "MAX_ATOMS",
+    "Crystal",
+    "check_cell",
+    "crystal_name",
+    "read_cell",
+    "read_cells",
+    "read_crystal",
+]
 
 Crystal = str | PathLike[str] | Structure | Cell | Any
 """A crystal: the path of a file, or one of the objects that `cloud_hf.scope.objects` reads."""
@@ -59,8 +67,10 @@ MAX_EDGE = 10_000.0
 MAX_COORDINATE = 1e6
 """Fractional coordinates are taken modulo 1, which needs their digits behind the point."""
 
-_ENDLESS_NUMBER = re.compile(rb"\d{60}")
+_ENDLESS_NUMBER = b"0" * 60
 """Parsers that turn such a number into a fraction or a list do not come back."""
+
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 
 _FEW_SITES = 60
 """Up to here comparing all pairs is faster than a search tree."""
@@ -87,10 +97,42 @@ def read_cell(crystal: Crystal, max_atoms: int = MAX_ATOMS, exact_order: bool = 
         CrystalError: One of its subclasses says what is wrong and names the file or the formula.
     """
     if isinstance(crystal, str | PathLike):
-        cell = _read_file(os.fspath(crystal), max_atoms, exact_order)
+        path = os.fspath(crystal)
+        cell = _cell_of(*_content(path), max_atoms, exact_order)
     else:
         cell = cell_from_object(crystal, max_atoms)
     return check_cell(cell, max_atoms)
+
+
+def read_cells(
+    path: str | PathLike[str], max_atoms: int = MAX_ATOMS, exact_order: bool = False
+) -> list[tuple[str, Cell | CloudError]]:
+    """Read every crystal of a file: every data block of a CIF that holds atoms, the one crystal of other files.
+
+    Args:
+        path: Path of a file that `read_cell` reads.
+        max_atoms: Largest number of sites in each cell.
+        exact_order: As for `read_cell`.
+
+    Returns:
+        Name and cell of each crystal, or what is wrong with it, never an empty list. The name is the path where the
+        file holds one crystal, else `path#block`.
+    """
+    path = os.fspath(path)
+    try:
+        data, path, name = _content(path)
+        if not name.endswith(_CIF):
+            return [(path, check_cell(_cell_of(data, path, name, max_atoms, exact_order), max_atoms))]
+        found = list(cif_blocks(_text(data), path, max_atoms, exact_order))
+    except CloudError as error:
+        return [(path, error)]
+    for i, (block, cell) in enumerate(found):
+        if isinstance(cell, Cell):
+            try:
+                check_cell(cell, max_atoms)
+            except CloudError as error:
+                found[i] = (block, error)
+    return found
 
 
 def read_crystal(crystal: Crystal, max_atoms: int = MAX_ATOMS) -> Structure:
@@ -139,7 +181,11 @@ def crystal_name(crystal: Crystal) -> str:
 # ------------------------------------------------------------------------------------------------ files
 
 
-def _read_file(path: str, max_atoms: int, exact_order: bool) -> Cell:
+_CIF, _POSCAR = (".cif", ".mcif"), (".vasp", ".poscar")
+
+
+def _content(path: str) -> tuple[bytes, str, str]:
+    """Return the content of a file, unpacked, its path, and its name in lower case without the packing's suffix."""
     name = os.path.basename(path).lower()  # noqa: PTH119  (pathlib takes a tenth of the whole time here)
     opener: Callable[..., Any] = open
     for suffix, unpack in _COMPRESSED.items():
@@ -148,15 +194,22 @@ def _read_file(path: str, max_atoms: int, exact_order: bool) -> Cell:
     data = _bytes(path, opener)
     if not data or data.isspace():
         raise CrystalReadError(f"{path}: the file is empty.")
-    is_cif = name.endswith((".cif", ".mcif"))
-    if _ENDLESS_NUMBER.search(data):
+    if _ENDLESS_NUMBER in data.translate(_DIGITS_TO_ZERO):
         raise CrystalReadError(f"{path}: holds a number of more than 60 digits, so it is damaged.")
-    if not is_cif and not name.endswith((".vasp", ".poscar")) and not name.startswith(("poscar", "contcar")):
-        return _read_other(path, max_atoms)
+    return data, path, name
+
+
+def _cell_of(data: bytes, path: str, name: str, max_atoms: int, exact_order: bool) -> Cell:
+    if name.endswith(_CIF):
+        return cell_from_cif(_text(data), path, max_atoms, exact_order)
+    if name.endswith(_POSCAR) or name.startswith(("poscar", "contcar")):
+        return _read_poscar(_text(data), path, max_atoms)
+    return _read_other(path, max_atoms)
+
+
+def _text(data: bytes) -> str:
     text = data.decode("utf-8", errors="replace").removeprefix("\ufeff")
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return cell_from_cif(text, path, max_atoms, exact_order) if is_cif else _read_poscar(text, path, max_atoms)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _bytes(path: str, opener: Callable[..., Any]) -> bytes:
@@ -254,9 +307,10 @@ def check_cell(cell: Cell, max_atoms: int = MAX_ATOMS) -> Cell:
     """
     refuse_size(len(cell), cell.name, max_atoms)
     a, b, c = cell.lattice.tolist()
-    if not (all(map(isfinite, (*a, *b, *c))) and np.isfinite(cell.frac_coords).all()):
+    farthest = np.abs(cell.frac_coords).max()
+    if not (isfinite(farthest) and all(map(isfinite, (*a, *b, *c)))):
         raise DegenerateLatticeError(f"{cell.name}: lattice vectors or coordinates are not finite numbers.")
-    if len(cell) and np.abs(cell.frac_coords).max() > MAX_COORDINATE:
+    if farthest > MAX_COORDINATE:
         raise DegenerateLatticeError(
             f"{cell.name}: fractional coordinates beyond {MAX_COORDINATE:g} have lost their digits."
         )
@@ -311,10 +365,12 @@ def _close_pairs(cell: Cell, heights: list[float]) -> Iterator[tuple[int, int, f
         wrapped[wrapped >= 1.0] = 0.0
         tree = cKDTree(wrapped * heights, boxsize=heights)
         first, second = tree.query_pairs(MIN_DISTANCE, p=np.inf, output_type="ndarray").T
-    steps = cell.frac_coords[first] - cell.frac_coords[second]
-    steps = (steps - np.rint(steps)) @ cell.lattice
+    steps = cell.frac_coords.take(first, 0)
+    steps -= cell.frac_coords.take(second, 0)
+    steps -= np.rint(steps)
+    steps = steps @ cell.lattice
     squares = np.einsum("ij,ij->i", steps, steps)
-    for pair in np.flatnonzero(squares < MIN_DISTANCE**2).tolist():
+    for pair in (squares < MIN_DISTANCE**2).nonzero()[0].tolist():
         yield int(first[pair]), int(second[pair]), float(squares[pair]) ** 0.5
 
 

@@ -6,8 +6,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,9 @@ from cloud_hf.checkpoints import loading
 from cloud_hf.configuration_cloud import CloudConfig
 from cloud_hf.data.tables import read_table, write_table, write_text
 from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.model_cards import write_card
 from cloud_hf.plotting import Parity, plot_parity
+from cloud_hf.records import record_training_data
 from cloud_hf.training.arguments import CloudTrainingArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.finetune_baselines import tree_baseline
@@ -113,9 +113,8 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
         if len(skipped):
             write_table(skipped, folder / SKIPPED_FILE)
         _write_results(job, folder, frame, metrics, {"selection": selection, "skipped_rows": len(skipped)})
-    publish = getattr(trainer, "publish", None) if len(divisions) * own.seeds == 1 else None
-    if publish is not None:  # the card of the finished result, and the push to the Hub
-        publish()
+    if trainer is not None and len(divisions) * own.seeds == 1:
+        trainer.publish()
     return _report(job, metrics, skipped, folder, len(divisions)) if saves else ""
 
 
@@ -237,13 +236,11 @@ def _write_results(
 
 
 def _describe(job: _Job, folder: Path) -> None:
-    """Record what the weights were trained on, and write the model card, with the modules that do."""
-    if find_spec("cloud_hf.records") is not None:
-        own = job.own
-        record = import_module("cloud_hf.records").record_training_data
-        record(folder, "fine-tuning", [own.data], len(job.rows), own.data_license, own.license, model=own.model)
-    if find_spec("cloud_hf.model_cards") is not None:
-        import_module("cloud_hf.model_cards").write_card(folder)
+    """Record what the weights were trained on, and write the model card."""
+    own = job.own
+    licences = own.data_license, own.license
+    record_training_data(folder, "fine-tuning", [own.data], len(job.rows), *licences, model=own.model)
+    write_card(folder)
 
 
 def _copy_model(source: Path, folder: Path) -> None:

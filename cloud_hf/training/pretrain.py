@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoTokenizer, TrainerCallback, set_seed
+from transformers import AutoTokenizer, set_seed
 from transformers.utils import logging
 
 from cloud_hf.checkpoints import loading, read_config
@@ -19,6 +19,7 @@ from cloud_hf.data.token_classes import TokenClasses
 from cloud_hf.data.token_rows import TokenRows, pack
 from cloud_hf.errors import CheckpointError, CloudError, GrammarError, TableError
 from cloud_hf.modeling_cloud import CloudForMaskedLM
+from cloud_hf.records import record_training_data
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
@@ -29,16 +30,6 @@ from cloud_hf.training.trainer import CloudTrainer
 logger = logging.get_logger(__name__)
 
 __all__ = ["new_config", "pretrain", "read_strings", "tokenize_strings", "training_rows"]
-
-
-class _EpochCallback(TrainerCallback):
-    """Tell the collator the epoch, on which the masks depend."""
-
-    def __init__(self, collator: MaskingCollator) -> None:
-        self.collator = collator
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.collator.epoch = int(state.epoch or 0)
 
 
 def read_strings(paths: Sequence[str]) -> tuple[list[str], str | None]:
@@ -118,7 +109,6 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         processing_class=tokenizer,
         compute_metrics=partial(mlm_metrics, classes=TokenClasses(tokenizer)),
         preprocess_logits_for_metrics=_best_and_nats,
-        callbacks=[_EpochCallback(collator)],
         identity=_identity(own, train),
     )
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
@@ -128,6 +118,11 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     trainer.save_result()
     trainer.log_metrics("validation", metrics)
     trainer.save_metrics("validation", metrics, combined=False)
+    if trainer.is_world_process_zero():
+        licences = getattr(own, "data_license", None), getattr(own, "license", None)
+        folder = training.output_dir or "."
+        record_training_data(folder, "pre-training", own.data, len(strings), *licences, model=own.model)
+    trainer.publish()
     return metrics
 
 

@@ -14,13 +14,15 @@ import torch.distributed as dist
 from safetensors import SafetensorError
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from transformers import TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import logging
 
 from cloud_hf.data.samplers import LengthBucketSampler
 from cloud_hf.errors import CheckpointError
+from cloud_hf.model_cards import CARD_FILE, is_generated
 from cloud_hf.training.checkpointing import check_same_run, newest_checkpoint, run_settings, write_run
+from cloud_hf.training.publishing import PublishingTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -30,7 +32,28 @@ ASIDE = ".incomplete"
 """Folder inside the output folder in which checkpoints and results are written before they are renamed."""
 
 
-class CloudTrainer(Trainer):
+class _Epochs(TrainerCallback):
+    """Tell the sampler and the collator the epoch, on which order and masks depend.
+
+    Accelerate tells samplers too, but does not reach one below the wrappers of a resumed run with several processes.
+    """
+
+    def __init__(self, collator: Any) -> None:
+        self.collator = collator
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        epoch = int(state.epoch or 0)
+        if hasattr(self.collator, "epoch"):
+            self.collator.epoch = epoch
+        wrapper = getattr(train_dataloader, "batch_sampler", None)
+        while wrapper is not None:
+            sampler: Any = getattr(wrapper, "sampler", None)
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+            wrapper = getattr(wrapper, "batch_sampler", None)
+
+
+class CloudTrainer(PublishingTrainer):
     """`Trainer` for short strings; `train_sampling_strategy="group_by_length"` uses `LengthBucketSampler`.
 
     A checkpoint is written aside and renamed, so that whatever ends a run leaves whole checkpoints only; it holds the
@@ -44,6 +67,7 @@ class CloudTrainer(Trainer):
 
     def __init__(self, *args: Any, identity: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.add_callback(_Epochs(self.data_collator))
         self._identity = identity or {}
         self._aside: Path | None = None
         self._flops_per_token: int | None = None
@@ -198,7 +222,7 @@ class CloudTrainer(Trainer):
                 shutil.rmtree(aside, ignore_errors=True)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Save model and tokenizer without the pickle of the training arguments, which nothing reads."""
+        """Save as `PublishingTrainer` does; of a model wrapped by FSDP its own class."""
         model: Any = self.model
         wrapped = type(model)
         if issubclass(wrapped, FSDPModule):  # its class and code are what is saved, not those of the wrapper
@@ -207,11 +231,11 @@ class CloudTrainer(Trainer):
             super()._save(output_dir, state_dict)
         finally:
             model.__class__ = wrapped
-        if self.args.should_save:
-            Path(output_dir or self._folder, "training_args.bin").unlink(missing_ok=True)
 
     def save_result(self) -> None:
         """Save model and tokenizer in the output folder: aside first, then file by file renamed.
+
+        A card that a user wrote stays. `publish` pushes the folder, once the errors lie beside the weights.
 
         Raises:
             CheckpointError: It cannot be written.
@@ -222,11 +246,12 @@ class CloudTrainer(Trainer):
             self.save_model(str(self._folder / ASIDE), _internal_call=True)
             self._wait()
             if self.args.should_save:
+                card = self._folder / CARD_FILE
+                keep = card.is_file() and not is_generated(card.read_text(encoding="utf-8"))
                 for path in sorted((self._folder / ASIDE).iterdir()):
-                    _replace(path, self._folder / path.name)
+                    if not (keep and path.name == CARD_FILE):
+                        _replace(path, self._folder / path.name)
             self._wait()
-        if self.args.push_to_hub:
-            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def _wait(self) -> None:
         self.accelerator.wait_for_everyone()

@@ -14,7 +14,7 @@ import cloud_hf
 from cloud_hf import ScopeEncoder
 from cloud_hf.data.tables import read_table
 
-COMMANDS = ("predict", "encode", "pretrain", "finetune", "evaluate", "info")
+COMMANDS = ("predict", "encode", "pretrain", "finetune", "evaluate", "info", "convert", "export")
 SALT = "0 0 0 | 1a | Na 0.5 Cl 0.5"
 
 

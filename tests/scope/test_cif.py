@@ -15,7 +15,7 @@ from pymatgen.io.cif import CifParser, CifWriter
 from cloud_hf import errors
 from cloud_hf.scope import cif as cif_module
 from cloud_hf.scope.cell import Cell
-from cloud_hf.scope.cif import cell_from_cif
+from cloud_hf.scope.cif import cell_from_cif, cif_blocks
 from cloud_hf.scope.objects import cell_from_structure
 from cloud_hf.scope.readers import read_cell
 
@@ -175,6 +175,36 @@ def test_a_later_block_does_not_stand_in_for_a_broken_one(exact_order: bool) -> 
     broken = HEAD.replace("_cell_length_a 4.0(1)", "_cell_length_a ?") + COLUMNS + SALT
     with pytest.raises(errors.CrystalReadError, match=r"my\.cif"):
         cell_from_cif(broken + HEAD + COLUMNS + SALT, "my.cif", 9, exact_order)
+
+
+@pytest.mark.parametrize("exact_order", [False, True])
+def test_every_block_with_atoms_is_read(exact_order: bool) -> None:
+    def block(name: str, body: str) -> str:
+        return HEAD.replace("cell", name, 1) + COLUMNS + body
+
+    broken = block("broken", SALT).replace("_cell_length_a 4.0(1)", "_cell_length_a ?")
+    powder = "data_powder\n_publ_section_title 'no atoms'\n"
+    hollow = block("hollow", "")
+    text = powder + block("salt", SALT) + hollow + broken + block("salt", "Cu1 Cu 0 0 0\n") + powder
+    found = dict(cif_blocks(text, "my.cif", 9, exact_order))
+    assert list(found) == ["my.cif#salt", "my.cif#broken", "my.cif#salt-2"]
+    salt, error, copper = found.values()
+    assert isinstance(salt, Cell)
+    assert isinstance(copper, Cell)
+    assert (salt.name, salt.amounts()) == ("my.cif#salt", {"Na": 1.0, "Cl": 1.0})
+    assert (copper.name, copper.amounts()) == ("my.cif#salt-2", {"Cu": 1.0})
+    assert_same(salt, cell_from_cif(text, "my.cif", 9, exact_order))
+    assert isinstance(error, errors.CrystalReadError)
+    assert "my.cif#broken" in str(error)
+
+
+def test_a_file_with_one_block_of_atoms_keeps_its_name() -> None:
+    [(name, cell)] = cif_blocks("data_global\n_publ_section_title 'salts'\n" + HEAD + COLUMNS + SALT, "my.cif", 9)
+    assert name == "my.cif"
+    assert isinstance(cell, Cell)
+    for text, error in ((HEAD + COLUMNS, errors.EmptyCrystalError), ("no data", errors.CrystalReadError)):
+        with pytest.raises(error, match=r"^my\.cif:"):
+            list(cif_blocks(text, "my.cif", 9))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from pymatgen.io.vasp import Poscar
 
 from cloud_hf import errors
 from cloud_hf.scope import ScopeEncoder, read_crystal
+from cloud_hf.scope.cell import Cell
+from cloud_hf.scope.readers import read_cell, read_cells
 
 CUBE = Lattice.cubic(4.0)
 CELL_OF_CIF = """data_cell
@@ -180,3 +183,52 @@ def test_the_kind_of_file_follows_from_its_name(tmp_path: Path, name: str) -> No
     assert read.composition == structure.composition
     assert ScopeEncoder().encode(tmp_path / name) == ScopeEncoder().encode(structure)
     assert ScopeEncoder().encode(str(tmp_path / name)) == ScopeEncoder().encode(structure)
+
+
+def test_a_file_of_several_blocks_gives_a_row_for_each(tmp_path: Path) -> None:
+    columns = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+    blocks = {
+        "one": "Na1 0 0 0\n",
+        "crowded": "Na1 0 0 0\nCl1 0 0 0.01\n",
+        "large": "C1 0 0 0\n" * 3,
+        "two": "Cu1 0 0 0\n",
+    }
+    text = "".join(CELL_OF_CIF.replace("cell", name, 1) + columns + rows for name, rows in blocks.items())
+    path = tmp_path / "several.cif.gz"
+    path.write_bytes(gzip.compress(text.replace("\n", "\r\n").encode()))
+    found = read_cells(path, max_atoms=2)
+    assert [name for name, _ in found] == [f"{path}#{name}" for name in blocks]
+    one, crowded, large, two = (cell for _, cell in found)
+    assert isinstance(one, Cell)
+    assert isinstance(two, Cell)
+    assert isinstance(crowded, errors.OverlappingAtomsError)
+    assert isinstance(large, errors.CrystalError)
+    assert f"{path}#crowded" in str(crowded)
+    assert (one.amounts(), two.amounts()) == ({"Na": 1.0}, {"Cu": 1.0})
+    encoder = ScopeEncoder()
+    assert encoder.encode(one) == encoder.encode(path)
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_one_row(tmp_path: Path, case: str) -> None:
+    name, text = BAD_FILES[case]
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    [(row, error)] = read_cells(path)
+    assert row == str(path)
+    assert isinstance(error, errors.CrystalError)
+    assert str(path) in str(error)
+
+
+def test_a_file_with_one_crystal_is_one_row(tmp_path: Path) -> None:
+    structure = copper(1, 1, 1)
+    for name in ("POSCAR", "copper.cif", "copper.json"):
+        path = tmp_path / name
+        structure.to(str(path), fmt=path.suffix.removeprefix(".") or "poscar")
+        [(row, cell)] = read_cells(path)
+        assert row == str(path)
+        assert isinstance(cell, Cell)
+        assert cell.contents == read_cell(path).contents
+    [(row, error)] = read_cells(tmp_path / "missing.cif")
+    assert row == str(tmp_path / "missing.cif")
+    assert isinstance(error, errors.CrystalReadError)

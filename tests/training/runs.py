@@ -96,7 +96,8 @@ def run(scenario: dict[str, Any], port: int | None) -> int:
         if port is not None:
             os.environ["MASTER_PORT"] = str(port)
             os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
-        if scenario.get("fsdp"):
+        os.environ |= scenario.get("environment", {})
+        if "ACCELERATE_USE_FSDP" in os.environ:
             let_fsdp_run_on_cpus()
         if scenario.get("kill"):
             arm(scenario["kill"])

@@ -1,0 +1,253 @@
+"""The leakage report: which names of crystals stand on both sides of a split, in several tables, under own splits."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from cloud_hf.data.assignment import PARTS
+
+__all__ = ["NAME_KINDS", "leakage_markdown", "leakage_report", "own_split_columns"]
+
+NAME_KINDS = {
+    "sites": "canonical `sites` string",
+    "name": "composition name",
+    "entry": "database entry",
+    "composition": "composition, any symmetry",
+    "protostructure": "protostructure",
+}
+"""Names that are compared, from the finest to the coarsest. The first three never stand on both sides."""
+
+SHOWN_PAIRS = 10
+"""Pairs of own split columns in the document; the figures hold all."""
+
+_TRAIN = {"train", "training"}
+_HELD_OUT = {"val", "valid", "validation", "dev", "test"}
+
+
+def own_split_columns(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the split columns that a table brings along, as `train` and `validation`.
+
+    A column counts if its name contains `split` and its texts are the usual ones (train, val, validation, test, ...);
+    everything that is held out counts as validation, other cells as missing.
+
+    Args:
+        table: The table as read.
+    """
+    known = dict.fromkeys(_TRAIN, PARTS[0]) | dict.fromkeys(_HELD_OUT, PARTS[1])
+    found = {}
+    for name in table.columns:
+        if "split" in str(name).lower():
+            values = table[name].map(lambda text: known.get(str(text).lower())).astype(object)
+            if values.notna().any():
+                found[str(name)] = values.where(values.notna(), None)
+    return found
+
+
+def leakage_report(rows: pd.DataFrame, own: Mapping[str, Mapping[str, pd.Series]], folds: int) -> dict[str, Any]:
+    """Count what a split keeps apart and what the tables' own splits do not.
+
+    Args:
+        rows: The rows of all tables: those of `name_rows` with `table`, `group`, `fold` and `part`.
+        own: Own split columns of each table, from `own_split_columns`.
+        folds: Number of folds.
+
+    Returns:
+        Counts, ready for JSON: `tables`, `groups`, `parts` and `folds` (overlaps between them), `between_tables`, and
+        `own_splits` with their contradictions.
+    """
+    named = rows[rows["group"].notna()]
+    keys = {kind: _long(named, kind) for kind in NAME_KINDS}
+    return {
+        "tables": {str(table): _table_counts(part, folds) for table, part in rows.groupby("table", sort=True)},
+        "groups": _group_counts(named, keys),
+        "parts": {kind: _overlap(key, "part") for kind, key in keys.items()},
+        "folds": {kind: _overlap(key, "fold") for kind, key in keys.items()},
+        "between_tables": {kind: _between_tables(key) for kind, key in keys.items()},
+        "own_splits": _own_splits(rows, own),
+    }
+
+
+def _long(named: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """One line per row and name of one kind; the index tells the row."""
+    columns = ["table", "group", "part", "fold"]
+    column = "names" if kind == "name" else kind
+    key = named[[*columns, column]].rename(columns={column: "key"})
+    return (key.explode("key") if kind == "name" else key).dropna(subset="key")
+
+
+def _table_counts(part: pd.DataFrame, folds: int) -> dict[str, Any]:
+    named = part[part["group"].notna()]
+    return {
+        "rows": len(part),
+        "failed": int(part["error"].notna().sum()),
+        "sites_strings": int(named["sites"].nunique()),
+        "groups": int(named["group"].nunique()),
+        **{name: int((named["part"] == name).sum()) for name in PARTS},
+        "folds": [int((named["fold"] == fold).sum()) for fold in range(folds)],
+    }
+
+
+def _group_counts(named: pd.DataFrame, keys: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """How many groups there are, and how far they go beyond one `sites` string."""
+    strings = keys["sites"].groupby("group")["key"].nunique()
+    names = keys["name"].groupby("group")["key"].nunique()
+    sizes = named["group"].value_counts()
+    several = strings[strings > 1].index
+    return {
+        "groups": len(sizes),
+        "sites_strings": int(keys["sites"]["key"].nunique()),
+        "with_several_sites_strings": len(several),
+        "rows_in_those": int(sizes[sizes.index.isin(several)].sum()),
+        "joined_by_a_second_name": int((names > 1).sum()),
+        "largest_rows": int(sizes.max()) if len(sizes) else 0,
+    }
+
+
+def _overlap(key: pd.DataFrame, side: str) -> dict[str, int]:
+    """Names of which rows stand on several sides, and how many rows of the rest share them with `train`."""
+    sides = key.groupby("key")[side].nunique()
+    shared = set(sides[sides > 1].index)
+    counts = {"names": len(sides), "on_several_sides": len(shared)}
+    if side == "part":
+        held_out = key[key["part"] == PARTS[1]]
+        counts |= {"validation_rows": held_out.index.nunique(), "validation_rows_seen": _rows_in(held_out, shared)}
+    return counts
+
+
+def _rows_in(key: pd.DataFrame, names: set[str]) -> int:
+    """Rows that have one of the names; a row with two of them counts once."""
+    return int(key.index[key["key"].isin(names)].nunique())
+
+
+def _between_tables(key: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """For every pair of tables, rows of the first that share a name with the second; `any other` for all others."""
+    names = {str(table): part for table, part in key.groupby("table", sort=True)}
+    sets = {table: set(part["key"]) for table, part in names.items()}
+    found: dict[str, dict[str, int]] = {}
+    for table, part in names.items():
+        others = {other: _rows_in(part, sets[other]) for other in sets if other != table}
+        union = set().union(*(sets[other] for other in others)) if others else set()
+        found[table] = {"any other": _rows_in(part, union)} | {o: n for o, n in others.items() if n}
+    return found
+
+
+def _own_splits(rows: pd.DataFrame, own: Mapping[str, Mapping[str, pd.Series]]) -> dict[str, Any]:
+    """Groups that one own split column trains on while itself or another one holds them out."""
+    sides: dict[str, dict[str, set[str]]] = {}
+    columns: dict[str, dict[str, int]] = {}
+    for table, splits in sorted(own.items()):
+        part = rows[rows["table"] == table].reset_index(drop=True)
+        for column, values in splits.items():
+            side = values.reset_index(drop=True)
+            taken = {name: part[(side == name) & part["group"].notna()] for name in PARTS}
+            label = f"{table}.{column}"
+            sides[label] = {name: set(chosen["group"]) for name, chosen in taken.items()}
+            strings = [set(chosen["sites"].dropna()) for chosen in taken.values()]
+            columns[label] = {name: len(chosen) for name, chosen in taken.items()} | {
+                "sites_strings_on_both_sides": len(strings[0] & strings[1]),
+                "groups_on_both_sides": len(sides[label][PARTS[0]] & sides[label][PARTS[1]]),
+            }
+    pairs = {}
+    for one, other in combinations(sides, 2):
+        there = len(sides[one][PARTS[0]] & sides[other][PARTS[1]])
+        back = len(sides[one][PARTS[1]] & sides[other][PARTS[0]])
+        if there or back:
+            pairs[f"{one} / {other}"] = {"train_and_held_out": there, "held_out_and_train": back}
+    trained = set().union(*(side[PARTS[0]] for side in sides.values()))
+    held_out = set().union(*(side[PARTS[1]] for side in sides.values()))
+    return {
+        "columns": columns,
+        "pairs": pairs,
+        "groups_held_out_somewhere": len(held_out),
+        "of_these_trained_on_elsewhere": len(held_out & trained),
+    }
+
+
+def leakage_markdown(report: Mapping[str, Any]) -> str:
+    """Write a report, with its `settings`, as a Markdown document.
+
+    Args:
+        report: From `leakage_report`, with `settings` of the split added.
+    """
+    settings, groups, own = report["settings"], report["groups"], report["own_splits"]
+    folds = report["tables"] and len(next(iter(report["tables"].values()))["folds"])
+    tables = [
+        [name, *(row[key] for key in ("rows", "failed", "sites_strings", "groups", *PARTS)), *row["folds"]]
+        for name, row in report["tables"].items()
+    ]
+    headers = ["table", "rows", "failed", "`sites` strings", "groups", *PARTS, *(f"fold {i}" for i in range(folds))]
+    sides = [
+        [
+            text,
+            report["parts"][kind]["names"],
+            report["parts"][kind]["on_several_sides"],
+            report["parts"][kind]["validation_rows_seen"],
+            report["folds"][kind]["on_several_sides"],
+        ]
+        for kind, text in NAME_KINDS.items()
+    ]
+    shared = [
+        [name, *(report["between_tables"][kind].get(name, {}).get("any other", 0) for kind in NAME_KINDS)]
+        for name in report["tables"]
+    ]
+    columns = [
+        [name, *(row[key] for key in (*PARTS, "sites_strings_on_both_sides", "groups_on_both_sides"))]
+        for name, row in own["columns"].items()
+    ]
+    pairs = sorted(own["pairs"].items(), key=lambda pair: -sum(pair[1].values()))
+    lines = [
+        "# One split for every table",
+        "",
+        "Written by `cloud-hf split`; do not edit. "
+        f"Seed {settings['seed']}, {settings['folds']} folds, validation share {settings['validation']:g} of groups; "
+        f"strings: {settings['encoder']}.",
+        "",
+        f"{groups['groups']:,} groups hold {groups['sites_strings']:,} distinct `sites` strings. A group is what "
+        "shares a composition name (space group, occupied positions and rounded composition in canonical form), which "
+        "a `sites` string determines, or an entry of a public database. "
+        f"{groups['with_several_sites_strings']:,} groups hold several `sites` strings ({groups['rows_in_those']:,} "
+        "rows): crystals that the paper's string cannot tell apart, or one crystal in several versions. "
+        f"{groups['joined_by_a_second_name']:,} groups were joined by a second string or a database entry. The largest "
+        f"has {groups['largest_rows']:,} rows.",
+        "",
+        "## Rows",
+        "",
+        tabulate(tables, headers=headers, tablefmt="github"),
+        "",
+        "## Names on both sides",
+        "",
+        "How many names of each kind there are, how many of them stand both in train and in validation, how many "
+        "validation rows these are, and how many names stand in several folds. The split keeps the first three apart; "
+        "a composition or a protostructure may recur.",
+        "",
+        tabulate(
+            sides,
+            headers=["name", "distinct", "in train and validation", "validation rows seen", "in several folds"],
+            tablefmt="github",
+        ),
+        "",
+        "## Rows whose crystal is in another table",
+        "",
+        tabulate(shared, headers=["table", *(f"by {text}" for text in NAME_KINDS.values())], tablefmt="github"),
+        "",
+        "## What the tables' own split columns say",
+        "",
+        "They are not used. Own columns hold out "
+        f"{own['groups_held_out_somewhere']:,} groups; {own['of_these_trained_on_elsewhere']:,} of these are training "
+        "rows of the same or another column.",
+        "",
+        tabulate(
+            columns, headers=["column", "train rows", "held-out rows", "`sites` strings in both", "groups in both"],
+            tablefmt="github",
+        ),
+        "",
+        tabulate(
+            [[*name.split(" / "), *counts.values()] for name, counts in pairs[:SHOWN_PAIRS]],
+            headers=["column A", "column B", "groups: train in A, held out in B", "held out in A, train in B"],
+            tablefmt="github",
+        ),
+    ]  # fmt: skip
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,154 @@
+"""Every name by which a table knows its crystals: what splitting and the leakage report compare."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cloud_hf.data.assignment import composition_name, database_entry, protostructure
+from cloud_hf.data.inputs import table_items
+from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, is_missing, read_table, write_table
+from cloud_hf.errors import CloudError, TableError
+from cloud_hf.scope import ScopeEncoder, encode_batch, parse
+
+__all__ = ["NAME_COLUMNS", "encoded_strings", "name_rows", "scope_columns"]
+
+NAME_COLUMNS = ("row", "id", "scope", "sites", "names", "entry", "composition", "protostructure", "error")
+"""Columns that `name_rows` gives."""
+
+_SCOPE_NAME = re.compile(r"(^|_)scope(_|$)")
+
+
+def scope_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns that hold SCOPE strings, by their names: `scope` first, then `cloud_scope`, `scope_full`."""
+    found = [str(name) for name in table.columns if _SCOPE_NAME.search(str(name))]
+    return sorted(found, key=lambda name: (name != SCOPE_COLUMN, name))
+
+
+def encoded_strings(
+    path: str | os.PathLike[str],
+    encoder: ScopeEncoder,
+    cache: str | os.PathLike[str],
+    processes: int = 1,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Encode the structures of a table once and keep the strings.
+
+    Args:
+        path: A table with structure columns.
+        encoder: Writes the strings.
+        cache: Folder for one Parquet file per table; its name holds a hash of the table and of the encoder's settings,
+            so that a changed table is encoded anew.
+        processes: Worker processes; 1 encodes in this one.
+        progress: Whether to show a bar.
+
+    Returns:
+        Columns `scope` and `error`, one row per row of the table.
+
+    Raises:
+        TableError: The table cannot be read, or the folder cannot be written to.
+    """
+    path, table = Path(path), read_table(path)
+    digest = hashlib.sha256(f"{encoder.settings}, max_atoms {encoder.max_atoms}\n".encode() + path.read_bytes())
+    kept = Path(cache) / f"{path.stem}-{digest.hexdigest()[:16]}.parquet"
+    if kept.is_file():
+        strings = read_table(kept).astype(object)
+        if len(strings) == len(table):
+            return strings.where(strings.notna(), None)
+    scopes: list[str | None] = [None] * len(table)
+    errors: list[str | None] = [None] * len(table)
+    places: list[int] = []
+
+    def crystals() -> Iterator[Any]:
+        for place, item in enumerate(table_items(table, path)):
+            if item.error is None:
+                places.append(place)
+                yield item.crystal
+            else:
+                errors[place] = item.error
+
+    for number, outcome in enumerate(
+        encode_batch(encoder, crystals(), processes=processes, timeout=None, progress=progress)
+    ):
+        if isinstance(outcome, CloudError):
+            errors[places[number]] = str(outcome)
+        else:
+            scopes[places[number]] = outcome.scope
+    strings = pd.DataFrame({"scope": scopes, "error": errors}, dtype=object)
+    write_table(strings, kept)
+    return strings
+
+
+def name_rows(
+    path: str | os.PathLike[str],
+    encoder: ScopeEncoder,
+    cache: str | os.PathLike[str],
+    processes: int = 1,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Name the crystal of every row of a table.
+
+    Args:
+        path: A table with structure columns, columns of SCOPE strings, or both. A structure names its crystal first;
+            strings beside it, which may come from another symmetry search, are further names of the same crystal.
+        encoder: Writes the strings of structures; its grammar must be `sites`.
+        cache: Folder for the encoded strings.
+        processes: Worker processes for the encoding.
+        progress: Whether to show a bar.
+
+    Returns:
+        `NAME_COLUMNS`, one row per row of the table: its number, its `id` (or the number), the SCOPE string that names
+        it first, the canonical `sites` string, all composition names, the entry in a public database, the rounded
+        composition alone, the protostructure, and why there is no name. What is not known is None.
+
+    Raises:
+        CloudError: The encoder writes another grammar.
+        TableError: The table cannot be read, or has neither structures nor strings.
+    """
+    if encoder.grammar != "sites":
+        raise CloudError(f"Crystals are named by their 'sites' strings, not {encoder.grammar!r}.")
+    table = read_table(path)
+    columns = scope_columns(table)
+    if not columns and not has_structures(table):
+        raise TableError(f"{path}: needs structure columns or a column {SCOPE_COLUMN!r}; see cloud-hf encode --help.")
+    given = [[None if is_missing(text) else str(text) for text in table[column]] for column in columns]
+    errors: list[str | None] = [None] * len(table)
+    if has_structures(table):
+        strings = encoded_strings(path, encoder, cache, processes, progress)
+        given.insert(0, strings["scope"].tolist())
+        errors = strings["error"].tolist()
+    ids = table["id"].tolist() if "id" in table.columns else [None] * len(table)
+    rows = [
+        {"row": row, "id": str(row if is_missing(identifier) else identifier)}
+        | _names([texts[row] for texts in given], errors[row], f"{path}:{row}")
+        | {"entry": database_entry(identifier)}
+        for row, identifier in enumerate(ids)
+    ]
+    return pd.DataFrame(rows, columns=list(NAME_COLUMNS), dtype=object)
+
+
+def _names(texts: list[str | None], error: str | None, source: str) -> dict[str, Any]:
+    """All names that the strings of one row give; an error only if they give none."""
+    scopes = []
+    for text in filter(None, texts):
+        try:
+            scopes.append(parse(text))
+        except CloudError as reason:
+            error = error or f"{source}: {reason}"
+    if not scopes:
+        nothing = dict.fromkeys(("scope", "sites", "composition", "protostructure"))
+        return nothing | {"names": [], "error": error or f"{source}: the row holds no SCOPE string."}
+    first = scopes[0]
+    names = list(dict.fromkeys(composition_name(scope) for scope in scopes))
+    return {
+        "scope": str(first),
+        "sites": str(first.canonical()) if first.grammar == "sites" else None,
+        "names": names,
+        "composition": names[0].split(" | ")[2],
+        "protostructure": protostructure(first),
+        "error": None,
+    }

@@ -41,7 +41,7 @@ FORBIDDEN = {
     "pipeline_cloud": ABOVE_DATA | {"data", "bundled"},
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
     "baselines": MODELS | ABOVE_DATA | {"bundled", "data"},
-    "training": {"cli", "prediction", "evaluation", "plotting", "conversion", "export"},
+    "training": {"cli", "prediction", "evaluation", "conversion", "export"},
     "prediction": {"cli", "training", "conversion", "export"},
     "records": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled", "hub", "model_cards"},
     "model_cards": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled", "hub"},

@@ -25,7 +25,9 @@ def finetune(argv: Sequence[str]) -> int:
     from cloud_hf.training.finetune_arguments import FinetuneArguments
 
     with _argument_errors():
-        print(finetune(*parse_recipe("finetune", FinetuneArguments, argv)))
+        report = finetune(*parse_recipe("finetune", FinetuneArguments, argv))
+        if report:  # only one of several processes has one
+            print(report)
     return 0
 
 

@@ -1,11 +1,18 @@
 """Splits by string: rows with the same SCOPE string never stand on both sides."""
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["split_by_string"]
+from cloud_hf.errors import TableError
+
+__all__ = ["PARTS", "folds_by_string", "group_rows", "read_split_column", "split_by_string"]
+
+PARTS = ("train", "validation", "test")
+_PART_NAMES = {"val": "validation", "valid": "validation"} | {part: part for part in PARTS}
 
 
 def split_by_string(strings: Sequence[str], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -26,3 +33,84 @@ def split_by_string(strings: Sequence[str], fraction: float, seed: int) -> tuple
     kept_back = {distinct[index] for index in order[: round(fraction * len(distinct))]}
     is_validation = np.array([string in kept_back for string in strings], dtype=bool)
     return np.flatnonzero(~is_validation), np.flatnonzero(is_validation)
+
+
+def folds_by_string(strings: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
+    """Deal the distinct strings out into folds of equal size.
+
+    Args:
+        strings: One SCOPE string per row.
+        folds: Number of folds, 2 or more.
+        seed: Seed of the choice; the same strings in any row order give the same folds.
+
+    Returns:
+        Number of the fold of each row, 0 to folds - 1, shape (n,).
+
+    Raises:
+        TableError: There are fewer distinct strings than folds.
+    """
+    distinct = sorted(set(strings))
+    if not 2 <= folds <= len(distinct):
+        raise TableError(f"{folds} folds cannot be made of {len(distinct)} distinct strings; there must be 2 or more.")
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    fold_of = {distinct[index]: position % folds for position, index in enumerate(order)}
+    return np.array([fold_of[string] for string in strings], dtype=np.int64)
+
+
+def group_rows(strings: Sequence[str], ids: Sequence[str | None]) -> list[str]:
+    """Name the group of each row: rows that share a string or an id, directly or through others, belong together.
+
+    Args:
+        strings: One SCOPE string per row.
+        ids: Identifier of each row's crystal, None if it has none.
+
+    Returns:
+        The smallest string of each row's group, shape (n,); the row's own string where ids add nothing.
+    """
+    leader: dict[str, str] = {string: string for string in strings}
+
+    def find(string: str) -> str:
+        while leader[string] != string:
+            leader[string] = leader[leader[string]]
+            string = leader[string]
+        return string
+
+    first: dict[str, str] = {}
+    for string, identifier in zip(strings, ids, strict=True):
+        if identifier is not None:
+            one, two = sorted((find(first.setdefault(identifier, string)), find(string)))
+            leader[two] = one
+    return [find(string) for string in strings]
+
+
+def read_split_column(values: Sequence[Any], column: str, path: str) -> NDArray[np.str_] | NDArray[np.int64]:
+    """Read the values of a split column.
+
+    Args:
+        values: Names of parts (`train`, `validation`, `val` or `valid`, `test`), or fold numbers.
+        column: Name of the column, for the message.
+        path: Name of the table, for the message.
+
+    Returns:
+        Names from `PARTS`, or whole numbers of at least two folds, shape (n,).
+
+    Raises:
+        TableError: Another value, only one fold, or names among which no row is for training.
+    """
+    words = [str(value).strip().lower() for value in values]
+    parts = [_PART_NAMES.get(word) for word in words]
+    numbers = [int(float(word)) if re.fullmatch(r"\d{1,9}(\.0)?", word) else None for word in words]
+    if None not in numbers and not any(parts):
+        folds = np.array(numbers, dtype=np.int64)
+        if len(np.unique(folds)) < 2:
+            raise TableError(f"{path}: column {column!r} holds one fold number only; there must be 2 or more.")
+        return folds
+    for position, (part, number) in enumerate(zip(parts, numbers, strict=True)):
+        if part is None and (number is None or any(parts)):
+            raise TableError(
+                f"{path}: column {column!r} must say train, validation or test in every labelled row, or give fold "
+                f"numbers; labelled row {position} holds {values[position]!r}."
+            )
+    if "train" not in parts:
+        raise TableError(f"{path}: column {column!r} leaves no row to train on; it holds {', '.join(set(words))}.")
+    return np.array(parts)

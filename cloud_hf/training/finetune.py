@@ -1,237 +1,282 @@
 """Fine-tuning of a regression or Debye head on a table of labelled crystals."""
 
+import copy
 import json
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+import pandas as pd
 from numpy.typing import NDArray
-from tabulate import tabulate
-from tqdm import tqdm
-from transformers import AutoTokenizer, DataCollatorWithPadding, set_seed
+from transformers import AutoTokenizer, set_seed
+from transformers.utils import logging
 
-from cloud_hf.checkpoints import loading, read_config
+from cloud_hf.checkpoints import loading
 from cloud_hf.configuration_cloud import CloudConfig
-from cloud_hf.data.inputs import encode_item, table_items
-from cloud_hf.data.splits import split_by_string
-from cloud_hf.data.tables import has_structures, numeric_column, read_table, recorded_settings
-from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity
-from cloud_hf.errors import CheckpointError, GrammarError, TableError
-from cloud_hf.modeling_cloud import CloudForDebye, CloudForPropertyRegression
+from cloud_hf.data.tables import read_table, write_table, write_text
+from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.model_cards import write_card
+from cloud_hf.plotting import Parity, plot_parity
 from cloud_hf.records import record_training_data
-from cloud_hf.scope import ScopeEncoder
-from cloud_hf.tokenization_scope import grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
-from cloud_hf.training.metrics import METRICS_FILE, regression_metrics
-from cloud_hf.training.trainer import CloudTrainer
+from cloud_hf.training.finetune_baselines import tree_baseline
+from cloud_hf.training.finetune_heads import build_model, head_config, set_scales
+from cloud_hf.training.finetune_plan import Division, divide
+from cloud_hf.training.finetune_report import (
+    HARMLESS,
+    average_metrics,
+    command_line,
+    error_table,
+    frame_metrics,
+    given_arguments,
+    parity_parts,
+    prediction_frame,
+    several_frames,
+    spread,
+)  # fmt: skip
+from cloud_hf.training.finetune_rows import Rows, Target, parse_targets, read_rows
+from cloud_hf.training.finetune_trainer import FinetuneTrainer
+from cloud_hf.training.metrics import METRICS_FILE
 
-__all__ = ["finetune"]
+__all__ = ["PARITY_FILE", "PREDICTIONS_FILE", "RUN_FILE", "SKIPPED_FILE", "finetune"]
+
+logger = logging.get_logger(__name__)
+
+PREDICTIONS_FILE = "predictions.csv"
+PARITY_FILE = "parity.png"
+SKIPPED_FILE = "skipped.csv"
+RUN_FILE = "run.json"
+"""Settings, seed and data of a run, and the command that repeats it."""
 
 
-@dataclass
-class _Rows:
-    """Strings of length n with labels (n, n_targets) and, for extensive Debye labels, atoms per cell (n,)."""
+NOT_DECISIVE = ("data", "seeds", "baselines", "data_license", "license")
+"""Arguments that do not change what a run ends with; the rows themselves stand for their table."""
 
-    scopes: list[str]
-    labels: NDArray[np.float64]
-    n_atoms: NDArray[np.float64] | None
 
-    def take(self, rows: NDArray[np.int64]) -> "_Rows":
-        return _Rows(
-            [self.scopes[row] for row in rows], self.labels[rows], None if self.n_atoms is None else self.n_atoms[rows]
+@dataclass(frozen=True)
+class _Job:
+    """All that the runs of one fine-tuning share."""
+
+    own: FinetuneArguments
+    training: CloudTrainingArguments
+    config: CloudConfig
+    targets: list[Target]
+    tokenizer: Any
+    rows: Rows
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the result of a run, beside its seed and fold."""
+        plain = CloudTrainingArguments(output_dir="", use_cpu=self.training.use_cpu)
+        given = given_arguments(self.training, plain)
+        own = {key: value for key, value in asdict(self.own).items() if key not in NOT_DECISIVE}
+        decisive = own | {key: value for key, value in given.items() if key not in HARMLESS}
+        return json.loads(
+            json.dumps(decisive | {"rows": self.rows.digest, "first_seed": self.training.seed}, default=str)
         )
 
 
 def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
-    """Fine-tune, save model, tokenizer and `metrics.json` in `training.output_dir`, and return a table of errors.
+    """Fine-tune, save model, tokenizer, errors and predictions in `training.output_dir`, and return a table of errors.
 
-    Rows with the same string are either all trained on or all kept back. The weights are those after the last
-    step: nothing is selected on the validation rows.
+    Rows with the same string, or the same id, are on one side of a split that is made here; validation and test rows
+    are never trained on. The weights are those after the last step, or with `early_stopping` those of the best
+    evaluation on the validation rows. Several folds or seeds have folders of their own, below the errors of all.
 
     Raises:
         CloudError: A table, label, string or checkpoint that cannot be used; the message says which.
     """
     set_seed(training.seed)
-    names, units = _targets(own)
-    config = _config(own, names)
+    folder = Path(training.output_dir or ".")
+    targets = parse_targets(own)
+    config = head_config(own, targets)
     with loading(own.model):
         tokenizer = AutoTokenizer.from_pretrained(own.model)
-    rows = _read_rows(own, config, names)
-    train_rows, validation_rows = split_by_string(rows.scopes, own.validation_fraction, training.seed)
-    if not len(train_rows):
-        raise TableError(f"{own.data}: no row is left to train on; lower --validation_fraction.")
-    train, validation = rows.take(train_rows), rows.take(validation_rows)
-    model = _build_model(own, config, units, train)
+    rows, skipped = read_rows(own, config, targets, tokenizer)
+    job = _Job(own, training, config, targets, tokenizer, rows)
+    divisions = divide(own, rows, training.seed)
+    trainer: FinetuneTrainer | None
+    if len(divisions) * own.seeds == 1:
+        frame, selection, trainer = _run(job, divisions[0], training.seed, folder)
+        metrics = frame_metrics(frame, targets)
+    elif training.push_to_hub:
+        raise CloudError("--push_to_hub takes one model, and --folds, --split by folds and --seeds train several.")
+    else:
+        frame, metrics, selection, trainer = _run_all(job, divisions, folder)
+    saves = trainer is None or bool(trainer.is_world_process_zero())
+    if saves:
+        if len(skipped):
+            write_table(skipped, folder / SKIPPED_FILE)
+        _write_results(job, folder, frame, metrics, {"selection": selection, "skipped_rows": len(skipped)})
+    if trainer is not None and len(divisions) * own.seeds == 1:
+        trainer.publish()
+    return _report(job, metrics, skipped, folder, len(divisions)) if saves else ""
 
-    training.label_names = ["labels"]
-    trainer = CloudTrainer(
-        model=model,
-        args=training,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        train_dataset=_tokenize(train, tokenizer, own),
-        eval_dataset=_tokenize(validation, tokenizer, own) if validation.scopes else None,
-        processing_class=tokenizer,
-    )
-    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
-    trainer.save_result()
-    folder = Path(training.output_dir or ".")
 
-    parts = {"train": train, "validation": validation}
-    metrics = {
-        part: _errors(trainer, _tokenize(part_rows, tokenizer, own), names, units, own)
-        for part, part_rows in parts.items()
-        if part_rows.scopes
+def _run_all(
+    job: _Job, divisions: Sequence[Division], folder: Path
+) -> tuple[pd.DataFrame, Any, Any, FinetuneTrainer | None]:
+    """Train every fold with every seed; runs that are finished in `folder` already are read instead."""
+    own, selections = job.own, {}
+    trainer: FinetuneTrainer | None = None
+    frames: dict[tuple[int | None, int], pd.DataFrame] = {}
+    folders = {
+        (division.fold, seed): folder / "/".join(_names(division.fold, seed, own.seeds))
+        for division in divisions
+        for seed in range(job.training.seed, job.training.seed + own.seeds)
     }
-    if trainer.is_world_process_zero():
-        (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        licences = getattr(own, "data_license", None), getattr(own, "license", None)
-        record_training_data(folder, "fine-tuning", [own.data], len(rows.scopes), *licences, model=own.model)
-    trainer.publish()
-    return _report(metrics)
+    finished = {key: path for key, path in folders.items() if (path / METRICS_FILE).is_file()}
+    for path in finished.values():
+        _refuse_other_settings(job, path)
+    for division in divisions:
+        for seed in range(job.training.seed, job.training.seed + own.seeds):
+            key = (division.fold, seed)
+            name = str(folders[key].relative_to(folder))
+            if key in finished:
+                logger.warning(f"{folders[key]}: finished already with the same settings; not trained again.")
+                frames[key] = read_table(folders[key] / PREDICTIONS_FILE)
+                selections[name] = json.loads((folders[key] / RUN_FILE).read_text(encoding="utf-8"))["selection"]
+                continue
+            frames[key], selections[name], trainer = _run(job, division, seed, folders[key])
+            if trainer.is_world_process_zero():
+                found = frame_metrics(frames[key], job.targets)
+                _write_results(
+                    job, folders[key], frames[key], found, {"selection": selections[name]}, seed, division.fold
+                )
+    if divisions[0].fold is not None:  # every row is scored by the model that has not seen it
+        frames = {key: frame[frame["part"] == "test"] for key, frame in frames.items()}
+    by_seed: dict[int, list[pd.DataFrame]] = {}
+    by_fold: dict[int | None, list[pd.DataFrame]] = {}
+    for (fold, seed), frame in frames.items():
+        by_seed.setdefault(seed, []).append(frame)
+        by_fold.setdefault(fold, []).append(frame)
+    pooled = [pd.concat(found, ignore_index=True).sort_values("row", kind="stable") for found in by_seed.values()]
+    metrics = frame_metrics(pooled[0], job.targets)
+    if own.seeds > 1:
+        metrics = average_metrics([frame_metrics(frame, job.targets) for frame in pooled], "seeds")
+    if len(by_fold) > 1:
+        each = [average_metrics([frame_metrics(f, job.targets) for f in found], "seeds") for found in by_fold.values()]
+        for target in job.targets:
+            metrics["test"][target.name]["folds"] = spread(fold["test"][target.name]["mae"] for fold in each)
+    elif trainer is None or trainer.is_world_process_zero():
+        _copy_model(folders[(divisions[0].fold, job.training.seed)], folder)
+    return several_frames(pooled, job.targets), metrics, selections, trainer
 
 
-def _targets(own: FinetuneArguments) -> tuple[list[str], list[str]]:
-    names, units = [], []
-    for target in own.target:
-        name, separator, unit = target.partition(":")
-        if not (name and separator and unit):
-            raise TableError(f"--target {target!r} has no unit; write 'column:unit', e.g. 'band_gap:eV'.")
-        names.append(name)
-        units.append(unit)
-    if len(set(names)) != len(names):
-        raise TableError(f"--target names a column twice: {', '.join(names)}.")
-    if own.debye and len(names) != 1:
-        raise TableError(f"A Debye head learns from one target, not {len(names)}: {', '.join(names)}.")
-    return names, units
+def _names(fold: int | None, seed: int, seeds: int) -> list[str]:
+    return [f"fold_{fold}"] * (fold is not None) + [f"seed_{seed}"] * (seeds > 1)
 
 
-def _config(own: FinetuneArguments, names: list[str]) -> CloudConfig:
-    config = read_config(own.model)
-    config.head_layers = own.head_layers
-    config.head_dropout = own.head_dropout
-    if own.debye:
-        config.debye_targets = [own.debye]
-        config.target_names, config.target_units = ["debye_temperature"], ["K"]
-    else:
-        config.target_names = names
-    config.id2label = dict(enumerate(config.target_names))
-    config.label2id = {name: index for index, name in config.id2label.items()}
-    config.problem_type = "regression"
-    return config
-
-
-def _read_rows(own: FinetuneArguments, config: CloudConfig, names: list[str]) -> _Rows:
-    table = read_table(own.data)
-    labels = np.stack([numeric_column(table, name, own.data).to_numpy() for name in names], axis=1)
-    encoder = ScopeEncoder.from_config(config)
-    recorded = {encoder.settings} if has_structures(table) else recorded_settings(table)
-    config.encoder_settings = recorded.pop() if len(recorded) == 1 else config.encoder_settings
-    items = [
-        encode_item(item, encoder)
-        for item in tqdm(table_items(table, own.data), total=len(table), desc="encode", unit="crystal", disable=None)
-    ]
-    failed = [item for item in items if item.error is not None]
-    if failed:
-        raise TableError(f"{own.data}: {len(failed)} of {len(items)} rows have no string; first: {failed[0].error}")
-    scopes = [item.scope or "" for item in items]
-    for scope in scopes:
-        if grammar_of(scope) != config.grammar:
-            raise GrammarError(f"{own.data}: {scope!r} is not in the grammar {config.grammar!r} of {own.model}.")
-    labelled = ~np.isnan(labels).all(axis=1)
-    if not labelled.any():
-        raise TableError(f"{own.data}: no row has a label in {', '.join(names)}.")
-    rows = _Rows(scopes, labels, numeric_column(table, own.n_atoms, own.data).to_numpy() if own.n_atoms else None)
-    if rows.n_atoms is not None and not (rows.n_atoms[labelled] >= 1).all():
-        raise TableError(f"{own.data}: column {own.n_atoms!r} must hold at least 1 atom per cell in every row.")
-    return rows.take(np.flatnonzero(labelled))
-
-
-def _build_model(
-    own: FinetuneArguments, config: CloudConfig, units: list[str], train: _Rows
-) -> CloudForDebye | CloudForPropertyRegression:
-    """Set the head's scales from the training labels and load the encoder's weights; only the head may be new."""
-    if own.debye:
-        per_atom = train.labels[:, 0] / (1.0 if train.n_atoms is None else train.n_atoms)
-        config.theta_link = "exp"
-        config.theta_shift, config.theta_scale = _ln_theta_scale(per_atom, own)
-        config.target_mean, config.target_scale = [0.0], [_positive(float(np.nanstd(per_atom)))]
-        kind: Any = CloudForDebye
-    else:
-        config.target_units = units
-        config.target_mean = [float(mean) for mean in np.nanmean(train.labels, axis=0)]
-        config.target_scale = [_positive(scale) for scale in np.nanstd(train.labels, axis=0)]
-        kind = CloudForPropertyRegression
-    config.validate_architecture()
-    with loading(own.model):
-        model, loaded = kind.from_pretrained(own.model, config=config, output_loading_info=True)
-    missing = [name for name in loaded["missing_keys"] if not name.startswith("head.")]
-    if missing:
+def _refuse_other_settings(job: _Job, folder: Path) -> None:
+    """Runs of one fine-tuning must not differ in more than seed and fold."""
+    try:
+        before = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{own.model}: {len(missing)} encoder weights are missing, e.g. {missing[0]}; nothing was trained. "
-            "Give the folder that `cloud-hf pretrain` wrote."
+            f"{folder}: {RUN_FILE} is missing or damaged; remove the folder to train anew."
+        ) from error
+    now = job.settings
+    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    if names:
+        differing = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names)
+        raise CheckpointError(
+            f"{folder}: was trained with other settings: {differing}. Give the same settings to go on, or another "
+            "--output_dir."
         )
-    return model
 
 
-def _positive(scale: float) -> float:
-    return float(scale) if scale > 0 else 1.0
+def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.DataFrame, Any, FinetuneTrainer]:
+    """Train once and save the model; return predictions of all parts, how the weights were chosen, and the trainer."""
+    own, rows, parts = job.own, job.rows, division.parts
+    set_seed(seed)
+    training = copy.copy(job.training)
+    training.output_dir, training.seed = str(folder), seed
+    config = copy.deepcopy(job.config)
+    train = rows.take(parts["train"])
+    set_scales(own, config, job.targets, train)
+    validation = rows.take(parts["validation"]) if "validation" in parts else None
+    trainer = FinetuneTrainer(own, training, build_model(own, config), job.tokenizer, train, validation)
+    trainer.fit()
+    predictions = {part: trainer.predict_rows(rows.take(found)) for part, found in parts.items()}
+    saves = bool(trainer.is_world_process_zero())
+    trainer.save_result()
+    if saves:
+        (folder / METRICS_FILE).unlink(missing_ok=True)  # those of older weights
+    trees: dict[str, NDArray[np.float64]] = {}
+    if saves and own.baselines:
+        trees = tree_baseline(own, rows, job.targets, parts)
+    frame = prediction_frame(rows, job.targets, parts, predictions, trees, division.fold)
+    return frame, trainer.selection, trainer
 
 
-def _ln_theta_scale(per_atom: NDArray[np.float64], own: FinetuneArguments) -> tuple[float, float]:
-    """Mean and standard deviation of ln(theta / K) that the labels stand for; defaults for internal energies."""
-    if own.debye != "heat_capacity":
-        return CloudConfig.theta_shift, CloudConfig.theta_scale
-    limit = 3 * GAS_CONSTANT
-    usable = per_atom[(per_atom > 0.001 * limit) & (per_atom < 0.999 * limit)]
-    if not len(usable):
-        raise TableError(
-            f"{own.data}: no heat capacity lies between 0 and the Dulong-Petit limit of {limit:.2f} J/(mol atom K); "
-            "if the labels are per cell, name the column of atoms per cell with --n_atoms."
+def _write_results(
+    job: _Job,
+    folder: Path,
+    frame: pd.DataFrame,
+    metrics: dict[str, Any],
+    run: dict[str, Any],
+    seed: int | None = None,
+    fold: int | None = None,
+) -> None:
+    """Write everything beside the weights; `METRICS_FILE` last, which says that the run is finished."""
+    write_table(frame, folder / PREDICTIONS_FILE)
+    panels = [Parity(target.name, target.unit, parity_parts(frame, target)) for target in job.targets]
+    plot_parity(panels, str(folder / PARITY_FILE))
+    run |= {"seed": job.training.seed if seed is None else seed, "fold": fold, "settings": job.settings}
+    run["command"] = command_line(job.own, job.training)
+    write_text(json.dumps(run, indent=2) + "\n", folder / RUN_FILE)
+    write_text(json.dumps(metrics, indent=2) + "\n", folder / METRICS_FILE)
+    if (folder / "config.json").is_file():
+        _describe(job, folder)
+
+
+def _describe(job: _Job, folder: Path) -> None:
+    """Record what the weights were trained on, and write the model card."""
+    own = job.own
+    licences = own.data_license, own.license
+    record_training_data(folder, "fine-tuning", [own.data], len(job.rows), *licences, model=own.model)
+    write_card(folder)
+
+
+def _copy_model(source: Path, folder: Path) -> None:
+    """Put the model of the first seed where a single run would have put it, file by file."""
+    results = {PREDICTIONS_FILE, PARITY_FILE, RUN_FILE, METRICS_FILE, "README.md"}
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.name not in results:
+            aside = folder / f".{path.name}-{os.getpid()}"
+            try:
+                shutil.copyfile(path, aside)
+                aside.replace(folder / path.name)
+            except OSError as error:
+                aside.unlink(missing_ok=True)
+                raise CheckpointError(
+                    f"{folder}: the model of {source} cannot be copied ({error.strerror})."
+                ) from error
+
+
+def _report(job: _Job, metrics: dict[str, Any], skipped: pd.DataFrame, folder: Path, divisions: int) -> str:
+    lines = [error_table(metrics), ""]
+    if job.own.early_stopping:
+        chosen = "The weights are those of the best evaluation on the validation rows"
+        if "validation" in metrics:
+            chosen += ", so the validation figure flatters"
+        honest = (
+            "the test rows took no part in it." if "test" in metrics else "--folds or a test part gives an honest one."
         )
-    ln_theta = debye_temperature_from_heat_capacity(usable, own.temperature).log().numpy()
-    return float(ln_theta.mean()), _positive(ln_theta.std())
-
-
-def _tokenize(rows: _Rows, tokenizer: Any, own: FinetuneArguments) -> Dataset:
-    ids = tokenizer(rows.scopes)["input_ids"]
-    columns: dict[str, Any] = {"input_ids": ids}
-    columns["labels"] = (rows.labels[:, 0] if own.debye else rows.labels).astype(np.float32).tolist()
-    if own.debye:
-        columns["temperature"] = [own.temperature] * len(ids)
-        if rows.n_atoms is not None:
-            columns["n_atoms"] = rows.n_atoms.astype(np.float32).tolist()
-    return Dataset.from_dict(columns)
-
-
-def _errors(
-    trainer: CloudTrainer, dataset: Dataset, names: list[str], units: list[str], own: FinetuneArguments
-) -> dict[str, Any]:
-    # Trainer may evaluate in an order of its own (by length), so the labels are taken from its output
-    output = trainer.predict(dataset)
-    labels = np.asarray(output.label_ids, dtype=np.float64).reshape(-1, len(names))
-    if own.debye:  # (Debye temperature, heat capacity, internal energy)
-        predictions = np.asarray(output.predictions[1 if own.debye == "heat_capacity" else 2])[:, None]
-    else:
-        predictions = np.asarray(output.predictions)
-    if not np.isfinite(predictions).all():
-        raise CheckpointError("The training diverged: predictions are not finite. Lower --learning_rate.")
-    errors = {}
-    for column, (name, unit) in enumerate(zip(names, units, strict=True)):
-        present = ~np.isnan(labels[:, column])
-        found = regression_metrics(labels[present, column], predictions[present, column])
-        errors[name] = {"unit": unit, **found}
-    return errors
-
-
-def _report(metrics: dict[str, Any]) -> str:
-    """MAE of the model beside the mean predictor's (whose MAE is the MAD of the rows)."""
-    lines = [
-        [part, name, row["n"], row["mae"], row["mad"], row["mae_mad"], row["median_absolute_error"], row["unit"]]
-        for part, targets in metrics.items()
-        for name, row in targets.items()
-    ]
-    headers = ["rows", "target", "n", "MAE", "MAE of the mean", "MAE:MAD", "median error", "unit"]
-    return tabulate(lines, headers=headers, floatfmt=".4g")
+        lines.append(f"{chosen}; {honest}")
+    if divisions > 1:
+        lines.append(f"Each row is scored by a model that has not seen it; the {divisions} models: {folder}/fold_*.")
+    if job.own.seeds > 1:
+        lines.append("Errors are means over the seeds, +- their standard deviation.")
+    unlabelled = int((skipped["reason"] == "no label").sum())
+    if len(skipped):
+        failed = len(skipped) - unlabelled
+        lines.append(f"Left out: {unlabelled} rows without a label, {failed} without a usable string ({SKIPPED_FILE}).")
+    lines.append(f"{folder}: {METRICS_FILE}, {PREDICTIONS_FILE}, {PARITY_FILE}")
+    lines.append(f"Again: {command_line(job.own, job.training)}")
+    return "\n".join(lines)

@@ -1,42 +1,184 @@
 """What `cloud-hf finetune` can be told, beside everything that `TrainingArguments` knows."""
 
+import math
 from dataclasses import dataclass, field
 
 from cloud_hf.errors import CloudError
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["FinetuneArguments"]
+__all__ = ["DEBYE_QUANTITIES", "LOSSES", "PER_ATOM", "TRANSFORMS", "FinetuneArguments"]
+
+DEBYE_QUANTITIES = ("heat_capacity", "internal_energy")
+TRANSFORMS = ("standardise", "log", "per_atom", "log_per_atom")
+PER_ATOM = ("per_atom", "log_per_atom")
+LOSSES = ("l1", "huber", "mse")
 
 
 @dataclass
 class FinetuneArguments:
-    """Data, target and head of a fine-tuning run."""
+    """Data, targets, head and evaluation of a fine-tuning run."""
 
     model: str = field(metadata={"help": "Pre-trained checkpoint (folder or Hub id)."})
-    data: str = field(metadata={"help": "Table with structure columns or a column 'scope', and the labels."})
+    data: str = field(
+        metadata={"help": "Table with crystals or a column 'scope', and the labels (.csv, .jsonl, .parquet)."}
+    )
     target: list[str] = field(
         metadata={"help": "Label columns with units, 'column:unit', e.g. 'band_gap:eV'. Several give several outputs."}
     )
-    debye: str | None = field(
+    structure: str | None = field(
         default=None,
         metadata={
-            "help": "Learn a Debye temperature from the target: 'heat_capacity' or 'internal_energy'.",
-            "choices": ["heat_capacity", "internal_energy"],
+            "help": "Column of crystals: paths of CIF or POSCAR files (relative to the table), CIF text, or pymatgen "
+            "JSON. Without it: the columns lattice, numbers and frac_coords, or a column 'scope'."
+        },
+    )
+    skip_failed: bool = field(
+        default=False, metadata={"help": "Leave rows without a usable string out, instead of stopping at them."}
+    )
+    debye: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Learn a Debye temperature from the targets: which quantity each of them is, in the same order.",
+            "choices": list(DEBYE_QUANTITIES),
+        },
+    )
+    second_branch: str = field(
+        default="none",
+        metadata={
+            "help": "Vibrations beside the Debye model's, for light atoms in stiff groups.",
+            "choices": ["none", "einstein", "debye"],
+        },
+    )
+    pooling: str | None = field(
+        default=None,
+        metadata={
+            "help": "What the head reads: the [CLS] state, or beside it the mean over the sites; none: as the "
+            "checkpoint says.",
+            "choices": ["cls", "cls_multiplicity"],
         },
     )
     n_atoms: str | None = field(
-        default=None, metadata={"help": "Column with atoms per cell of extensive Debye labels; none: labels per atom."}
+        default=None,
+        metadata={"help": "Column with atoms per cell of labels per cell (Debye, per_atom); none: labels per atom."},
     )
-    temperature: float = field(default=300.0, metadata={"help": "Temperature of the Debye labels, K."})
+    temperature: str = field(
+        default="300.0", metadata={"help": "Temperature of the Debye labels, K: a number or the name of a column."}
+    )
+    transform: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "What the head learns of each target (one for all, or one a target): the standardised value, its "
+            "logarithm, or these per atom of the cell (needs --n_atoms).",
+            "choices": list(TRANSFORMS),
+        },
+    )
+    loss: str = field(
+        default="l1", metadata={"help": "Loss on the standardised, transformed targets.", "choices": list(LOSSES)}
+    )
+    target_weights: list[float] | None = field(
+        default=None, metadata={"help": "Weight of each target in the loss; none: 1."}
+    )
     head_layers: int = field(default=1, metadata={"help": "(linear, SiLU) layers of the head."})
     head_dropout: float = field(default=0.1, metadata={"help": "Dropout before the head."})
-    validation_fraction: float = field(default=0.2, metadata={"help": "Share of distinct strings kept back."})
+    layer_lr_decay: float = field(
+        default=1.0,
+        metadata={
+            "help": "Learning rate of each layer over that of the layer above it: the head has --learning_rate, the "
+            "last layer of the encoder this share of it, and so on down to the embeddings."
+        },
+    )
+    freeze_epochs: float = field(
+        default=0.0, metadata={"help": "Train the head alone for so many epochs at the beginning."}
+    )
+    lora_rank: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train low-rank updates of the encoder's linear layers instead of the layers (pip install "
+            "'cloud-hf[lora]'); they are merged into the weights that are saved."
+        },
+    )
+    validation_fraction: float = field(
+        default=0.2,
+        metadata={
+            "help": "Share of distinct strings kept back from training. With --folds or --split it is taken from the "
+            "training rows, and only for --early_stopping."
+        },
+    )
+    split: str | None = field(
+        default=None,
+        metadata={"help": "Column that says train, validation or test of each row, or gives the number of its fold."},
+    )
+    folds: int | None = field(
+        default=None, metadata={"help": "Train so many models, each scored on a fold of strings it has not seen."}
+    )
+    early_stopping: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop after so many evaluations on the validation rows without a better one, and keep the weights "
+            "of the best (one evaluation an epoch unless --eval_strategy says otherwise)."
+        },
+    )
+    seeds: int = field(
+        default=1, metadata={"help": "Repeat with so many seeds, from --seed on, and give mean and spread."}
+    )
+    baselines: bool = field(
+        default=True, metadata={"help": "Score trees on composition and symmetry too (needs scikit-learn)."}
+    )
+    data_license: str | None = field(
+        default=None, metadata={"help": "Licence of the labelled data, for the model card."}
+    )
+    license: str | None = field(default=None, metadata={"help": "Licence of the weights, for the model card."})
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained with."""
         in_range("head_layers", self.head_layers, 0, 16)
         in_range("head_dropout", self.head_dropout, 0, 0.99)
         in_range("validation_fraction", self.validation_fraction, 0, 0.99)
-        in_range("temperature", self.temperature, 1 if self.debye == "heat_capacity" else 0, 1e6)
-        if self.debye is None and self.n_atoms is not None:
-            raise CloudError("--n_atoms belongs to the extensive labels of a Debye head; add --debye or leave it out.")
+        in_range("layer_lr_decay", self.layer_lr_decay, 0.01, 1)
+        in_range("freeze_epochs", self.freeze_epochs, 0, 1e6)
+        in_range("seeds", self.seeds, 1, 1000)
+        for name, lowest in (("lora_rank", 1), ("early_stopping", 1), ("folds", 2)):
+            value = getattr(self, name)
+            if value is not None:
+                in_range(name, value, lowest, 1e6)
+        self.temperature = str(self.temperature)
+        kelvin = self.fixed_temperature
+        if kelvin is not None:
+            in_range("temperature", kelvin, 1 if "heat_capacity" in (self.debye or ()) else 0, 1e6)
+        if self.split is not None and self.folds is not None:
+            raise CloudError("--split and --folds both decide who is scored on what; give one of them.")
+        if self.debye and self.transform:
+            raise CloudError("--transform does not go with --debye, whose head learns a Debye temperature.")
+        if self.second_branch != "none" and not self.debye:
+            raise CloudError("--second_branch is a part of the Debye model; add --debye.")
+        for name in ("transform", "target_weights"):
+            values = getattr(self, name)
+            if values is not None and len(values) not in (1, len(self.target)):
+                raise CloudError(f"--{name} has {len(values)} values for {len(self.target)} targets; give one or all.")
+        if any(not 0 < weight < math.inf for weight in self.target_weights or ()):
+            raise CloudError("--target_weights must be positive numbers.")
+        per_atom = any(transform in PER_ATOM for transform in self.transforms)
+        if per_atom and self.n_atoms is None:
+            raise CloudError("--transform per_atom needs the atoms per cell: name their column with --n_atoms.")
+        if self.n_atoms is not None and not (per_atom or self.debye):
+            raise CloudError("--n_atoms belongs to labels per cell; add --debye or --transform per_atom.")
+
+    @property
+    def fixed_temperature(self) -> float | None:
+        """Temperature of all labels in K, None if a column gives it."""
+        try:
+            return float(self.temperature)
+        except ValueError:
+            return None
+
+    @property
+    def transforms(self) -> list[str]:
+        """Transform of each target."""
+        given = self.transform or ["standardise"]
+        return given * len(self.target) if len(given) == 1 else given
+
+    @property
+    def weights(self) -> list[float] | None:
+        """Weight of each target in the loss, None if all are equal."""
+        given = self.target_weights
+        return given * len(self.target) if given and len(given) == 1 else given

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_hf.data.splits import split_by_string
+from cloud_hf.data.splits import folds_by_string, group_rows, read_split_column, split_by_string
+from cloud_hf.errors import TableError
 
 STRINGS = st.lists(st.sampled_from([f"string {index}" for index in range(25)]), max_size=80)
 FRACTIONS = st.floats(0, 0.99)
@@ -58,3 +59,66 @@ def test_no_fraction_keeps_nothing_back() -> None:
 def test_a_fraction_outside_0_to_1_is_refused(fraction: float) -> None:
     with pytest.raises(ValueError, match="fraction"):
         split_by_string(["a", "b"], fraction, 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(strings=STRINGS, folds=st.integers(2, 6), seed=SEEDS, chance=st.randoms(use_true_random=False))
+def test_folds_keep_strings_together_and_are_of_one_size(strings: list[str], folds: int, seed: int, chance) -> None:
+    distinct = set(strings)
+    if len(distinct) < folds:
+        with pytest.raises(TableError, match=f"{len(distinct)} distinct strings"):
+            folds_by_string(strings, folds, seed)
+        return
+    found = folds_by_string(strings, folds, seed)
+    of_string = {
+        string: {int(found[row]) for row in range(len(strings)) if strings[row] == string} for string in strings
+    }
+    assert all(len(one) == 1 for one in of_string.values())
+    sizes = [sum(one == {fold} for one in of_string.values()) for fold in range(folds)]
+    assert max(sizes) - min(sizes) <= 1
+    shuffled = strings[:]
+    chance.shuffle(shuffled)
+    again = folds_by_string(shuffled, folds, seed)
+    assert {string: {int(fold)} for string, fold in zip(shuffled, again, strict=True)} == of_string
+
+
+@settings(deadline=None, max_examples=100)
+@given(rows=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([None, "1", "2", "3", "4"])), max_size=20))
+def test_groups_are_the_connected_rows(rows: list[tuple[str, str | None]]) -> None:
+    groups = group_rows([string for string, _ in rows], [identifier for _, identifier in rows])
+    reached = [{row} for row in range(len(rows))]
+    for _ in rows:
+        for one in range(len(rows)):
+            for two in range(len(rows)):
+                same_id = rows[one][1] is not None and rows[one][1] == rows[two][1]
+                if rows[one][0] == rows[two][0] or same_id:
+                    reached[one] |= reached[two]
+    for one in range(len(rows)):
+        assert reached[one] == {two for two in range(len(rows)) if groups[two] == groups[one]}
+        assert groups[one] == min(rows[two][0] for two in reached[one])
+
+
+class TestSplitColumn:
+    def test_names_of_parts(self) -> None:
+        found = read_split_column(["train", " Val", "TEST", "valid", "validation"], "s", "t.csv")
+        assert found.tolist() == ["train", "validation", "test", "validation", "validation"]
+
+    @pytest.mark.parametrize("values", [[0, 1, 1], ["0", "1", "1"], [0.0, 1.0, 1.0]])
+    def test_fold_numbers(self, values: list) -> None:
+        assert read_split_column(values, "s", "t.csv").tolist() == [0, 1, 1]
+
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            (["train", "holdout"], "'holdout'"),
+            (["train", None], "None"),
+            ([0, float("nan")], "nan"),
+            ([0.5, 1], "0.5"),
+            (["validation", "test"], "no row to train on"),
+            ([3, 3, 3], "one fold"),
+            ([-1, 0], "-1"),
+        ],
+    )
+    def test_values_that_say_nothing(self, values: list, reason: str) -> None:
+        with pytest.raises(TableError, match=reason):
+            read_split_column(values, "s", "t.csv")

@@ -18,6 +18,11 @@ TINY = [
     "--per_device_train_batch_size", "8", "--max_steps", "4",
     "--use_cpu", "true", "--disable_tqdm", "true", "--seed", "3",
 ]  # fmt: skip
+FINETUNE = [
+    "--per_device_train_batch_size", "16", "--max_steps", "6", "--learning_rate", "3e-3", "--warmup_steps", "0",
+    "--validation_fraction", "0.25", "--baselines", "false", "--use_cpu", "true", "--disable_tqdm", "true",
+    "--seed", "1",
+]  # fmt: skip
 HAND_WRITTEN = [
     f"1 0 0 | {wyckoff} | {composition}"
     for wyckoff in ("1a 2i", "2i", "1a 1h 2i")
@@ -105,3 +110,13 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertForMaskedLM(config).save_pretrained(folder)
     ScopeTokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def finetune(pretrained: Path, cloud: Callable[..., Finished], tmp_path: Path) -> Callable[..., Finished]:
+    """Run `cloud-hf finetune`, by default from the tiny encoder into `tmp_path/out`."""
+
+    def run(*argv: object, model: Path = pretrained, out: str = "out") -> Finished:
+        return cloud("finetune", "--model", model, "--output_dir", tmp_path / out, *FINETUNE, *argv)
+
+    return run

@@ -17,10 +17,6 @@ from transformers import AutoModelForSequenceClassification
 from cloud_hf import CloudForDebye, CloudForPropertyRegression
 from cloud_hf.debye import heat_capacity
 
-FLAGS = [
-    "--per_device_train_batch_size", "16", "--max_steps", "6", "--learning_rate", "3e-3", "--warmup_steps", "0",
-    "--validation_fraction", "0.25", "--use_cpu", "true", "--disable_tqdm", "true", "--seed", "1",
-]  # fmt: skip
 DEBYE = ["--debye", "heat_capacity", "--target", "cv:J/(mol cell K)", "--n_atoms", "n_atoms"]
 
 
@@ -42,16 +38,6 @@ def debye_table(debye_rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("labels") / "debye.parquet"
     debye_rows.to_parquet(path)
     return path
-
-
-@pytest.fixture
-def finetune(pretrained: Path, cloud, tmp_path: Path):
-    """Run `cloud-hf finetune`, by default from the tiny encoder into `tmp_path/out`."""
-
-    def run(*argv: object, model: Path = pretrained, out: str = "out"):
-        return cloud("finetune", "--model", model, "--output_dir", tmp_path / out, *FLAGS, *argv)
-
-    return run
 
 
 def metrics_of(folder: Path) -> dict:

@@ -1,0 +1,168 @@
+"""The head of a fine-tuned model: its config, its scales from the training labels, and low-rank updates."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from transformers.utils import logging
+
+from cloud_hf.checkpoints import loading, read_config
+from cloud_hf.configuration_cloud import CloudConfig
+from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity
+from cloud_hf.errors import CheckpointError, CloudError, TableError
+from cloud_hf.modeling_cloud import CloudForDebye, CloudForPropertyRegression
+from cloud_hf.training.finetune_arguments import PER_ATOM, FinetuneArguments
+from cloud_hf.training.finetune_rows import Rows, Target
+
+__all__ = ["add_lora", "build_model", "head_config", "set_scales"]
+
+logger = logging.get_logger(__name__)
+
+
+def head_config(own: FinetuneArguments, targets: list[Target]) -> CloudConfig:
+    """Read the checkpoint's config and say in it what the new head predicts."""
+    config = read_config(own.model)
+    if config.target_names:
+        logger.warning(
+            f"{own.model} is fine-tuned already ({', '.join(config.target_names)}): figures on rows that it was "
+            "trained on are too good, whatever the split here."
+        )
+    config.head_layers = own.head_layers
+    config.head_dropout = own.head_dropout
+    config.pooling = own.pooling or config.pooling
+    config.regression_loss = own.loss
+    config.target_mean = config.target_scale = config.target_transforms = config.target_weights = None
+    if own.debye:
+        config.debye_targets = list(own.debye)
+        config.second_branch = own.second_branch
+        config.target_names, config.target_units = ["debye_temperature"], ["K"]
+    else:
+        config.target_names = [target.name for target in targets]
+        config.target_units = [target.unit for target in targets]
+        config.target_transforms = None if set(own.transforms) == {"standardise"} else own.transforms
+    config.target_weights = own.weights
+    config.id2label = dict(enumerate(config.target_names))
+    config.label2id = {name: index for index, name in config.id2label.items()}
+    config.problem_type = "regression"
+    return config
+
+
+def set_scales(own: FinetuneArguments, config: CloudConfig, targets: list[Target], train: Rows) -> None:
+    """Set mean and scale of the transformed targets from the training labels.
+
+    Raises:
+        TableError: A target without training labels, or heat capacities that no Debye temperature has.
+    """
+    for column, target in enumerate(targets):
+        if np.isnan(train.labels[:, column]).all():
+            raise TableError(f"{own.data}: no training row has a label of {target.name!r}.")
+    per_atom = train.labels / train.n_atoms[:, None]
+    if own.debye:
+        config.theta_link = "exp"
+        config.theta_shift, config.theta_scale = _ln_theta_scale(per_atom, own, train.temperature)
+        config.target_mean = [0.0]
+        config.target_scale = [_scale(per_atom[:, column], target) for column, target in enumerate(targets)]
+    else:
+        means, scales = [], []
+        for column, (target, transform) in enumerate(zip(targets, own.transforms, strict=True)):
+            values = (per_atom if transform in PER_ATOM else train.labels)[:, column]
+            values = np.log(values) if transform.startswith("log") else values
+            means.append(float(np.nanmean(values)))
+            scales.append(_scale(values, target))
+        config.target_mean, config.target_scale = means, scales
+    config.validate_architecture()
+
+
+def _scale(values: NDArray[np.float64], target: Target | None = None) -> float:
+    """Standard deviation, or 1 where all values are equal."""
+    present = values[~np.isnan(values)]
+    deviation = float(present.std())
+    if np.ptp(present) > 0 and deviation > 0:
+        return deviation
+    if target is not None:
+        logger.warning(f"All {len(present)} training labels of {target.name!r} are equal: there is nothing to learn.")
+    return 1.0
+
+
+def _ln_theta_scale(
+    per_atom: NDArray[np.float64], own: FinetuneArguments, temperature: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Mean and standard deviation of ln(theta / K) that the labels stand for; defaults for internal energies."""
+    if "heat_capacity" not in (own.debye or ()):
+        return CloudConfig.theta_shift, CloudConfig.theta_scale
+    cv = per_atom[:, (own.debye or []).index("heat_capacity")]
+    limit = 3 * GAS_CONSTANT
+    usable = (cv > 0.001 * limit) & (cv < 0.999 * limit)
+    if not usable.any():
+        raise TableError(
+            f"{own.data}: no heat capacity lies between 0 and the Dulong-Petit limit of {limit:.2f} J/(mol atom K); "
+            "if the labels are per cell, name the column of atoms per cell with --n_atoms."
+        )
+    ln_theta = debye_temperature_from_heat_capacity(cv[usable], temperature[usable]).log().numpy()
+    return float(ln_theta.mean()), _scale(ln_theta)
+
+
+def build_model(own: FinetuneArguments, config: CloudConfig) -> CloudForDebye | CloudForPropertyRegression:
+    """Load the encoder's weights below a new head, or the checkpoint's own head where it has the same form.
+
+    Raises:
+        CheckpointError: Weights of the encoder are missing or of another shape.
+    """
+    kind: Any = CloudForDebye if own.debye else CloudForPropertyRegression
+    with loading(own.model), _without_report():
+        model, loaded = kind.from_pretrained(
+            own.model, config=config, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    absent = [*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])]
+    missing = sorted(name for name in absent if name.startswith("bert."))
+    if missing:
+        raise CheckpointError(
+            f"{own.model}: {len(missing)} encoder weights are missing or of another shape, e.g. {missing[0]}; nothing "
+            "was trained. Give the folder that `cloud-hf pretrain` wrote."
+        )
+    return model
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from listing a new head and an unused old one as missing and unexpected weights."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def add_lora(model: nn.Module, rank: int) -> Any:
+    """Put trainable low-rank updates on the encoder's linear layers; the encoder itself stays as it is.
+
+    Args:
+        model: A model with an encoder `bert`; changed in place.
+        rank: Rank of the updates; their scale is 2.
+
+    Returns:
+        peft's wrapper, whose `merge_and_unload` turns `model` back into plain layers with the updates added.
+
+    Raises:
+        CloudError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig
+        from peft.tuners.lora import LoraModel
+    except ImportError as error:
+        raise CloudError("--lora_rank needs peft: pip install 'cloud-hf[lora]'.") from error
+    layers = [
+        name
+        for name, module in model.named_modules()
+        if name.startswith("bert.encoder.") and isinstance(module, nn.Linear)
+    ]
+    settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers)
+    wrapper = LoraModel(model, settings, "default")
+    for name, parameter in model.named_parameters():
+        if not name.startswith("bert."):
+            parameter.requires_grad_(True)
+    return wrapper

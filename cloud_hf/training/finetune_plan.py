@@ -1,0 +1,100 @@
+"""Which rows of a table train, choose the weights, and are scored, in each of a fine-tuning's runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers.utils import logging
+
+from cloud_hf.data.splits import PARTS, folds_by_string, split_by_string
+from cloud_hf.errors import TableError
+from cloud_hf.training.finetune_arguments import FinetuneArguments
+from cloud_hf.training.finetune_rows import Rows
+
+__all__ = ["Division", "divide"]
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Division:
+    """One way to divide the rows.
+
+    Attributes:
+        fold: Number of the fold that is scored; None without folds.
+        parts: Row numbers of `train`, `validation` (never trained on; early stopping looks at them) and `test` (not
+            looked at before the end); parts without rows are left out.
+    """
+
+    fold: int | None
+    parts: dict[str, NDArray[np.int64]]
+
+
+def divide(own: FinetuneArguments, rows: Rows, seed: int) -> list[Division]:
+    """Divide the rows as `--split`, `--folds` or `--validation_fraction` say.
+
+    Raises:
+        TableError: Nothing is left to train on or to stop by, one id in two parts, fewer strings than folds.
+    """
+    if rows.split is not None and rows.split.dtype.kind == "U":
+        parts = {part: np.flatnonzero(rows.split == part) for part in PARTS}
+        divisions = [Division(None, _with_validation(own, rows, parts, seed))]
+        _refuse_shared_ids(own, rows)
+    elif rows.split is not None or own.folds is not None:
+        _refuse_shared_ids(own, rows)
+        folds: Any = rows.split if own.folds is None else folds_by_string(rows.group, own.folds, seed)
+        divisions = []
+        for fold in np.unique(folds):
+            parts = {"train": np.flatnonzero(folds != fold), "test": np.flatnonzero(folds == fold)}
+            divisions.append(Division(int(fold), _with_validation(own, rows, parts, seed)))
+    else:
+        train, validation = split_by_string(rows.group, own.validation_fraction, seed)
+        divisions = [Division(None, {"train": train, "validation": validation})]
+    for division in divisions:
+        if not len(division.parts["train"]):
+            raise TableError(f"{own.data}: no row is left to train on; lower --validation_fraction.")
+        if own.early_stopping and not len(division.parts.get("validation", ())):
+            raise TableError(
+                f"{own.data}: --early_stopping needs validation rows, and none are left; raise --validation_fraction."
+            )
+    _warn_of_shared_strings(own, rows, divisions[0])
+    return [
+        Division(division.fold, {part: found for part, found in division.parts.items() if len(found)})
+        for division in divisions
+    ]
+
+
+def _with_validation(
+    own: FinetuneArguments, rows: Rows, parts: dict[str, NDArray[np.int64]], seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Take validation rows from the training rows where early stopping needs some and the split has none."""
+    if not own.early_stopping or len(parts.get("validation", ())):
+        return parts
+    train = parts["train"]
+    kept, taken = split_by_string([rows.group[row] for row in train], own.validation_fraction, seed)
+    return {"train": train[kept], "validation": train[taken], "test": parts["test"]}
+
+
+def _refuse_shared_ids(own: FinetuneArguments, rows: Rows) -> None:
+    if rows.split is None:
+        return
+    seen: dict[str, str] = {}
+    for identifier, part in zip(rows.identifier, map(str, rows.split), strict=True):
+        if identifier is not None and seen.setdefault(identifier, part) != part:
+            raise TableError(
+                f"{own.data}: id {identifier!r} stands in {seen[identifier]!r} and in {part!r} of column "
+                f"{own.split!r}; a crystal must not be on two sides of a split."
+            )
+
+
+def _warn_of_shared_strings(own: FinetuneArguments, rows: Rows, division: Division) -> None:
+    """A split of the user's own may put one string on both sides; it is kept, but said."""
+    strings = {part: {rows.scope[row] for row in found} for part, found in division.parts.items()}
+    for part, others in strings.items():
+        shared = len(others & strings["train"])
+        if part != "train" and shared:
+            logger.warning(
+                f"{own.data}: {shared} of the {len(others)} distinct strings of the {part} rows are training strings "
+                "too: their figure is too good."
+            )

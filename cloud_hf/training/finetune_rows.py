@@ -1,0 +1,271 @@
+"""A labelled table to the rows of a fine-tuning run: strings, ids, labels, groups; what is left out is listed."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cloud_hf.configuration_cloud import CloudConfig
+from cloud_hf.data.inputs import Item, encode_item, table_items
+from cloud_hf.data.splits import group_rows, read_split_column
+from cloud_hf.data.structure_column import structure_items
+from cloud_hf.data.tables import has_structures, is_missing, numeric_column, read_table, recorded_settings
+from cloud_hf.errors import CheckpointError, CloudError, TableError
+from cloud_hf.scope import ScopeEncoder
+from cloud_hf.training.finetune_arguments import FinetuneArguments
+
+__all__ = ["Rows", "Target", "parse_targets", "read_rows"]
+
+LISTED = 10
+"""So many failed rows are named in an error message."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A label column: its name and the unit of its numbers."""
+
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The labelled rows of a table, n in number.
+
+    Attributes:
+        position: Row of the table, from 0, shape (n,).
+        source: The row's `id`, or `file:row`.
+        scope: SCOPE string.
+        input_ids: Its token ids.
+        group: Rows of the same group share a string or an id and belong on one side of a split.
+        identifier: The row's `id`, None without one.
+        labels: In the targets' units, NaN where missing, shape (n, n_targets).
+        n_atoms: Atoms of the cell that the labels are for, 1 for labels per atom, shape (n,).
+        temperature: K, shape (n,).
+        split: Part or fold from the split column, shape (n,); None without one.
+    """
+
+    position: NDArray[np.int64]
+    source: list[str]
+    scope: list[str]
+    input_ids: list[list[int]]
+    group: list[str]
+    identifier: list[str | None]
+    labels: NDArray[np.float64]
+    n_atoms: NDArray[np.float64]
+    temperature: NDArray[np.float64]
+    split: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.scope)
+
+    def take(self, rows: NDArray[np.int64]) -> "Rows":
+        """Return some of the rows, in the order given."""
+        chosen: dict[str, Any] = {}
+        for entry in fields(self):
+            values = getattr(self, entry.name)
+            chosen[entry.name] = [values[row] for row in rows] if isinstance(values, list) else values
+            if isinstance(values, np.ndarray):
+                chosen[entry.name] = values[rows]
+        return Rows(**chosen)
+
+    def dataset(self) -> Dataset:
+        """Return the columns that the models read, labels of shape (n, n_targets) in float32."""
+        return Dataset.from_dict(
+            {
+                "input_ids": self.input_ids,
+                "labels": self.labels.astype(np.float32).tolist(),
+                "n_atoms": self.n_atoms.astype(np.float32).tolist(),
+                "temperature": self.temperature.astype(np.float32).tolist(),
+            }
+        )
+
+    @property
+    def digest(self) -> str:
+        """Hash of strings, labels and splits, by which a resumed run knows its data."""
+        digest = hashlib.sha256("\n".join(self.scope + self.group).encode())
+        for array in (self.labels, self.n_atoms, self.temperature):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(b"" if self.split is None else "\n".join(map(str, self.split)).encode())
+        return digest.hexdigest()[:16]
+
+
+def parse_targets(own: FinetuneArguments) -> list[Target]:
+    """Read `--target` and check it against `--debye`.
+
+    Raises:
+        TableError: A target without a unit or twice, or not one target for each Debye quantity.
+    """
+    targets = []
+    for text in own.target:
+        name, separator, unit = text.partition(":")
+        if not (name and separator and unit.strip()):
+            raise TableError(f"--target {text!r} has no unit; write 'column:unit', e.g. 'band_gap:eV'.")
+        targets.append(Target(name, unit.strip()))
+    names = [target.name for target in targets]
+    if len(set(names)) != len(names):
+        raise TableError(f"--target names a column twice: {', '.join(names)}.")
+    if own.debye is None:
+        return targets
+    if len(own.debye) != len(names) or len(set(own.debye)) != len(own.debye):
+        raise TableError(
+            f"A Debye head learns each quantity from one target, in the same order: --debye {' '.join(own.debye)} does "
+            f"not fit --target {', '.join(names)}."
+        )
+    for target, quantity in zip(targets, own.debye, strict=True):
+        if not (target.unit.startswith("J") and "mol" in target.unit):
+            unit = "J/(mol cell K) or J/(mol atom K)" if quantity == "heat_capacity" else "J/(mol cell) or J/(mol atom)"
+            raise TableError(
+                f"--target '{target.name}:{target.unit}': the Debye model gives {quantity} in {unit}; convert the "
+                "labels and name the unit."
+            )
+    return targets
+
+
+def read_rows(
+    own: FinetuneArguments, config: CloudConfig, targets: list[Target], tokenizer: Any
+) -> tuple[Rows, pd.DataFrame]:
+    """Read, encode and tokenize the table.
+
+    Args:
+        own: Where the table and its columns are.
+        config: Of the checkpoint; gets the encoder settings that the strings were made with.
+        targets: From `parse_targets`.
+        tokenizer: Of the checkpoint.
+
+    Returns:
+        The labelled rows, and the rows left out with columns `row`, `source` and `reason`.
+
+    Raises:
+        TableError: A column is missing or holds what it must not, no row has a label, or rows have no usable string
+            and `skip_failed` is off.
+    """
+    table = read_table(own.data)
+    labels = np.stack([numeric_column(table, target.name, own.data).to_numpy() for target in targets], axis=1)
+    labelled = np.flatnonzero(~np.isnan(labels).all(axis=1))
+    if not len(labelled):
+        names = ", ".join(target.name for target in targets)
+        raise TableError(f"{own.data}: no row has a label in {names}.")
+    atoms = _atoms(table, own, labelled)
+    kelvin = _temperature(table, own, labelled)
+    split = _split(table, own, labelled)
+    _refuse_transform(own, targets, labels)
+
+    _refuse_vocabulary(tokenizer, config, own.model)
+    items, ids = _strings(table.iloc[labelled], own, config, tokenizer)
+    failed = [item for item in items if item.error is not None]
+    if failed and not own.skip_failed:
+        listed = "".join(f"\n  {item.error}" for item in failed[:LISTED])
+        more = f"\n  and {len(failed) - LISTED} more" if len(failed) > LISTED else ""
+        raise TableError(
+            f"{own.data}: {len(failed)} of {len(items)} labelled rows have no usable string (--skip_failed true leaves "
+            f"them out):{listed}{more}"
+        )
+    usable = np.array([index for index, item in enumerate(items) if item.error is None], dtype=np.int64)
+    if not len(usable):
+        raise TableError(f"{own.data}: all {len(items)} labelled rows failed; first: {failed[0].error}")
+    position = labelled[usable]
+    scopes = [str(items[index].scope) for index in usable]
+    column = table["id"].tolist() if "id" in table.columns else [None] * len(table)
+    identifiers = [None if is_missing(column[row]) else str(column[row]) for row in position]
+    rows = Rows(
+        position=position,
+        source=[items[index].source for index in usable],
+        scope=scopes,
+        input_ids=[ids[index] for index in usable],
+        group=group_rows(scopes, identifiers),
+        identifier=identifiers,
+        labels=labels[position],
+        n_atoms=atoms[position],
+        temperature=kelvin[position],
+        split=None if split is None else split[usable],
+    )
+    reasons = {int(row): (item.source, item.error) for row, item in zip(labelled, items, strict=True) if item.error}
+    for row in set(range(len(table))) - set(labelled.tolist()):
+        reasons[row] = (str(column[row]) if not is_missing(column[row]) else f"{own.data}:{row}", "no label")
+    left_out = [(row, *reasons[row]) for row in sorted(reasons)]
+    return rows, pd.DataFrame(left_out, columns=["row", "source", "reason"])
+
+
+def _atoms(table: pd.DataFrame, own: FinetuneArguments, labelled: NDArray[np.int64]) -> NDArray[np.float64]:
+    if own.n_atoms is None:
+        return np.ones(len(table))
+    atoms = numeric_column(table, own.n_atoms, own.data).to_numpy()
+    if not (atoms[labelled] >= 1).all():
+        raise TableError(f"{own.data}: column {own.n_atoms!r} must hold at least 1 atom per cell in every row.")
+    return atoms
+
+
+def _temperature(table: pd.DataFrame, own: FinetuneArguments, labelled: NDArray[np.int64]) -> NDArray[np.float64]:
+    if own.fixed_temperature is not None:
+        return np.full(len(table), own.fixed_temperature)
+    kelvin = numeric_column(table, own.temperature, own.data).to_numpy()
+    lowest = 1 if "heat_capacity" in (own.debye or ()) else 0
+    if not (kelvin[labelled] >= lowest).all():
+        raise TableError(f"{own.data}: column {own.temperature!r} must hold at least {lowest} K in every labelled row.")
+    return kelvin
+
+
+def _split(table: pd.DataFrame, own: FinetuneArguments, labelled: NDArray[np.int64]) -> NDArray[Any] | None:
+    if own.split is None:
+        return None
+    if own.split not in table.columns:
+        columns = ", ".join(map(str, table.columns))
+        raise TableError(f"{own.data}: there is no column {own.split!r} to split by; it has {columns}.")
+    return read_split_column(table[own.split].iloc[labelled].tolist(), own.split, own.data)
+
+
+def _refuse_transform(own: FinetuneArguments, targets: list[Target], labels: NDArray[np.float64]) -> None:
+    for column, (target, transform) in enumerate(zip(targets, own.transforms, strict=True)):
+        if transform.startswith("log"):
+            bad = np.flatnonzero(labels[:, column] <= 0)
+            if len(bad):
+                raise TableError(
+                    f"{own.data}: --transform {transform} needs positive labels; row {bad[0]} of {target.name!r} holds "
+                    f"{labels[bad[0], column]:g} ({len(bad)} such rows)."
+                )
+
+
+def _refuse_vocabulary(tokenizer: Any, config: CloudConfig, model: str) -> None:
+    words = len(tokenizer)
+    if words > config.vocab_size:
+        raise CheckpointError(
+            f"{model}: the tokenizer has {words} words, the model embeddings for {config.vocab_size}; the vocabulary "
+            "is not the one that the weights were trained with."
+        )
+
+
+def _strings(
+    table: pd.DataFrame, own: FinetuneArguments, config: CloudConfig, tokenizer: Any
+) -> tuple[list[Item], list[list[int]]]:
+    """Every row as an item with its string or its error, and the token ids, empty where there is an error."""
+    encoder = ScopeEncoder.from_config(config)
+    items: Iterator[Item]
+    if own.structure is not None:
+        items = structure_items(table, own.structure, own.data, exact_order=not encoder.canonical)
+        recorded = {encoder.settings}
+    else:
+        items = table_items(table, own.data)
+        recorded = {encoder.settings} if has_structures(table) else recorded_settings(table)
+    config.encoder_settings = recorded.pop() if len(recorded) == 1 else config.encoder_settings
+    encoded, ids = [], []
+    for given in tqdm(items, total=len(table), desc="encode", unit="crystal", disable=None):
+        item = encode_item(given, encoder)
+        words: list[int] = []
+        if item.error is None:
+            try:
+                words = tokenizer(item.scope)["input_ids"]
+            except (CloudError, ValueError) as error:
+                item = Item(source=item.source, error=f"{item.source}: {item.scope!r}: {error}")
+        if len(words) > config.max_position_embeddings:
+            reason = f"{len(words)} tokens are more than the model's {config.max_position_embeddings} positions"
+            item = Item(source=item.source, error=f"{item.source}: {reason}.")
+        encoded.append(item)
+        ids.append(words)
+    return encoded, ids

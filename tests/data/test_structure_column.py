@@ -1,0 +1,105 @@
+"""One column of crystals: each form gives the string of the file, each mistake an item with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pymatgen.core import Structure
+from pymatgen.io.vasp import Poscar
+
+from cloud_hf import ScopeEncoder
+from cloud_hf.data.inputs import encode_item
+from cloud_hf.data.structure_column import structure_items
+from cloud_hf.data.tables import read_table
+from cloud_hf.errors import TableError
+
+NAMES = ("MgO", "Al2O3_corundum", "CaTiO3_perovskite")
+
+
+@pytest.fixture(scope="module")
+def crystals(examples: list[Path]) -> list[Path]:
+    return [path for path in examples if path.stem in NAMES]
+
+
+def strings(table: pd.DataFrame, path: Path, encoder: ScopeEncoder) -> list[str | None]:
+    items = structure_items(table, "cell", path, exact_order=not encoder.canonical)
+    return [encode_item(item, encoder).scope for item in items]
+
+
+def without_properties(value: Any) -> Any:
+    """Parquet has no empty structs."""
+    if isinstance(value, dict):
+        return {key: without_properties(entry) for key, entry in value.items() if key != "properties"}
+    return [without_properties(entry) for entry in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("form", ["absolute", "relative", "cif", "windows cif", "poscar", "json", "nested"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("canonical", [True, False])
+def test_every_form_gives_the_string_of_the_file(crystals, tmp_path, form: str, suffix: str, canonical: bool) -> None:
+    if form == "nested" and suffix == ".csv":
+        pytest.skip("a CSV cell is text")
+    encoder = ScopeEncoder(canonical=True) if canonical else ScopeEncoder("composition", canonical=False)
+    structures = [Structure.from_file(path) for path in crystals]
+    for path in crystals:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    cells = {
+        "absolute": [str(path) for path in crystals],
+        "relative": [path.name for path in crystals],
+        "cif": [path.read_text() for path in crystals],
+        "windows cif": [path.read_text().replace("\n", "\r\n") for path in crystals],
+        "poscar": [Poscar(structure).get_str() for structure in structures],
+        "json": [json.dumps(structure.as_dict()) for structure in structures],
+        "nested": [without_properties(json.loads(json.dumps(structure.as_dict()))) for structure in structures],
+    }[form]
+    path = tmp_path / f"t{suffix}"
+    frame = pd.DataFrame({"cell": cells})
+    if suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+    expected = [encoder.encode(path) for path in crystals]
+    found = strings(read_table(path), path, encoder)
+    if form == "poscar" and not canonical:  # a POSCAR groups its sites by element, so the order is its own
+        assert None not in found
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (None, "is empty"),
+        ("  ", "is empty"),
+        (3.5, "3.5"),
+        ("absent.cif", "no such file"),
+        ("{not json", "damaged JSON"),
+        ('{"a": 1}', "not"),
+        ("data_x\n_cell_length_a 3\n", "t.csv:0"),
+        ("two\nlines", "no CIF or POSCAR"),
+    ],
+)
+def test_a_cell_that_is_no_crystal(cell: object, reason: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"cell": pd.Series([cell], dtype=object)})
+    (item,) = [encode_item(item, ScopeEncoder()) for item in structure_items(table, "cell", tmp_path / "t.csv")]
+    assert item.scope is None
+    assert reason in item.error
+    assert "t.csv:0" in item.error
+
+
+def test_the_id_names_the_row(crystals: list[Path], tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["mp-1", None], "cell": [str(crystals[0]), "absent.cif"]})
+    first, second = structure_items(table, "cell", tmp_path / "t.csv")
+    assert first.source == "mp-1"
+    assert second.source.endswith("t.csv:1")
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"'cell'.*it has scope"):
+        list(structure_items(pd.DataFrame({"scope": ["x"]}), "cell", tmp_path / "t.csv"))

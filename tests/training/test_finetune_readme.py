@@ -1,0 +1,49 @@
+"""The README's section on fine-tuning works as it is written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cloud_hf.training.finetune_arguments import FinetuneArguments
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def section() -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.split("## Fine-tune on your own table\n")[1].split("\n## ")[0]
+
+
+def blocks(section: str, language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    return found
+
+
+def test_its_command_runs_on_its_table(section: str, cloud, pretrained: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "my.csv").write_text(blocks(section, "csv"), encoding="utf-8")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(blocks(section, "bash").replace("\\\n", " "))
+    assert words[:2] == ["cloud-hf", "finetune"]
+    model = words.index("--model") + 1
+    assert "cloud_hf.bundled_model()" in words[model]
+    words[model] = str(pretrained)  # a tiny one instead
+    found = cloud(*words[1:], "--max_steps", 3, "--use_cpu", "true", "--disable_tqdm", "true", "--baselines", "false")
+    assert found.status == 0, found.err
+    out = tmp_path / "runs" / "my_gap"
+    for name in ("metrics.json", "predictions.csv", "parity.png", "run.json", "skipped.csv"):
+        assert (out / name).is_file(), name
+    assert len(pd.read_csv(out / "predictions.csv")) == 10
+
+
+def test_every_flag_that_it_names_is_one(section: str) -> None:
+    known = set(FinetuneArguments.__dataclass_fields__) | {"num_train_epochs", "output_dir"}
+    named = set(re.findall(r"--(\w+)", section))
+    assert len(named) > 15
+    assert named <= known

@@ -225,7 +225,8 @@ def _bytes(path: str, opener: Callable[..., Any]) -> bytes:
             with opener(path, "rb") as file:
                 data = file.read(status.st_size + 1 if opener is open else MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise CrystalReadError(f"{path}: there is no such file.") from error
+        hint = " A SCOPE string is read by cloud_hf.scope.parse." if "|" in path else ""
+        raise CrystalReadError(f"{path}: there is no such file.{hint}") from error
     except CloudError:
         raise
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:

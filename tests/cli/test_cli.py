@@ -121,6 +121,18 @@ class TestEncode:
         assert table["error"].isna().tolist() == [True, *[False] * len(bad_files), True, True]
         assert table["scope"].notna().tolist() == table["error"].isna().tolist()
 
+    def test_a_refused_string_is_no_result(self, cloud, tmp_path: Path) -> None:
+        strings = ["0 0 0 | Na 1a", "0 0 0 | Na 1b", "0 0 0 | 1a | Na 1.0"]  # in order, no such letter, no 'sites'
+        assert cloud("encode", *strings, "-o", tmp_path / "t.csv").status == 1
+        table = read_table(tmp_path / "t.csv")
+        assert table["source"].tolist() == strings
+        assert table["scope"].notna().tolist() == table["error"].isna().tolist() == [True, False, False]
+
+    def test_released_needs_a_grammar_of_the_paper(self, cloud, examples: list[Path]) -> None:
+        found = cloud("encode", examples[0], "--released")
+        assert found.status == 2
+        assert "--grammar composition or full" in found.err
+
     def test_only_bad_files(self, cloud, bad_files: dict[str, Path], tmp_path: Path) -> None:
         found = cloud("encode", bad_files["empty"], bad_files["missing"], "-o", tmp_path / "t.parquet")
         assert found.status == 1

@@ -15,7 +15,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tabulate import tabulate
 
-from cloud_hf.records import Records, read_records
+from cloud_hf.records import Records, baseline_errors, read_records
 
 __all__ = ["CARD_FILE", "HEADS", "is_empty", "is_generated", "model_card", "write_card"]
 
@@ -237,24 +237,21 @@ def _errors(kind: str | None, records: Records) -> str:
 
 def _error_table(metrics: dict[str, Any]) -> str:
     """One row per part and target; beside the model's MAE that of the mean predictor and of each recorded baseline."""
-    baselines: dict[str, Any] = metrics.get("baselines") or {}
+    found = {
+        (part, name): baseline_errors(metrics, part, name)
+        for part, targets in metrics.items()
+        if part != "baselines"
+        for name in targets
+    }
+    others = list(dict.fromkeys(other for errors in found.values() for other in errors if other != "mean"))
     rows = []
-    for part, targets in metrics.items():
-        if part == "baselines":
-            continue
-        for name, row in targets.items():
-            others = [_baseline(baselines[other], part, name) for other in baselines]
-            own = [row["n"], row["unit"], row["mae"], row["mad"], *others, row["mae_mad"]]
-            rows.append([part, name, *own, row["median_absolute_error"], row["rmse"], row["r2"]])
-    headers = ["rows", "target", "N", "unit", "MAE", "MAE: mean", *(f"MAE: {name}" for name in baselines)]
+    for (part, name), errors in found.items():
+        row = metrics[part][name]
+        own = [row["n"], row["unit"], row["mae"], row["mad"], *map(errors.get, others), row["mae_mad"]]
+        rows.append([part, name, *own, row["median_absolute_error"], row["rmse"], row["r2"]])
+    headers = ["rows", "target", "N", "unit", "MAE", "MAE: mean", *(f"MAE: {name}" for name in others)]
     headers += ["MAE / MAE of the mean", "median error", "RMSE", "R2"]
     return tabulate(rows, headers=headers, tablefmt="github", floatfmt=".4g", missingval="-")
-
-
-def _baseline(found: dict[str, Any], part: str, target: str) -> float | None:
-    """MAE of a baseline: part → target → errors; baselines of the rows kept back may leave the part out."""
-    errors = found.get(part, {}).get(target) or (found.get(target) if part != "train" else None) or {}
-    return errors.get("mae")
 
 
 def _limits(kind: str | None, records: Records) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -77,6 +78,26 @@ class TestInfo:
         found = cloud("info", "--model", gap_folder)
         assert found.status == 0
         assert "band_gap (eV)" in found.out
+
+    @pytest.mark.parametrize("beside_the_parts", [True, False])
+    def test_baselines_stand_beside_the_error(self, cloud, checkpoint: Path, beside_the_parts: bool) -> None:
+        """As `finetune` writes them, in each target's row, and as a table of other methods."""
+        row = {"unit": "eV", "mae": 0.25, "mad": 2.0, "n": 40}
+        trees = {"mae": 0.375, "median_absolute_error": 0.3, "mae_mad": 0.2}
+        metrics: dict[str, Any] = {"validation": {"gap": row | {"baselines": {"trees": trees}}}}
+        if beside_the_parts:
+            metrics = {"validation": {"gap": row}, "baselines": {"trees": {"gap": trees}}}
+        (checkpoint / "metrics.json").write_text(json.dumps(metrics))
+        found = cloud("info", "--model", checkpoint)
+        assert found.status == 0, found.err
+        assert "gap: 0.25 eV (mean 2, trees 0.375, n = 40)" in found.out
+
+    def test_a_part_without_errors(self, cloud, checkpoint: Path) -> None:
+        row = {"unit": "eV", "mae": None, "mad": None, "n": 0, "baselines": {}}
+        (checkpoint / "metrics.json").write_text(json.dumps({"test": {"gap": row}}))
+        found = cloud("info", "--model", checkpoint)
+        assert found.status == 0, found.err
+        assert "gap: none (n = 0)" in found.out
 
     def test_another_model_type(self, cloud, bert_folder: Path) -> None:
         found = cloud("info", "--model", bert_folder)

@@ -54,7 +54,7 @@ RUN_FILE = "run.json"
 """Settings, seed and data of a run, and the command that repeats it."""
 
 
-NOT_DECISIVE = ("data", "seeds", "baselines", "data_license", "license")
+NOT_DECISIVE = ("data", "seeds", "baselines", "data_license", "license", "encode_processes", "encode_timeout")
 """Arguments that do not change what a run ends with; the rows themselves stand for their table."""
 
 

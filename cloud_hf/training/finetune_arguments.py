@@ -35,6 +35,10 @@ class FinetuneArguments:
     skip_failed: bool = field(
         default=False, metadata={"help": "Leave rows without a usable string out, instead of stopping at them."}
     )
+    encode_processes: int = field(default=1, metadata={"help": "Processes that encode the crystals."})
+    encode_timeout: float = field(
+        default=60.0, metadata={"help": "Longest time for encoding one crystal, s; its row fails."}
+    )
     debye: list[str] | None = field(
         default=None,
         metadata={
@@ -137,6 +141,8 @@ class FinetuneArguments:
         in_range("layer_lr_decay", self.layer_lr_decay, 0.01, 1)
         in_range("freeze_epochs", self.freeze_epochs, 0, 1e6)
         in_range("seeds", self.seeds, 1, 1000)
+        in_range("encode_processes", self.encode_processes, 1, 1000)
+        in_range("encode_timeout", self.encode_timeout, 0.001, 1e6)
         for name, lowest in (("lora_rank", 1), ("early_stopping", 1), ("folds", 2)):
             value = getattr(self, name)
             if value is not None:

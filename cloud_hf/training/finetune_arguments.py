@@ -115,6 +115,13 @@ class FinetuneArguments:
     folds: int | None = field(
         default=None, metadata={"help": "Train so many models, each scored on a fold of strings it has not seen."}
     )
+    refit: bool = field(
+        default=False,
+        metadata={
+            "help": "After the folds, train once more on all rows, with --seed, for the epochs as given (no early "
+            "stopping), and save this model in the output folder, with the folds' errors."
+        },
+    )
     early_stopping: int | None = field(
         default=None,
         metadata={
@@ -153,6 +160,8 @@ class FinetuneArguments:
             in_range("temperature", kelvin, 1 if "heat_capacity" in (self.debye or ()) else 0, 1e6)
         if self.split is not None and self.folds is not None:
             raise CloudError("--split and --folds both decide who is scored on what; give one of them.")
+        if self.refit and self.split is None and self.folds is None:
+            raise CloudError("--refit follows folds; add --folds, or --split with a column of folds.")
         if self.debye and self.transform:
             raise CloudError("--transform does not go with --debye, whose head learns a Debye temperature.")
         if self.second_branch != "none" and not self.debye:

@@ -15,7 +15,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tabulate import tabulate
 
-from cloud_hf.records import Records, baseline_errors, read_records
+from cloud_hf.records import Records, baseline_errors, read_records, rows_of
 
 __all__ = ["CARD_FILE", "HEADS", "is_empty", "is_generated", "model_card", "write_card"]
 
@@ -228,10 +228,13 @@ def _errors(kind: str | None, records: Records) -> str:
     if not text:
         text = [f"Errors of these weights: {NOT_RECORDED}."]
     elif records.metrics:
-        text.append(
-            '"MAE: mean" is that of the mean predictor, which knows the mean of the same rows. The rows `train` were '
-            "trained on, other rows were not."
-        )
+        trained_on = "The rows `train` were trained on, other rows were not."
+        if "folds" in records.metrics:
+            trained_on = (
+                "Each of the rows `folds` was scored by a model trained with the same settings on the other folds; "
+                "these weights were trained on all rows."
+            )
+        text.append(f'"MAE: mean" is that of the mean predictor, which knows the mean of the same rows. {trained_on}')
     return "## Errors\n\n" + "\n\n".join(text)
 
 
@@ -325,7 +328,7 @@ def _eval_results(records: Records) -> list[EvalResult]:
                     task_type="crystal-property",
                     task_name=target,
                     dataset_type=data[-1],
-                    dataset_name=f"{', '.join(data)}, {part} rows",
+                    dataset_name=f"{', '.join(data)}, {rows_of(part)}",
                     dataset_config=target,  # results are grouped by this and the next
                     dataset_split=part,
                     metric_type=metric,

@@ -25,6 +25,7 @@ __all__ = [
     "checksum_of_weights",
     "read_records",
     "record_training_data",
+    "rows_of",
     "source_folder",
 ]
 
@@ -103,6 +104,11 @@ def baseline_errors(metrics: dict[str, Any], part: str, target: str) -> dict[str
         kept_back = errors.get(target) if part != "train" else None
         found[name] = errors.get(part, {}).get(target) or kept_back or {}
     return {name: errors["mae"] for name, errors in found.items() if errors.get("mae") is not None}
+
+
+def rows_of(part: str) -> str:
+    """Name the rows of a part of `METRICS_FILE`; those of `folds` were scored by models that had not seen them."""
+    return "out-of-fold rows" if part == "folds" else f"{part} rows"
 
 
 def record_training_data(

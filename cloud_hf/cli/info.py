@@ -12,7 +12,7 @@ from tabulate import tabulate
 import cloud_hf
 from cloud_hf.checkpoints import read_config
 from cloud_hf.prediction import heads_of, model_path
-from cloud_hf.records import METRICS_FILE, baseline_errors
+from cloud_hf.records import METRICS_FILE, baseline_errors, rows_of
 
 __all__ = ["add_info_parser"]
 
@@ -59,7 +59,7 @@ def _metrics(folder: Path) -> list[tuple[str, str]]:
         metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
         for part in (part for part in metrics if part != "baselines"):
             rows += [
-                (f"MAE, {part} rows", f"{name}: {_errors(row, baseline_errors(metrics, part, name))}")
+                (f"MAE, {rows_of(part)}", f"{name}: {_errors(row, baseline_errors(metrics, part, name))}")
                 for name, row in metrics[part].items()
             ]
     for name in ("pretraining.json", "validation_results.json"):

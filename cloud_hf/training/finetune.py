@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, set_seed
+from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
 from cloud_hf.checkpoints import loading
@@ -54,7 +55,7 @@ RUN_FILE = "run.json"
 """Settings, seed and data of a run, and the command that repeats it."""
 
 
-NOT_DECISIVE = ("data", "seeds", "baselines", "data_license", "license")
+NOT_DECISIVE = ("data", "seeds", "baselines", "data_license", "license", "encode_processes", "encode_timeout", "refit")
 """Arguments that do not change what a run ends with; the rows themselves stand for their table."""
 
 
@@ -86,7 +87,8 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
 
     Rows with the same string, or the same id, are on one side of a split that is made here; validation and test rows
     are never trained on. The weights are those after the last step, or with `early_stopping` those of the best
-    evaluation on the validation rows. Several folds or seeds have folders of their own, below the errors of all.
+    evaluation on the validation rows. Several folds or seeds have folders of their own, below the errors of all; with
+    `refit` a model of all rows lies beside these errors, which are then the part `folds`.
 
     Raises:
         CloudError: A table, label, string or checkpoint that cannot be used; the message says which.
@@ -100,6 +102,8 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
     rows, skipped = read_rows(own, config, targets, tokenizer)
     job = _Job(own, training, config, targets, tokenizer, rows)
     divisions = divide(own, rows, training.seed)
+    if own.refit and divisions[0].fold is None:
+        raise CloudError(f"--refit follows folds, and column {own.split!r} gives parts; leave it out.")
     trainer: FinetuneTrainer | None
     if len(divisions) * own.seeds == 1:
         frame, selection, trainer = _run(job, divisions[0], training.seed, folder)
@@ -108,12 +112,14 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
         raise CloudError("--push_to_hub takes one model, and --folds, --split by folds and --seeds train several.")
     else:
         frame, metrics, selection, trainer = _run_all(job, divisions, folder)
+        if own.refit:
+            metrics, trainer = {"folds": metrics["test"]}, _refit(job, folder)
     saves = trainer is None or bool(trainer.is_world_process_zero())
     if saves:
         if len(skipped):
             write_table(skipped, folder / SKIPPED_FILE)
         _write_results(job, folder, frame, metrics, {"selection": selection, "skipped_rows": len(skipped)})
-    if trainer is not None and len(divisions) * own.seeds == 1:
+    if trainer is not None and (own.refit or len(divisions) * own.seeds == 1):
         trainer.publish()
     return _report(job, metrics, skipped, folder, len(divisions)) if saves else ""
 
@@ -166,6 +172,14 @@ def _run_all(
     elif trainer is None or trainer.is_world_process_zero():
         _copy_model(folders[(divisions[0].fold, job.training.seed)], folder)
     return several_frames(pooled, job.targets), metrics, selections, trainer
+
+
+def _refit(job: _Job, folder: Path) -> FinetuneTrainer:
+    """Train on all rows, for as long as the settings say: there is nothing left to stop by."""
+    training = copy.copy(job.training)
+    training.eval_strategy, training.load_best_model_at_end = IntervalStrategy.NO, False
+    whole = replace(job, own=replace(job.own, early_stopping=None), training=training)
+    return _run(whole, Division(None, {"train": np.arange(len(job.rows))}), training.seed, folder)[2]
 
 
 def _names(fold: int | None, seed: int, seeds: int) -> list[str]:
@@ -266,11 +280,16 @@ def _report(job: _Job, metrics: dict[str, Any], skipped: pd.DataFrame, folder: P
         if "validation" in metrics:
             chosen += ", so the validation figure flatters"
         honest = (
-            "the test rows took no part in it." if "test" in metrics else "--folds or a test part gives an honest one."
+            "the test rows took no part in it."
+            if {"test", "folds"} & metrics.keys()
+            else "--folds or a test part gives an honest one."
         )
         lines.append(f"{chosen}; {honest}")
     if divisions > 1:
         lines.append(f"Each row is scored by a model that has not seen it; the {divisions} models: {folder}/fold_*.")
+    if job.own.refit:
+        until = " for all epochs, without early stopping" if job.own.early_stopping else ""
+        lines.append(f"The model in {folder} was trained on all rows{until}; no row is left to score it on.")
     if job.own.seeds > 1:
         lines.append("Errors are means over the seeds, +- their standard deviation.")
     unlabelled = int((skipped["reason"] == "no label").sum())

@@ -35,6 +35,10 @@ class FinetuneArguments:
     skip_failed: bool = field(
         default=False, metadata={"help": "Leave rows without a usable string out, instead of stopping at them."}
     )
+    encode_processes: int = field(default=1, metadata={"help": "Processes that encode the crystals."})
+    encode_timeout: float = field(
+        default=60.0, metadata={"help": "Longest time for encoding one crystal, s; its row fails."}
+    )
     debye: list[str] | None = field(
         default=None,
         metadata={
@@ -111,6 +115,13 @@ class FinetuneArguments:
     folds: int | None = field(
         default=None, metadata={"help": "Train so many models, each scored on a fold of strings it has not seen."}
     )
+    refit: bool = field(
+        default=False,
+        metadata={
+            "help": "After the folds, train once more on all rows, with --seed, for the epochs as given (no early "
+            "stopping), and save this model in the output folder, with the folds' errors."
+        },
+    )
     early_stopping: int | None = field(
         default=None,
         metadata={
@@ -137,6 +148,8 @@ class FinetuneArguments:
         in_range("layer_lr_decay", self.layer_lr_decay, 0.01, 1)
         in_range("freeze_epochs", self.freeze_epochs, 0, 1e6)
         in_range("seeds", self.seeds, 1, 1000)
+        in_range("encode_processes", self.encode_processes, 1, 1000)
+        in_range("encode_timeout", self.encode_timeout, 0.001, 1e6)
         for name, lowest in (("lora_rank", 1), ("early_stopping", 1), ("folds", 2)):
             value = getattr(self, name)
             if value is not None:
@@ -147,6 +160,8 @@ class FinetuneArguments:
             in_range("temperature", kelvin, 1 if "heat_capacity" in (self.debye or ()) else 0, 1e6)
         if self.split is not None and self.folds is not None:
             raise CloudError("--split and --folds both decide who is scored on what; give one of them.")
+        if self.refit and self.split is None and self.folds is None:
+            raise CloudError("--refit follows folds; add --folds, or --split with a column of folds.")
         if self.debye and self.transform:
             raise CloudError("--transform does not go with --debye, whose head learns a Debye temperature.")
         if self.second_branch != "none" and not self.debye:

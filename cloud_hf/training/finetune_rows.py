@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cloud_hf.configuration_cloud import CloudConfig
-from cloud_hf.data.inputs import Item, encode_item, table_items
+from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.splits import group_rows, read_split_column
 from cloud_hf.data.structure_column import structure_items
 from cloud_hf.data.tables import has_structures, is_missing, numeric_column, read_table, recorded_settings
@@ -255,10 +255,12 @@ def _strings(
         recorded = {encoder.settings} if has_structures(table) else recorded_settings(table)
     config.encoder_settings = recorded.pop() if len(recorded) == 1 else config.encoder_settings
     encoded, ids = [], []
-    for given in tqdm(items, total=len(table), desc="encode", unit="crystal", disable=None):
-        item = encode_item(given, encoder)
+    made = encode_items(items, encoder, own.encode_processes, own.encode_timeout)
+    for item in tqdm(made, total=len(table), desc="encode", unit="crystal", disable=None):
         words: list[int] = []
-        if item.error is None:
+        if item.error is not None:
+            item = replace(item, error=item.error.replace("(--timeout)", "(--encode_timeout)"))
+        else:
             try:
                 words = tokenizer(item.scope)["input_ids"]
             except (CloudError, ValueError) as error:

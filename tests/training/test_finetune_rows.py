@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from cloud_hf import ScopeEncoder
 from cloud_hf.debye import heat_capacity, internal_energy
+from cloud_hf.scope import EncodedCrystal
 
 GAP = ["--target", "gap:eV"]
 
@@ -93,6 +96,36 @@ class TestStructures:
         assert skipped["reason"][2] == "no label"
         assert set(pd.read_csv(tmp_path / "out" / "predictions.csv")["row"]) == set(range(len(table))) - {3, 5, 6}
         assert "1 rows without a label, 2 without a usable string" in found.out
+
+    def test_a_crystal_that_takes_too_long_is_a_failed_row(
+        self, finetune, write, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def describe(self: ScopeEncoder, crystal: object) -> EncodedCrystal:
+            if str(crystal).endswith(Path(table["cif_path"][4]).name):
+                time.sleep(60)
+            return quick(self, crystal)
+
+        quick = ScopeEncoder.describe
+        monkeypatch.setattr(ScopeEncoder, "describe", describe)
+        run = ["--data", write(table), "--structure", "cif_path", *GAP, "--encode_timeout", "1.5"]
+        found = finetune(*run)
+        assert found.status == 2
+        assert "1 of 17 labelled rows" in found.err
+        for words in ("t.csv:4", "1.5 s (--encode_timeout)"):
+            assert words in found.err
+        found = finetune(*run, "--skip_failed", "true")
+        assert found.status == 0, found.err
+        assert pd.read_csv(tmp_path / "out" / "skipped.csv")["row"].tolist() == [4]
+
+    def test_the_number_of_processes_changes_nothing(self, finetune, write, table, tmp_path: Path) -> None:
+        (tmp_path / "cifs" / "broken.cif").write_text("data_x\nnothing here\n")
+        table.loc[3, "cif_path"] = "cifs/broken.cif"
+        run = ["--data", write(table), "--structure", "cif_path", *GAP, "--skip_failed", "true"]
+        for processes in (1, 2):
+            found = finetune(*run, "--encode_processes", processes, out=f"out_{processes}")
+            assert found.status == 0, found.err
+        for name in ("skipped.csv", "predictions.csv"):
+            assert (tmp_path / "out_1" / name).read_bytes() == (tmp_path / "out_2" / name).read_bytes()
 
     def test_all_rows_fail(self, refused, table: pd.DataFrame) -> None:
         message = refused(table.assign(cif_path="absent.cif"), "--structure", "cif_path", "--skip_failed", "true")
@@ -316,6 +349,8 @@ def test_diverged_training_saves_nothing(finetune, write, rows, tmp_path: Path) 
         (["--target_weights", "0"], "--target_weights"),
         (["--second_branch", "debye"], "--debye"),
         (["--lora_rank", "0"], "--lora_rank"),
+        (["--encode_processes", "0"], "--encode_processes"),
+        (["--encode_timeout", "0"], "--encode_timeout"),
         (["--debye", "heat_capacity", "--transform", "log"], "--transform"),
         (["--early_stopping", "2", "--eval_strategy", "epoch", "--save_strategy", "steps"], "--save_strategy"),
         (["--layer_lr_decay", "0.5", "--optim", "adafactor"], None),

@@ -149,6 +149,41 @@ class TestFolds:
         pooled = pd.read_csv(tmp_path / "out" / "predictions.csv")
         assert (pooled["fold"] == rows["fold"].iloc[pooled["row"]].to_numpy()).all()
 
+    def test_a_model_of_all_rows_beside_the_errors_of_the_folds(
+        self, finetune, cloud, table: Path, rows: pd.DataFrame, tmp_path: Path
+    ) -> None:
+        run = ["--data", table, *GAP, "--eval_strategy", "no"]
+        assert finetune(*run, "--folds", 2).status == 0
+        out = tmp_path / "out"
+        errors = read(out, "metrics.json")["test"]
+        trained = (out / "fold_0" / "model.safetensors").stat().st_mtime_ns
+        found = finetune(*run, "--folds", 2, "--refit", "true")
+        assert found.status == 0, found.err
+        assert read(out, "metrics.json") == {"folds": errors}
+        assert (out / "fold_0" / "model.safetensors").stat().st_mtime_ns == trained
+        assert finetune(*run, "--validation_fraction", 0, out="whole").status == 0
+        assert same(weights(out), weights(tmp_path / "whole"))
+        assert len(pd.read_csv(out / "predictions.csv")) == len(rows)
+        assert "MAE, out-of-fold rows" in cloud("info", "--model", out).out
+        assert "trained on all rows" in (out / "README.md").read_text()
+        predicted = cloud("predict", rows["scope"][0], "--model", out, "-o", tmp_path / "p.csv")
+        assert predicted.status == 0, predicted.err
+        assert "gap (eV)" in pd.read_csv(tmp_path / "p.csv").columns
+
+    def test_the_model_of_all_rows_is_trained_to_the_end(self, finetune, table: Path, tmp_path: Path) -> None:
+        flags = ["--early_stopping", 1, "--max_steps", -1, "--num_train_epochs", 3]
+        found = finetune("--data", table, *GAP, "--folds", 2, "--refit", "true", *flags)
+        assert found.status == 0, found.err
+        assert "without early stopping" in found.out
+        assert finetune("--data", table, *GAP, *flags[2:], "--validation_fraction", 0, out="whole").status == 0
+        assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+    @pytest.mark.parametrize("flags", [[], ["--split", "split"]])
+    def test_without_folds_there_is_nothing_to_refit(self, finetune, table: Path, flags: list[str]) -> None:
+        found = finetune("--data", table, *GAP, "--refit", "true", *flags)
+        assert found.status == 2
+        assert "--refit" in found.err
+
     def test_finished_folds_are_not_trained_again(self, finetune, table: Path, tmp_path: Path) -> None:
         run = ["--data", table, *GAP, "--folds", 3]
         assert finetune(*run, out="whole").status == 0

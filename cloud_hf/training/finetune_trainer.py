@@ -112,13 +112,15 @@ class FinetuneTrainer(CloudTrainer):
         labels, predictions = (
             np.asarray(values, dtype=np.float64) for values in (output.label_ids, output.predictions)
         )
+        if not np.isfinite(predictions).all():  # diverged
+            return {"mae_mad": float("inf")}
         weights = self.own.weights or [1.0] * labels.shape[1]
         ratios = []
         for column in range(labels.shape[1]):
             present = ~np.isnan(labels[:, column])
             found = regression_metrics(labels[present, column], predictions[present, column])
             ratios.append(np.nan if found["mae"] is None else found["mae"] / (found["mad"] or 1.0))
-        scored = ~np.isnan(ratios) if np.isfinite(predictions).all() else np.zeros(len(ratios), dtype=bool)
+        scored = ~np.isnan(ratios)
         if not scored.any():
             return {"mae_mad": float("inf")}
         return {"mae_mad": float(np.average(np.array(ratios)[scored], weights=np.array(weights)[scored]))}

@@ -229,26 +229,45 @@ def _errors(kind: str | None, records: Records) -> str:
         text = [f"Errors of these weights: {NOT_RECORDED}."]
     elif records.metrics:
         text.append(
-            '"MAE: mean" is that of the mean predictor, which knows the mean of the same rows. The rows `train` were '
-            "trained on, other rows were not."
+            f'"MAE of the mean" is the error of predicting the mean of the {_mean_rows(records.metrics)}; MAE:MAD '
+            "divides by the mean deviation of the rows themselves. The rows `train` were trained on, other rows were "
+            "not."
         )
+        seeds = max((len(row.get("seeds", {}).get("mae", ())) for row in _rows(records.metrics)), default=0)
+        if seeds > 1:
+            text.append(f"Errors are means over {seeds} seeds; the weights here are those of the first one.")
     return "## Errors\n\n" + "\n\n".join(text)
 
 
 def _error_table(metrics: dict[str, Any]) -> str:
     """One row per part and target; beside the model's MAE that of the mean predictor and of each recorded baseline."""
     baselines: dict[str, Any] = metrics.get("baselines") or {}
+    found = dict.fromkeys(name for row in _rows(metrics) for name in row.get("baselines") or {})
+    nested = [name for name in found if name != "mean"]
     rows = []
     for part, targets in metrics.items():
         if part == "baselines":
             continue
         for name, row in targets.items():
             others = [_baseline(baselines[other], part, name) for other in baselines]
-            own = [row["n"], row["unit"], row["mae"], row["mad"], *others, row["mae_mad"]]
+            beside = row.get("baselines") or {}
+            mean = beside.get("mean", {}).get("mae", row["mad"])
+            others += [beside.get(other, {}).get("mae") for other in nested]
+            own = [row["n"], row["unit"], row["mae"], mean, *others, row["mae_mad"]]
             rows.append([part, name, *own, row["median_absolute_error"], row["rmse"], row["r2"]])
-    headers = ["rows", "target", "N", "unit", "MAE", "MAE: mean", *(f"MAE: {name}" for name in baselines)]
-    headers += ["MAE / MAE of the mean", "median error", "RMSE", "R2"]
+    headers = ["rows", "target", "N", "unit", "MAE", "MAE of the mean"]
+    headers += [*(f"MAE of {name}" for name in (*baselines, *nested)), "MAE:MAD", "median error", "RMSE", "R2"]
     return tabulate(rows, headers=headers, tablefmt="github", floatfmt=".4g", missingval="-")
+
+
+def _rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for part, targets in metrics.items() if part != "baselines" for row in targets.values()]
+
+
+def _mean_rows(metrics: dict[str, Any]) -> str:
+    """Which mean the mean predictor knows: fine-tuning records that of the training rows."""
+    recorded = all("mean" in (row.get("baselines") or {}) for row in _rows(metrics))
+    return "training rows" if recorded else "same rows"
 
 
 def _baseline(found: dict[str, Any], part: str, target: str) -> float | None:
@@ -322,7 +341,7 @@ def _eval_results(records: Records) -> list[EvalResult]:
             continue
         for target, row in targets.items():
             labels = {"mae": f"MAE ({row['unit']})", "rmse": f"RMSE ({row['unit']})", "r2": "R2"}
-            labels["mad"] = f"MAE of the mean predictor ({row['unit']})"
+            labels["mad"] = f"MAD ({row['unit']})"
             results += [
                 EvalResult(
                     task_type="crystal-property",

@@ -1,18 +1,20 @@
 """Score a checkpoint on a labelled table: every row is scored, unlabelled or failed, and counted."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
-from cloud_hf.data.inputs import table_items
+from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.debye import GAS_CONSTANT
 from cloud_hf.errors import TableError
 from cloud_hf.modeling_cloud import CloudForDebye
 from cloud_hf.pipeline_cloud import CrystalPropertyPipeline
-from cloud_hf.prediction import Prediction, predict_items
+from cloud_hf.prediction import Prediction, predict_encoded
 from cloud_hf.training.metrics import regression_metrics
 
 __all__ = ["Evaluation", "evaluate_table"]
@@ -52,8 +54,9 @@ def evaluate_table(
         data: `.csv`, `.jsonl` or `.parquet`; structure columns win over a `scope` column.
         label: Column of labels in the head's unit; an empty cell is an unlabelled row.
         head: Name of the quantity.
-        n_atoms: Column of atoms per cell; with it a heat-capacity label is per mole of cells, without it per mole
-            of atoms.
+        n_atoms: Column of atoms per cell, for extensive quantities: with it the labels of a Debye model are per mole
+            of cells, without it per mole of atoms; the labels of a head that learned per atom (`target_transforms`)
+            are of cells with so many atoms, without it of the primitive cells that the strings stand for.
         temperature: K, for heat capacities.
         batch_size: Strings per forward pass.
         processes: Worker processes that encode crystals.
@@ -65,33 +68,28 @@ def evaluate_table(
     table = read_table(data)
     labels = numeric_column(table, label, data).to_numpy()
     debye = isinstance(predictor.model, CloudForDebye) and head in predictor.model.config.debye_targets
-    atoms = _atoms(table, n_atoms, data, debye)
+    atoms = _atoms(table, n_atoms, data, debye or _learned_per_atom(predictor, head))
     rows = np.flatnonzero(~np.isnan(labels))
-    items = list(table_items(table.iloc[rows], data))
-    predictions = predict_items(predictor, items, temperature, batch_size, processes, timeout)
+    encoded = encode_items(table_items(table.iloc[rows], data), predictor.encoder, processes, timeout)
+    if atoms is not None:
+        encoded = map(_with_atoms, encoded, atoms[rows], repeat(n_atoms))
+    shown = tqdm(encoded, total=len(rows), desc="evaluate", unit="crystal", disable=None)
+    name = head if not debye else f"{head}_per_atom" if atoms is None else f"{head}_per_cell"
     scored, failures = [], []
     values = np.full(len(rows), np.nan)
-    for index, (row, prediction) in enumerate(zip(rows, predictions, strict=True)):
-        reason = prediction.item.error
-        if reason is None and not atoms[row] >= 1:
-            source = prediction.item.source
-            reason = f"{source}: column {n_atoms!r} must hold at least 1 atom per cell, not {atoms[row]}"
-        if reason is not None:
-            failures.append((prediction.item.source, reason))
+    for index, prediction in enumerate(predict_encoded(predictor, shown, temperature, batch_size)):
+        if prediction.item.error is not None:
+            failures.append((prediction.item.source, prediction.item.error))
             continue
-        values[index] = _value(prediction, f"{head}_per_atom" if debye else head) * atoms[row]
+        values[index] = _value(prediction, name)
         scored.append(index)
     metrics = regression_metrics(labels[rows][scored], values[scored])
     unit = _unit(predictor, head, debye, per_cell=n_atoms is not None)
     metrics |= {"n_failed": len(failures), "n_unlabelled": len(labels) - len(rows)}  # type: ignore[dict-item]
     extra = {"temperature": temperature} if debye else {}
     warnings = []
-    if (
-        head == "heat_capacity"
-        and debye
-        and len(rows)
-        and np.median(labels[rows] / np.maximum(atoms[rows], 1)) > 3 * GAS_CONSTANT
-    ):
+    per_atom = labels[rows] if atoms is None else labels[rows] / np.maximum(atoms[rows], 1)
+    if head == "heat_capacity" and debye and len(rows) and np.median(per_atom) > 3 * GAS_CONSTANT:
         warnings.append(
             f"most labels in {label!r} exceed the Dulong-Petit limit of {3 * GAS_CONSTANT:.2f} J/(mol atom K); if they "
             "are per cell, name the column of atoms per cell with --n-atoms."
@@ -99,12 +97,29 @@ def evaluate_table(
     return Evaluation({**metrics, "unit": unit, "head": head, **extra}, failures, warnings)
 
 
-def _atoms(table: pd.DataFrame, n_atoms: str | None, data: str, debye: bool) -> np.ndarray:
+def _learned_per_atom(predictor: CrystalPropertyPipeline, head: str) -> bool:
+    config = predictor.model.config
+    transforms = dict(zip(config.target_names, config.target_transforms or [], strict=False))
+    return "per_atom" in transforms.get(head, "")
+
+
+def _atoms(table: pd.DataFrame, n_atoms: str | None, data: str, extensive: bool) -> np.ndarray | None:
     if n_atoms is None:
-        return np.ones(len(table))
-    if not debye:
-        raise TableError(f"--n-atoms {n_atoms!r} only applies to the extensive quantities of a Debye model.")
+        return None
+    if not extensive:
+        raise TableError(
+            f"--n-atoms {n_atoms!r} only applies to extensive quantities: those of a Debye model, and targets with the "
+            "transform per_atom or log_per_atom."
+        )
     return numeric_column(table, n_atoms, data).to_numpy()
+
+
+def _with_atoms(item: Item, atoms: float, column: str | None) -> Item:
+    """Have the item stand for the cell that its label is for, which need not be primitive."""
+    if item.error is None and not 1 <= atoms < np.inf:
+        reason = f"{item.source}: column {column!r} must hold at least 1 atom per cell, not {atoms}"
+        return replace(item, error=reason)
+    return replace(item, n_atoms=float(atoms))
 
 
 def _value(prediction: Prediction, name: str) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tabulate import tabulate
 
-from cloud_hf.records import Records, read_records
+from cloud_hf.records import Records, baseline_errors, read_records
 
 __all__ = ["CARD_FILE", "HEADS", "is_empty", "is_generated", "model_card", "write_card"]
 
@@ -241,22 +241,27 @@ def _errors(kind: str | None, records: Records) -> str:
 
 def _error_table(metrics: dict[str, Any]) -> str:
     """One row per part and target; beside the model's MAE that of the mean predictor and of each recorded baseline."""
-    baselines: dict[str, Any] = metrics.get("baselines") or {}
-    found = dict.fromkeys(name for row in _rows(metrics) for name in row.get("baselines") or {})
-    nested = [name for name in found if name != "mean"]
+    found = {
+        (part, name): baseline_errors(metrics, part, name)
+        for part, targets in metrics.items()
+        if part != "baselines"
+        for name in targets
+    }
+    others = list(dict.fromkeys(other for errors in found.values() for other in errors if other != "mean"))
     rows = []
-    for part, targets in metrics.items():
-        if part == "baselines":
-            continue
-        for name, row in targets.items():
-            others = [_baseline(baselines[other], part, name) for other in baselines]
-            beside = row.get("baselines") or {}
-            mean = beside.get("mean", {}).get("mae", row["mad"])
-            others += [beside.get(other, {}).get("mae") for other in nested]
-            own = [row["n"], row["unit"], row["mae"], mean, *others, row["mae_mad"]]
-            rows.append([part, name, *own, row["median_absolute_error"], row["rmse"], row["r2"]])
-    headers = ["rows", "target", "N", "unit", "MAE", "MAE of the mean"]
-    headers += [*(f"MAE of {name}" for name in (*baselines, *nested)), "MAE:MAD", "median error", "RMSE", "R2"]
+    for (part, name), errors in found.items():
+        row = metrics[part][name]
+        own = [
+            row["n"],
+            row["unit"],
+            row["mae"],
+            errors.get("mean", row["mad"]),
+            *map(errors.get, others),
+            row["mae_mad"],
+        ]
+        rows.append([part, name, *own, row["median_absolute_error"], row["rmse"], row["r2"]])
+    headers = ["rows", "target", "N", "unit", "MAE", "MAE of the mean", *(f"MAE of {name}" for name in others)]
+    headers += ["MAE:MAD", "median error", "RMSE", "R2"]
     return tabulate(rows, headers=headers, tablefmt="github", floatfmt=".4g", missingval="-")
 
 
@@ -268,12 +273,6 @@ def _mean_rows(metrics: dict[str, Any]) -> str:
     """Which mean the mean predictor knows: fine-tuning records that of the training rows."""
     recorded = all("mean" in (row.get("baselines") or {}) for row in _rows(metrics))
     return "training rows" if recorded else "same rows"
-
-
-def _baseline(found: dict[str, Any], part: str, target: str) -> float | None:
-    """MAE of a baseline: part → target → errors; baselines of the rows kept back may leave the part out."""
-    errors = found.get(part, {}).get(target) or (found.get(target) if part != "train" else None) or {}
-    return errors.get("mae")
 
 
 def _limits(kind: str | None, records: Records) -> str:

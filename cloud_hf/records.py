@@ -20,6 +20,7 @@ __all__ = [
     "PRETRAINING_FILE",
     "TRAINING_DATA_FILE",
     "Records",
+    "baseline_errors",
     "carry_records",
     "checksum_of_weights",
     "read_records",
@@ -45,7 +46,8 @@ class Records:
     """Records of one checkpoint.
 
     Attributes:
-        metrics: Part of the rows → target → errors with `unit` and `n`; `baselines` may hold those of other methods.
+        metrics: Part of the rows → target → errors with `unit` and `n`, and those of other methods under `baselines`
+            (`baseline_errors` reads them).
         pretraining: Perplexity, accuracy and numbers of strings of the pre-training.
         license: Licence of the weights, None if not recorded.
         steps: Training steps in their order: `step`, `data`, `rows`, `license`, `model` (what it started from).
@@ -84,6 +86,23 @@ def read_records(folder: Path) -> Records:
         license=training_data.get("license"),
         steps=training_data.get("steps") or [],
     )
+
+
+def baseline_errors(metrics: dict[str, Any], part: str, target: str) -> dict[str, float]:
+    """Return the MAE of each other method on some rows, in the target's unit, by the method's name.
+
+    Args:
+        metrics: Content of `METRICS_FILE`. Baselines stand in the target's row (name → errors), as `cloud-hf finetune`
+            writes them, or beside the parts (name → part → target → errors; without the part: of rows kept back).
+        part: Part of the rows.
+        target: Name of the target.
+    """
+    row = metrics[part][target]
+    found = dict(row.get("baselines") or {})
+    for name, errors in (metrics.get("baselines") or {}).items():
+        kept_back = errors.get(target) if part != "train" else None
+        found[name] = errors.get(part, {}).get(target) or kept_back or {}
+    return {name: errors["mae"] for name, errors in found.items() if errors.get("mae") is not None}
 
 
 def record_training_data(

@@ -1,10 +1,10 @@
-"""Fill the marked blocks of README.md and model_card.md from result files and real output.
+"""Fill the marked blocks of README.md, model_card.md and docs/ from result files and real output.
 
     python scripts/write_docs.py
 
 A block stands between `<!-- name -->` and `<!-- /name -->`. `accuracy` and `errors` come from the bundled checkpoint's
-`metrics.json`, `pretraining` from its `pretraining.json`, `screening` from `docs/results/predict.json`; `example` and
-`demo` are what the program prints.
+`metrics.json`, `pretraining` from its `pretraining.json`; `screening`, `training` and `scope_...` from `predict.json`,
+`training.json` and `scope.json` in `docs/results/`; `example` and `demo` are what the program prints.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import scope_docs
 from tabulate import tabulate
 from transformers.utils.logging import disable_progress_bar
 
@@ -22,7 +23,7 @@ from cloud_hf.data.inputs import collect_items
 from cloud_hf.prediction import load_predictor, predict_items
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "model_card.md")
+DOCUMENTS = ("README.md", "model_card.md", "docs/scope.md")
 SHOWN_EXAMPLES = ("C_diamond", "Si", "SiO2_quartz", "Al2O3_corundum", "TiO2_rutile", "Cu", "NaCl")
 
 
@@ -149,6 +150,26 @@ def _inference_text(found: dict[str, Any]) -> str:
     )
 
 
+def training_block() -> str:
+    """Speed of pre-training beside the paper's recipe, from `scripts/benchmark_training.py`."""
+    found = json.loads((ROOT / "docs" / "results" / "training.json").read_text(encoding="utf-8"))
+    ratios = ("lean fp32 / paper fp32", "lean bf16 / paper bf16", "lean bf16 / paper fp32")
+    rows = []
+    for size in ("256x4", "768x12"):
+        arms = found[size]["arms"]
+        rates = [f"{arms[arm]['strings_per_s']:.3g}" for arm in ("paper fp32", "lean fp32", "lean bf16")]
+        rows.append([size, *rates, *(f"{found[size]['ratios'][name]['median']:.1f}x" for name in ratios)])
+    headers = ["hidden size x layers", "the paper's recipe, strings/s", "here, float32", "here, bf16"]
+    headers += ["both float32", "both bf16", "bf16 over the paper's float32"]
+    curves = found["curves"]
+    return (
+        f"{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}\n\n{found['256x4']['machine']}; "
+        f"medians of {arms['lean fp32']['slices']} slices in turn. On the same strings and masks the losses of both "
+        f"recipes differ by at most {curves['largest_difference_lean_paper']:.0e} over {len(curves['losses']['lean'])} "
+        "steps (`docs/results/training_loss.png`)."
+    )
+
+
 BLOCKS = {
     "accuracy": accuracy_block,
     "errors": errors_block,
@@ -157,6 +178,8 @@ BLOCKS = {
     "demo": demo_block,
     "pretraining": pretraining_block,
     "screening": screening_block,
+    "training": training_block,
+    **scope_docs.BLOCKS,
 }
 
 
@@ -171,7 +194,7 @@ def fill(text: str) -> str:
 
 
 def main() -> None:
-    """Renew both documents."""
+    """Renew all documents."""
     disable_progress_bar()
     for name in DOCUMENTS:
         path = ROOT / name

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def write_docs() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "scripts"))  # as when the script is run
     spec = importlib.util.spec_from_file_location("write_docs", ROOT / "scripts" / "write_docs.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -19,7 +21,7 @@ def write_docs() -> ModuleType:
 
 
 def documents() -> dict[str, str]:
-    return {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "model_card.md")}
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "model_card.md", "docs/scope.md")}
 
 
 def block(name: str) -> str:
@@ -32,7 +34,11 @@ def block(name: str) -> str:
     return found[0]
 
 
-@pytest.mark.parametrize("name", ["accuracy", "errors", "pretraining", "screening"])
+RESULTS = ["accuracy", "errors", "pretraining", "screening", "training"]
+RESULTS += [f"scope_{part}" for part in ("summary", "invariance", "distinctness", "irreducible", "speed")]
+
+
+@pytest.mark.parametrize("name", RESULTS)
 def test_numbers_are_those_of_the_result_files(write_docs: ModuleType, name: str) -> None:
     assert block(name) == write_docs.BLOCKS[name]()
 
@@ -55,7 +61,7 @@ def test_the_first_screen_has_both_commands_and_python() -> None:
 
 def test_every_file_that_the_readme_names_exists() -> None:
     text = documents()["README.md"]
-    names = re.findall(r"(?:scripts|examples|tokenizer)/[\w./]*\w/?|model_card\.md|CITATION\.cff", text)
+    names = re.findall(r"(?:scripts|examples|tokenizer|docs)/[\w./]*\w/?|model_card\.md|CITATION\.cff", text)
     assert len(names) >= 5
     for name in names:
         assert (ROOT / name).exists(), name

@@ -44,6 +44,12 @@ def test_no_more_is_imported_than_is_needed(run_python: Callable[..., Any], stat
     assert found <= {*loaded, "pandas"} if loaded else not found
 
 
+def test_the_encoder_leaves_alone_what_few_crystals_need(run_python: Callable[..., Any]) -> None:
+    names = ("pymatgen.io.vasp", "scipy.signal", "scipy.stats", "ase")
+    script = f"import json, sys, cloud_hf.scope\nprint(json.dumps([name for name in {names} if name in sys.modules]))"
+    assert run_python(script) == []
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -94,6 +94,16 @@ class TestWhatItTells:
         assert cells(card, "validation", "bulk_modulus")[column] == "-"
         assert cells(card, "train", "band_gap")[column] == "-"
 
+    def test_baselines_of_a_fine_tuning_stand_beside(self, trained: Path) -> None:
+        """In the row of their target, as `cloud-hf finetune` writes them; the mean has its column already."""
+        metrics = json.loads(json.dumps(METRICS))
+        metrics["validation"]["band_gap"]["baselines"] = {"mean": {"mae": 0.9}, "trees": {"mae": 0.4}}
+        (trained / "metrics.json").write_text(json.dumps(metrics))
+        card = model_card(trained)
+        header = cells(card, "rows", "target")
+        assert [name for name in header if name.startswith("MAE of ")] == ["MAE of the mean", "MAE of trees"]
+        assert cells(card, "validation", "band_gap")[header.index("MAE of trees")] == "0.4"
+
     def test_limits_settings_and_citation(self, trained: Path) -> None:
         card = model_card(trained)
         assert "40 rows or more" in section(card, "Limits")

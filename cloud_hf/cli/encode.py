@@ -8,6 +8,7 @@ from tqdm import tqdm
 from cloud_hf.cli.output import ITEM_COLUMNS, check_table_output, item_row, open_rows, show
 from cloud_hf.data.inputs import encode_items, iterate_items
 from cloud_hf.data.tables import ENCODER_COLUMN
+from cloud_hf.errors import CloudError
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
 from cloud_hf.scope.encoder import ENCODER_GRAMMARS
@@ -80,6 +81,8 @@ def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
 def encode(arguments: argparse.Namespace) -> int:
     """Write crystals as SCOPE strings, one row each; a crystal that fails keeps its row, with the error."""
     check_table_output(arguments)
+    if arguments.released and arguments.grammar == "sites":
+        raise CloudError("--released needs --grammar composition or full; the paper's encoder has no grammar 'sites'.")
     encoder = ScopeEncoder(
         arguments.grammar,
         canonical=not arguments.released,
@@ -95,7 +98,8 @@ def encode(arguments: argparse.Namespace) -> int:
     with open_rows(columns, arguments.output) as rows:
         for item in tqdm(items, desc="encode", unit="crystal", disable=None):
             # strings that were given were made by an encoder that is not known here
-            rows.add(item_row(item) | {"error": item.error, ENCODER_COLUMN: settings if item.is_encoded else None})
+            row = item_row(item) | {"error": item.error, ENCODER_COLUMN: settings if item.is_encoded else None}
+            rows.add(row | {"scope": None} if item.error else row)  # a given string that was refused is no result
             rows.failed(item.error)
             all_strings &= item.source == item.scope
     if arguments.output:

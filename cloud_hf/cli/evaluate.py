@@ -24,7 +24,8 @@ def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentP
     parser.add_argument("--label", required=True, help="column with the labels, in the head's unit")
     parser.add_argument(
         "--n-atoms",
-        help="column with atoms per cell: heat-capacity labels are then J/(mol cell K), else J/(mol atom K)",
+        help="column with atoms per cell, for labels per cell (heat capacities in J/(mol cell K), targets learned per "
+        "atom); without it labels are per atom, or per primitive cell for targets learned per atom",
     )
     parser.add_argument("--json", help="write the metrics to this file")
     add_encoding_arguments(parser)

@@ -5,13 +5,14 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
 import cloud_hf
 from cloud_hf.checkpoints import read_config
 from cloud_hf.prediction import heads_of, model_path
-from cloud_hf.training.metrics import METRICS_FILE
+from cloud_hf.records import METRICS_FILE, baseline_errors
 
 __all__ = ["add_info_parser"]
 
@@ -55,10 +56,11 @@ def _metrics(folder: Path) -> list[tuple[str, str]]:
     """What `cloud-hf finetune` and `cloud-hf pretrain` wrote beside the weights."""
     rows: list[tuple[str, str]] = []
     if (folder / METRICS_FILE).is_file():
-        for part, targets in json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")).items():
+        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        for part in (part for part in metrics if part != "baselines"):
             rows += [
-                (f"MAE, {part} rows", f"{name}: {row['mae']:.3g} {row['unit']} (mean {row['mad']:.3g}, n = {row['n']})")
-                for name, row in targets.items()
+                (f"MAE, {part} rows", f"{name}: {_errors(row, baseline_errors(metrics, part, name))}")
+                for name, row in metrics[part].items()
             ]
     for name in ("pretraining.json", "validation_results.json"):
         if (folder / name).is_file():
@@ -66,3 +68,11 @@ def _metrics(folder: Path) -> list[tuple[str, str]]:
             if "validation_perplexity" in found:
                 rows.append(("pre-training", f"perplexity {found['validation_perplexity']:.3g} on strings kept back"))
     return rows
+
+
+def _errors(row: dict[str, Any], baselines: dict[str, float]) -> str:
+    """The MAE of the model beside those of the mean and of other methods."""
+    found = {"mean": row["mad"]} | baselines
+    others = "".join(f"{name} {value:.3g}, " for name, value in found.items() if value is not None)
+    mae = "none" if row["mae"] is None else f"{row['mae']:.3g} {row['unit']}"
+    return f"{mae} ({others}n = {row['n']})"

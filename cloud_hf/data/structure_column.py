@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pymatgen.io.vasp import Poscar
 
 from cloud_hf.data.inputs import Item
 from cloud_hf.data.tables import is_missing
@@ -63,6 +62,8 @@ def _crystal(value: Any, source: str, column: str, folder: Path, exact_order: bo
         lines = value.replace("\r\n", "\n").replace("\r", "\n")
         return cell_from_cif(lines, source, MAX_ATOMS, exact_order)
     if "\n" in text:
+        from pymatgen.io.vasp import Poscar  # takes most of a second
+
         try:
             return Poscar.from_str(text).structure
         except Exception as error:  # pymatgen's parser raises almost anything on malformed text

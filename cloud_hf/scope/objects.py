@@ -49,7 +49,7 @@ def cell_from_object(crystal: Any, max_atoms: int) -> Cell:
     if reader is None:
         raise CrystalReadError(
             "A crystal is the path of a CIF or POSCAR file, a pymatgen Structure, ASE Atoms, an OPTIMADE, JARVIS or "
-            f"pymatgen dict, or the tuple (lattice, numbers, frac_coords), not {type(crystal).__name__}."
+            f"pymatgen dict, or the tuple (lattice, numbers, frac_coords), not {_described(crystal)}."
         )
     try:
         return reader(crystal, max_atoms)
@@ -60,6 +60,16 @@ def cell_from_object(crystal: Any, max_atoms: int) -> Cell:
             raise
         reason = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise CrystalReadError(f"{type(crystal).__name__}: not a readable crystal ({reason}).") from error
+
+
+def _described(thing: Any) -> str:
+    """Say what was given instead of a crystal; a dict alone could be one, so its keys tell."""
+    if not isinstance(thing, Mapping):
+        return type(thing).__name__
+    if isinstance(thing.get("data"), list):
+        return "a response with a list under 'data': give its entries one by one"
+    keys = [f"{key!r:.40}" for key in [*thing][:8]]
+    return f"a dict with the keys {', '.join(keys)}" if keys else "an empty dict"
 
 
 def _reader_of(crystal: Any) -> Callable[[Any, int], Cell] | None:

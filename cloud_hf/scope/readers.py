@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Element, Lattice, Structure
-from pymatgen.io.vasp import Poscar
 from scipy.spatial import cKDTree
 
 from cloud_hf.errors import (
@@ -225,7 +224,8 @@ def _bytes(path: str, opener: Callable[..., Any]) -> bytes:
             with opener(path, "rb") as file:
                 data = file.read(status.st_size + 1 if opener is open else MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise CrystalReadError(f"{path}: there is no such file.") from error
+        hint = " A SCOPE string is read by cloud_hf.scope.parse." if "|" in path else ""
+        raise CrystalReadError(f"{path}: there is no such file.{hint}") from error
     except CloudError:
         raise
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
@@ -241,6 +241,8 @@ def _read_poscar(text: str, path: str, max_atoms: int) -> Cell:
     for words in counts:  # pymatgen makes the list of sites before it looks for their coordinates
         if words and all(word.isdecimal() and len(word) < 12 for word in words) and sum(map(int, words)) > max_atoms:
             refuse_size(sum(map(int, words)), path, max_atoms)
+    from pymatgen.io.vasp import Poscar  # takes most of a second
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message="Elements in POSCAR cannot be determined")

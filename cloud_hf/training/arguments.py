@@ -110,6 +110,8 @@ class PretrainArguments:
         },
     )
     validation_fraction: float = field(default=0.02, metadata={"help": "Share of distinct strings kept back."})
+    data_license: str | None = field(default=None, metadata={"help": "Licence of the strings, for the model card."})
+    license: str | None = field(default=None, metadata={"help": "Licence of the weights, for the model card."})
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained with."""

@@ -100,13 +100,6 @@ class FinetuneTrainer(CloudTrainer):
         labels = inputs["labels"].view(len(predictions), -1)
         return loss.detach().mean(), None if prediction_loss_only else predictions.float(), labels
 
-    def _load_best_model(self) -> None:
-        """Load the best checkpoint in every process; only the one that wrote it knows where it was moved."""
-        best = self.state.best_model_checkpoint
-        if best is not None:
-            self.state.best_model_checkpoint = str(Path(self.args.output_dir or ".") / Path(best).name)
-        super()._load_best_model()
-
     def _selection(self, output: EvalPrediction) -> dict[str, float]:
         """MAE:MAD of the labels that are there, averaged over the targets with their weights; what is selected by."""
         labels, predictions = (

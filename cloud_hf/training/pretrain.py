@@ -148,7 +148,7 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     trainer.log_metrics("validation", metrics)
     trainer.save_metrics("validation", metrics, combined=False)
     if trainer.is_world_process_zero():
-        licences = getattr(own, "data_license", None), getattr(own, "license", None)
+        licences = own.data_license, own.license
         folder = training.output_dir or "."
         record_training_data(folder, "pre-training", own.data, len(strings), *licences, model=own.model)
     trainer.publish()

@@ -176,15 +176,17 @@ class CloudTrainer(PublishingTrainer):
         with self._written_aside(folder, f"the checkpoint of step {self.state.global_step}"):
             super()._save_checkpoint(model, trial)
             self._wait()
+            written = folder / ASIDE / name
+            is_best = self.state.best_model_checkpoint == str(written)
+            if is_best:  # in every process, for each of them may load it in the end
+                self.state.best_model_checkpoint = str(folder / name)
             if self.args.should_save:
-                written = folder / ASIDE / name
-                if self.state.best_model_checkpoint == str(written):
-                    self.state.best_model_checkpoint = str(folder / name)
+                if is_best:
                     self.state.save_to_json(str(written / "trainer_state.json"))
                 write_run(written, self._settings())
             self._wait()
             if self.is_local_process_zero():
-                _replace(folder / ASIDE / name, folder / name)
+                _replace(written, folder / name)
             self._wait()
         if self.args.push_to_hub:
             super()._push_from_checkpoint(str(folder / name))

@@ -147,3 +147,23 @@ def gap_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     CloudForPropertyRegression(config).save_pretrained(folder)
     ScopeTokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def volume_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained regression checkpoint whose first two targets are of whole cells, learned per atom."""
+    import torch
+
+    from cloud_hf import CloudConfig, CloudForPropertyRegression, ScopeTokenizer
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("volume") / "volume"
+    config = CloudConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        target_names=["volume", "energy", "band_gap"], target_units=["Å^3", "eV", "eV"],
+        target_transforms=["log_per_atom", "per_atom", "standardise"],
+        target_mean=[3.0, -4.0, 2.0], target_scale=[1.0, 1.0, 1.0],
+    )  # fmt: skip
+    CloudForPropertyRegression(config).save_pretrained(folder)
+    ScopeTokenizer().save_pretrained(folder)
+    return folder

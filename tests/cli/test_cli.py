@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -78,6 +79,26 @@ class TestInfo:
         assert found.status == 0
         assert "band_gap (eV)" in found.out
 
+    @pytest.mark.parametrize("beside_the_parts", [True, False])
+    def test_baselines_stand_beside_the_error(self, cloud, checkpoint: Path, beside_the_parts: bool) -> None:
+        """As `finetune` writes them, in each target's row, and as a table of other methods."""
+        row = {"unit": "eV", "mae": 0.25, "mad": 2.0, "n": 40}
+        trees = {"mae": 0.375, "median_absolute_error": 0.3, "mae_mad": 0.2}
+        metrics: dict[str, Any] = {"validation": {"gap": row | {"baselines": {"trees": trees}}}}
+        if beside_the_parts:
+            metrics = {"validation": {"gap": row}, "baselines": {"trees": {"gap": trees}}}
+        (checkpoint / "metrics.json").write_text(json.dumps(metrics))
+        found = cloud("info", "--model", checkpoint)
+        assert found.status == 0, found.err
+        assert "gap: 0.25 eV (mean 2, trees 0.375, n = 40)" in found.out
+
+    def test_a_part_without_errors(self, cloud, checkpoint: Path) -> None:
+        row = {"unit": "eV", "mae": None, "mad": None, "n": 0, "baselines": {}}
+        (checkpoint / "metrics.json").write_text(json.dumps({"test": {"gap": row}}))
+        found = cloud("info", "--model", checkpoint)
+        assert found.status == 0, found.err
+        assert "gap: none (n = 0)" in found.out
+
     def test_another_model_type(self, cloud, bert_folder: Path) -> None:
         found = cloud("info", "--model", bert_folder)
         assert found.status == 2
@@ -120,6 +141,18 @@ class TestEncode:
         assert table["source"].tolist() == [str(name) for name in inputs]
         assert table["error"].isna().tolist() == [True, *[False] * len(bad_files), True, True]
         assert table["scope"].notna().tolist() == table["error"].isna().tolist()
+
+    def test_a_refused_string_is_no_result(self, cloud, tmp_path: Path) -> None:
+        strings = ["0 0 0 | Na 1a", "0 0 0 | Na 1b", "0 0 0 | 1a | Na 1.0"]  # in order, no such letter, no 'sites'
+        assert cloud("encode", *strings, "-o", tmp_path / "t.csv").status == 1
+        table = read_table(tmp_path / "t.csv")
+        assert table["source"].tolist() == strings
+        assert table["scope"].notna().tolist() == table["error"].isna().tolist() == [True, False, False]
+
+    def test_released_needs_a_grammar_of_the_paper(self, cloud, examples: list[Path]) -> None:
+        found = cloud("encode", examples[0], "--released")
+        assert found.status == 2
+        assert "--grammar composition or full" in found.err
 
     def test_only_bad_files(self, cloud, bad_files: dict[str, Path], tmp_path: Path) -> None:
         found = cloud("encode", bad_files["empty"], bad_files["missing"], "-o", tmp_path / "t.parquet")

@@ -113,6 +113,40 @@ class TestNumbers:
         found = evaluate(rows, "--model", gap_folder, "--head", "band_gap", "--label", "gap")
         assert (found["unit"], found["n"]) == ("eV", len(rows))
 
+    @pytest.mark.parametrize(("head", "unit"), [("volume", "Å^3"), ("energy", "eV")])
+    def test_targets_learned_per_atom_are_scored_per_cell(
+        self, evaluate, cloud, volume_folder: Path, rows: pd.DataFrame, tmp_path: Path, head: str, unit: str
+    ) -> None:
+        model = ["--model", volume_folder, "--head", head]
+        write_table(rows, tmp_path / "in.csv")
+        cloud("predict", tmp_path / "in.csv", *model, "--n-atoms", "atoms", "-o", tmp_path / "out.parquet")
+        predicted = read_table(tmp_path / "out.parquet")[f"{head} ({unit})"].to_numpy()
+        found = evaluate(rows, *model, "--label", "cell", "--n-atoms", "atoms")
+        for name, value in by_hand(rows["cell"].to_numpy(), predicted).items():
+            assert found[name] == pytest.approx(value, rel=1e-4), name
+        assert found["unit"] == unit
+        doubled = rows.assign(atoms=2 * rows["atoms"], label=2 * predicted)
+        assert evaluate(doubled, *model, "--label", "label", "--n-atoms", "atoms")["mae_mad"] < 1e-4
+
+    def test_without_a_column_a_cell_is_the_encoder_s(
+        self, evaluate, cloud, volume_folder: Path, tmp_path: Path
+    ) -> None:
+        """Crystals know their primitive cell; with the column the label's own cell counts, here four times as large."""
+        model = ["--model", volume_folder, "--head", "energy"]
+        table = pd.DataFrame([STRUCTURE | {"numbers": [11, z], "atoms": 8} for z in (9, 17, 35)])
+        write_table(table, tmp_path / "in.parquet")
+        cloud("predict", tmp_path / "in.parquet", *model, "-o", tmp_path / "out.parquet")
+        table["label"] = read_table(tmp_path / "out.parquet")["energy (eV)"]
+        assert evaluate(table, *model, "--label", "label")["mae"] < 1e-4
+        table["label"] *= 4
+        assert evaluate(table, *model, "--label", "label", "--n-atoms", "atoms")["mae"] < 1e-4
+
+    def test_bare_strings_without_atoms_cannot_be_scored_per_cell(
+        self, evaluate, volume_folder: Path, rows: pd.DataFrame
+    ) -> None:
+        found = evaluate(rows, "--model", volume_folder, "--head", "energy", "--label", "cell", status=1)
+        assert (found["n"], found["n_failed"]) == (0, len(rows))
+
 
 class TestRows:
     def test_structure_columns_win_over_strings(self, evaluate, cloud, rows: pd.DataFrame, tmp_path: Path) -> None:
@@ -226,6 +260,10 @@ class TestRefusals:
 
     def test_atoms_for_an_intensive_quantity(self, refused, gap_folder: Path) -> None:
         message = refused("--label", "cell", "--n-atoms", "atoms", "--model", gap_folder, "--head", "band_gap")
+        assert "--n-atoms" in message
+
+    def test_atoms_for_the_intensive_quantity_of_a_head_with_others(self, refused, volume_folder: Path) -> None:
+        message = refused("--label", "cell", "--n-atoms", "atoms", "--model", volume_folder, "--head", "band_gap")
         assert "--n-atoms" in message
 
     def test_another_model_type(self, refused, bert_folder: Path) -> None:

@@ -140,11 +140,13 @@ def test_offline_everything_comes_from_the_cache(fetched: dict[str, Any]) -> Non
 
 class TestRepositories:
     def test_nothing_but_what_loading_needs_is_pushed(self, hub: Hub, published: dict[str, Any]) -> None:
-        code = {"configuration_cloud.py", "modeling_cloud.py", "debye.py"}
+        config = {"configuration_cloud.py", "chemistry_tables.py"}
+        code = config | {f"{name}_cloud.py" for name in ("modeling", "embeddings", "encoder", "heads")}
+        code |= {"debye.py", "einstein.py", "errors.py"}
         tokenizer = {"tokenization_scope.py", "errors.py", "tokenizer_config.json", "vocab.txt"}
         model = {"config.json", "model.safetensors"} | code
         files = {
-            "config": {"config.json", "configuration_cloud.py"},
+            "config": {"config.json"} | config,
             "tokenizer": tokenizer,
             "fast": {"tokenizer.json", "tokenizer_config.json"},
             "encoder": model | tokenizer,

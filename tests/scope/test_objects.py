@@ -236,3 +236,17 @@ def test_an_atom_may_overlap_with_its_own_image() -> None:
 def test_split_positions_may_overlap() -> None:
     contents = ((("O", 0.5),), (("O", 0.5),))
     assert len(check_cell(Cell(SQUARE, np.array([[0, 0, 0.02], [0, 0, -0.02]]), contents))) == 2
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        ({"data": [optimade()]}, "one by one"),
+        ({"lattice": LATTICE, "species": SYMBOLS}, "not a dict with the keys 'lattice', 'species'"),
+        ({}, "not an empty dict"),
+        ([LATTICE, NUMBERS, COORDS], "not list"),
+    ],
+)
+def test_what_is_taken_for_no_crystal_is_described(thing: Any, said: str) -> None:
+    with pytest.raises(errors.CrystalReadError, match=said):
+        read_cell(thing)

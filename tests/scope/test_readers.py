@@ -232,3 +232,8 @@ def test_a_file_with_one_crystal_is_one_row(tmp_path: Path) -> None:
     [(row, error)] = read_cells(tmp_path / "missing.cif")
     assert row == str(tmp_path / "missing.cif")
     assert isinstance(error, errors.CrystalReadError)
+
+
+def test_a_string_given_as_a_crystal_is_sent_to_its_reader() -> None:
+    with pytest.raises(errors.CrystalReadError, match=r"A SCOPE string is read by cloud_hf\.scope\.parse"):
+        ScopeEncoder().encode("0 0 0 | Na 1a")

@@ -53,10 +53,11 @@ def launch_environment(name: str) -> dict[str, str]:
 
 
 class Runs(NamedTuple):
-    """Folders of finished runs by name, and their statuses."""
+    """Folders of finished runs by name, their statuses, and what all their processes said."""
 
     folder: Path
     statuses: dict[str, int]
+    messages: str = ""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def launch(folder: Path, scenarios: dict[str, dict[str, Any]]) -> Runs:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     statuses = json.loads((folder / "statuses.json").read_text())
-    return Runs(folder, dict(zip(scenarios, statuses, strict=True)))
+    return Runs(folder, dict(zip(scenarios, statuses, strict=True)), done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +97,14 @@ def two(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Runs:
     def to(name: str) -> list[str]:
         return ["--output_dir", str(folder / name)]
 
+    best = ["--load_best_model_at_end", "true", "--eval_strategy", "steps", "--eval_steps", "4"]
     scenarios: dict[str, dict[str, Any]] = {
         "ddp": {"argv": [*flags, *batches(4), *to("ddp")], "environment": launch_environment("ddp")},
         "accumulated": {"argv": [*flags, *batches(2, 2), *to("accumulated")]},
         "killed": {"argv": [*flags, *batches(4), *to("killed")], "kill": {"step": 10}},
         "resumed": {"argv": [*flags, *batches(4), *to("killed"), *RESUME]},
         "fsdp": {"argv": [*flags, *batches(4), *to("fsdp")], "environment": launch_environment("fsdp")},
+        "best": {"argv": [*flags, *batches(4), *to("best"), *best]},
     }
     return launch(folder, scenarios)
 
@@ -118,7 +121,15 @@ def one(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_run_ended_as_planned(two: Runs) -> None:
-    assert two.statuses == {"ddp": 0, "accumulated": 0, "killed": -9, "resumed": 0, "fsdp": 0}
+    assert two.statuses == {"ddp": 0, "accumulated": 0, "killed": -9, "resumed": 0, "fsdp": 0, "best": 0}
+
+
+def test_every_process_finds_the_best_checkpoint(two: Runs) -> None:
+    newest = newest_checkpoint(two.folder / "best")
+    assert newest is not None
+    best = json.loads((newest / "trainer_state.json").read_text())["best_model_checkpoint"]
+    assert Path(best).parent == two.folder / "best"
+    assert "Could not locate the best model" not in two.messages
 
 
 def test_accumulation_changes_no_loss(flags: list[str], one: Path, tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ def test_the_same_seed_gives_the_same_weights(
     assert not torch.equal(weights(pretrained)[key], weights(tmp_path / "other")[key])
 
 
+def test_licences_are_recorded(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
+    licences = ["--data_license", "CC-BY-4.0", "--license", "mit"]
+    found = cloud("pretrain", "--data", strings_table, *tiny_flags, "--output_dir", tmp_path / "out", *licences)
+    assert found.status == 0, found.err
+    recorded = json.loads((tmp_path / "out" / "training_data.json").read_text())
+    assert recorded["license"] == "mit"
+    assert recorded["steps"][0]["license"] == "CC-BY-4.0"
+    assert "license: mit" in (tmp_path / "out" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("sampling", ["random", "group_by_length"])
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(
     strings_table, tiny_flags, cloud, tmp_path, sampling: str

@@ -85,7 +85,8 @@ def export(model: str, output: str, form: str = "bert", encoder_only: bool = Fal
         ("class", f"{name} -> {name.replace('Cloud', 'Bert') if form == 'bert' else ONNX_FILE}"),
         (
             "strings",
-            f"grammar {network.config.grammar}, {'canonical' if network.config.canonical else 'not canonical'}",
+            f"grammar {network.config.grammar}, "
+            f"{'canonical' if network.config.canonical else 'in the order of the input'}",
         ),
         ("largest difference", f"{difference:.1e}{' (relative)' if form == 'onnx' else ''}"),
         ("files", files),
@@ -187,7 +188,9 @@ class _Named(nn.Module):
         self.network = network
         self.inputs = ["input_ids", "attention_mask"]
         takes = inspect.signature(network.forward).parameters
-        self.inputs += [name for name in ("temperature", "n_atoms") if name in takes]
+        per_cell = any("per_atom" in transform for transform in network.config.target_transforms or [])
+        if isinstance(network, CloudForDebye) or per_cell:  # other heads take the atoms per cell and do not read them
+            self.inputs += [name for name in ("temperature", "n_atoms") if name in takes]
         if isinstance(network, CloudForDebye):
             self.names = ["debye_temperature", "heat_capacity", "internal_energy"]
         elif isinstance(network, CloudForPropertyRegression):

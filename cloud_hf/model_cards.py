@@ -234,7 +234,13 @@ def _errors(kind: str | None, records: Records) -> str:
                 "Each of the rows `folds` was scored by a model trained with the same settings on the other folds; "
                 "these weights were trained on all rows."
             )
-        text.append(f'"MAE: mean" is that of the mean predictor, which knows the mean of the same rows. {trained_on}')
+        text.append(
+            f'"MAE of the mean" is the error of predicting the mean of the {_mean_rows(records.metrics)}; MAE:MAD '
+            f"divides by the mean deviation of the rows themselves. {trained_on}"
+        )
+        seeds = max((len(row.get("seeds", {}).get("mae", ())) for row in _rows(records.metrics)), default=0)
+        if seeds > 1:
+            text.append(f"Errors are means over {seeds} seeds; the weights here are those of the first one.")
     return "## Errors\n\n" + "\n\n".join(text)
 
 
@@ -250,11 +256,28 @@ def _error_table(metrics: dict[str, Any]) -> str:
     rows = []
     for (part, name), errors in found.items():
         row = metrics[part][name]
-        own = [row["n"], row["unit"], row["mae"], row["mad"], *map(errors.get, others), row["mae_mad"]]
+        own = [
+            row["n"],
+            row["unit"],
+            row["mae"],
+            errors.get("mean", row["mad"]),
+            *map(errors.get, others),
+            row["mae_mad"],
+        ]
         rows.append([part, name, *own, row["median_absolute_error"], row["rmse"], row["r2"]])
-    headers = ["rows", "target", "N", "unit", "MAE", "MAE: mean", *(f"MAE: {name}" for name in others)]
-    headers += ["MAE / MAE of the mean", "median error", "RMSE", "R2"]
+    headers = ["rows", "target", "N", "unit", "MAE", "MAE of the mean", *(f"MAE of {name}" for name in others)]
+    headers += ["MAE:MAD", "median error", "RMSE", "R2"]
     return tabulate(rows, headers=headers, tablefmt="github", floatfmt=".4g", missingval="-")
+
+
+def _rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for part, targets in metrics.items() if part != "baselines" for row in targets.values()]
+
+
+def _mean_rows(metrics: dict[str, Any]) -> str:
+    """Which mean the mean predictor knows: fine-tuning records that of the training rows."""
+    recorded = all("mean" in (row.get("baselines") or {}) for row in _rows(metrics))
+    return "training rows" if recorded else "same rows"
 
 
 def _limits(kind: str | None, records: Records) -> str:
@@ -322,7 +345,7 @@ def _eval_results(records: Records) -> list[EvalResult]:
             continue
         for target, row in targets.items():
             labels = {"mae": f"MAE ({row['unit']})", "rmse": f"RMSE ({row['unit']})", "r2": "R2"}
-            labels["mad"] = f"MAE of the mean predictor ({row['unit']})"
+            labels["mad"] = f"MAD ({row['unit']})"
             results += [
                 EvalResult(
                     task_type="crystal-property",

@@ -125,7 +125,7 @@ def plot_parity(targets: Sequence[Parity], path: str) -> None:
         raise CloudError("There is nothing to plot: no row has a label.")
     columns = min(len(targets), 3)
     rows = -(-len(targets) // columns)
-    figure = Figure(figsize=(6.4 * columns, 6.6 * rows), layout="constrained")
+    figure = Figure(figsize=(6.4 * columns, 6.6 * rows), layout="compressed")
     FigureCanvasAgg(figure)
     for index, target in enumerate(targets):
         _draw_parity(figure, figure.add_subplot(rows, columns, index + 1), target)

@@ -72,6 +72,16 @@ class TestWhatItTells:
         assert row[2:4] == ["40", "GPa"]
         assert [float(cell) for cell in row[4:]] == [0.25, 0.5, 0.5, 0.2, 0.3, 0.7]
 
+    def test_what_fine_tuning_records_stands_beside_in_its_words(self, trained: Path) -> None:
+        own = {"mean": {"mae": 0.61}, "trees": {"mae": 0.33}}
+        rows = {"gap": {"unit": "eV", **ROW, "baselines": own, "seeds": {"mae": [0.2, 0.3]}}}
+        (trained / "metrics.json").write_text(json.dumps({"validation": rows}))
+        errors = section(model_card(trained), "Errors")
+        row = dict(zip(cells(errors, "rows"), cells(errors, "validation"), strict=True))
+        assert (row["MAE of the mean"], row["MAE of trees"], row["MAE:MAD"]) == ("0.61", "0.33", "0.5")
+        assert "mean of the training rows" in errors
+        assert "means over 2 seeds" in errors
+
     @pytest.mark.parametrize("nested", [True, False])
     def test_recorded_baselines_stand_beside(self, trained: Path, nested: bool) -> None:
         errors = {"band_gap": {"mae": 0.4}}
@@ -79,7 +89,7 @@ class TestWhatItTells:
         (trained / "metrics.json").write_text(json.dumps(METRICS | {"baselines": baselines}))
         card = model_card(trained)
         header = cells(card, "rows", "target")
-        column = header.index("MAE: extra trees")
+        column = header.index("MAE of extra trees")
         assert cells(card, "validation", "band_gap")[column] == "0.4"
         assert cells(card, "validation", "bulk_modulus")[column] == "-"
         assert cells(card, "train", "band_gap")[column] == "-"
@@ -91,8 +101,8 @@ class TestWhatItTells:
         (trained / "metrics.json").write_text(json.dumps(metrics))
         card = model_card(trained)
         header = cells(card, "rows", "target")
-        assert [name for name in header if name.startswith("MAE: ")] == ["MAE: mean", "MAE: trees"]
-        assert cells(card, "validation", "band_gap")[header.index("MAE: trees")] == "0.4"
+        assert [name for name in header if name.startswith("MAE of ")] == ["MAE of the mean", "MAE of trees"]
+        assert cells(card, "validation", "band_gap")[header.index("MAE of trees")] == "0.4"
 
     def test_limits_settings_and_citation(self, trained: Path) -> None:
         card = model_card(trained)

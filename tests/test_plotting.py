@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import CloudError
@@ -105,6 +106,18 @@ class TestParity:
             "Label: gap, eV", "Prediction: energy, eV/atom",
         ):  # fmt: skip
             assert words in text
+
+    @pytest.mark.parametrize("count", [1, 3, 4])
+    def test_nothing_is_cut_off(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+        drawn: list[Figure] = []
+        monkeypatch.setattr("cloud_hf.plotting._save", lambda figure, _: drawn.append(figure))
+        plot_parity([parity("formation_energy", "eV/atom", train=9, validation=9, test=9)] * count, "unused.png")
+        drawn[0].savefig(tmp_path / "p.png", dpi=50)
+        page = drawn[0].get_size_inches() * drawn[0].dpi
+        for axes in drawn[0].axes:
+            box = axes.get_tightbbox()
+            assert (box.min >= 0).all()
+            assert (box.max <= page).all()
 
     @pytest.mark.parametrize("count", [1, 2, DENSE, 4 * DENSE])
     def test_any_number_of_rows(self, tmp_path: Path, count: int) -> None:

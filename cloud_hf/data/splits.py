@@ -51,7 +51,9 @@ def folds_by_string(strings: Sequence[str], folds: int, seed: int) -> NDArray[np
     """
     distinct = sorted(set(strings))
     if not 2 <= folds <= len(distinct):
-        raise TableError(f"{folds} folds cannot be made of {len(distinct)} distinct strings; there must be 2 or more.")
+        raise TableError(
+            f"{folds} folds cannot be made of {len(distinct)} distinct strings; give from 2 to one for each."
+        )
     order = np.random.default_rng(seed).permutation(len(distinct))
     fold_of = {distinct[index]: position % folds for position, index in enumerate(order)}
     return np.array([fold_of[string] for string in strings], dtype=np.int64)

@@ -263,7 +263,8 @@ def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
         raise TableError(
-            f"{path}: column {column!r} must hold finite numbers; row {row} holds {table[column].iloc[row]!r}."
+            f"{path}: column {column!r} must hold finite numbers; row {row} holds '{table[column].iloc[row]}' "
+            f"({int(bad.sum())} such rows). Leave the cell empty where there is no number."
         )
     return values
 

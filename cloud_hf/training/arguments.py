@@ -1,7 +1,9 @@
 """What `cloud-hf pretrain` and `cloud-hf finetune` can be told, beside everything that `TrainingArguments` knows."""
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +15,7 @@ from cloud_hf.data.collators import MASKINGS
 from cloud_hf.errors import CloudError
 from cloud_hf.tokenization_scope import GRAMMARS
 
-__all__ = ["CloudTrainingArguments", "PretrainArguments", "in_range", "parse_recipe"]
+__all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range", "parse_recipe"]
 
 
 @dataclass
@@ -121,12 +123,39 @@ class PretrainArguments:
         in_range("packing_length", self.packing_length, 8, 1e5)
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
             in_range(name, getattr(self, name), 1, 1e6)
+        if self.hidden_size % self.num_attention_heads:
+            raise CloudError(
+                f"--hidden_size {self.hidden_size} must be a multiple of --num_attention_heads "
+                f"{self.num_attention_heads}."
+            )
 
 
 def in_range(name: str, value: float, lowest: float, highest: float) -> None:
     """Refuse a value outside its range, by the name of its flag."""
     if not lowest <= value <= highest:
         raise CloudError(f"--{name} must be from {lowest:g} to {highest:g}, not {value:g}.")
+
+
+def check_output_dir(training: CloudTrainingArguments) -> None:
+    """Refuse a folder that cannot be written before anything is computed; folders made for the try are removed.
+
+    Raises:
+        CloudError: The path is a file, or the folder cannot be made or written.
+    """
+    if training.process_index:
+        return
+    folder = Path(training.output_dir or ".")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror
+        raise CloudError(f"--output_dir {folder}: cannot be written ({reason}); give another folder.") from error
+    finally:
+        for path in made:
+            with suppress(OSError):  # not made, or another process writes there already
+                path.rmdir()
 
 
 T = TypeVar("T")
@@ -158,12 +187,21 @@ def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, C
         description=f"{kind.__doc__} --config FILE reads arguments from a YAML recipe; flags win over it.",
         allow_abbrev=False,
     )
+    required = [f"--{entry.name} {entry.name.upper()}" for entry in fields(kind) if _is_required(entry)]  # type: ignore[arg-type]
+    parser.usage = " ".join(["%(prog)s [-h] [--config FILE]", *required, "[--ARGUMENT VALUE ...]"])
+    for action in parser._actions:
+        if action.option_strings and action.option_strings[0].startswith("--no_") and action.nargs == 0:
+            action.help = f"--{action.dest} false."
     own, training, unknown = parser.parse_args_into_dataclasses(
         args=recipe + flags, look_for_args_file=False, return_remaining_strings=True
     )
     if unknown:
         raise CloudError(f"Unknown arguments: {' '.join(unknown)}; `cloud-hf {command} --help` lists them.")
     return own, training
+
+
+def _is_required(entry: Field[Any]) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
 
 
 def _as_flags(path: Path) -> list[str]:

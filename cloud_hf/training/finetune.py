@@ -23,7 +23,7 @@ from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.model_cards import write_card
 from cloud_hf.plotting import Parity, plot_parity
 from cloud_hf.records import record_training_data
-from cloud_hf.training.arguments import CloudTrainingArguments
+from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.finetune_baselines import tree_baseline
 from cloud_hf.training.finetune_heads import build_model, head_config, set_scales
@@ -93,6 +93,7 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
     Raises:
         CloudError: A table, label, string or checkpoint that cannot be used; the message says which.
     """
+    check_output_dir(training)
     set_seed(training.seed)
     folder = Path(training.output_dir or ".")
     targets = parse_targets(own)

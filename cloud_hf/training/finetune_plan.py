@@ -50,6 +50,12 @@ def divide(own: FinetuneArguments, rows: Rows, seed: int) -> list[Division]:
             divisions.append(Division(int(fold), _with_validation(own, rows, parts, seed)))
     else:
         train, validation = split_by_string(rows.group, own.validation_fraction, seed)
+        if not len(validation):
+            logger.warning(
+                f"{own.data}: no row is kept back for validation ({len(set(rows.group))} distinct strings, "
+                f"--validation_fraction {own.validation_fraction:g}), so nothing tells how well new crystals are "
+                "predicted; --folds scores every row of a small table."
+            )
         divisions = [Division(None, {"train": train, "validation": validation})]
     for division in divisions:
         if not len(division.parts["train"]):

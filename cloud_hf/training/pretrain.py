@@ -1,6 +1,7 @@
 """Masked-language-modelling pre-training on SCOPE strings."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -22,12 +23,23 @@ from cloud_hf.modeling_cloud import CloudForMaskedLM
 from cloud_hf.records import record_training_data
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
-from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments, check_output_dir
 from cloud_hf.training.checkpointing import data_hash
 from cloud_hf.training.metrics import mlm_metrics
 from cloud_hf.training.trainer import CloudTrainer
 
 logger = logging.get_logger(__name__)
+
+ARCHITECTURE = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "element_descriptors",
+    "site_multiplicity",
+    "pooling",
+)
+"""Arguments of a new model that are fields of its config too."""
 
 __all__ = ["new_config", "pretrain", "read_strings", "tokenize_strings", "training_rows"]
 
@@ -56,9 +68,25 @@ def read_strings(paths: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def tokenize_strings(strings: Sequence[str], tokenizer: Any) -> Dataset:
-    """Return a dataset of `input_ids`."""
-    ids = tokenizer(list(strings))["input_ids"]
+    """Return a dataset of `input_ids`.
+
+    Raises:
+        CloudError: A string that the tokenizer refuses; the message begins with it.
+    """
+    try:
+        ids = tokenizer(list(strings))["input_ids"]
+    except CloudError:
+        _name_the_first_refused(strings, tokenizer)
+        raise
     return Dataset.from_dict({"input_ids": ids})
+
+
+def _name_the_first_refused(strings: Sequence[str], tokenizer: Any) -> None:
+    for text in strings:
+        try:
+            tokenizer(text)
+        except CloudError as error:
+            raise type(error)(f"The string {text!r} cannot be trained on: {error}") from error
 
 
 def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[str, float]:
@@ -72,6 +100,7 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         CloudError: Tables or strings that cannot be used.
     """
     _check(training)
+    check_output_dir(training)
     set_seed(training.seed)
     strings, settings = read_strings(own.data)
     model, tokenizer = _model_and_tokenizer(own, {grammar_of(text) for text in strings})
@@ -169,6 +198,7 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
         tokenizer: Any = ScopeTokenizer(model_max_length=own.max_position_embeddings)
         return CloudForMaskedLM(new_config(own, len(tokenizer), grammar)), tokenizer
     config = read_config(own.model)
+    _refuse_other_architecture(own, config)
     config.grammar = own.grammar or config.grammar
     if config.grammar not in grammars:
         raise GrammarError(
@@ -186,6 +216,22 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
             f"{own.model}: {len(missing)} weights are missing, e.g. {missing[0]}; nothing was trained."
         )
     return model, tokenizer
+
+
+def _refuse_other_architecture(own: PretrainArguments, config: CloudConfig) -> None:
+    """Flags that shape a new model cannot reshape a checkpoint; those that repeat what it has do no harm."""
+    names = {name: name for name in ARCHITECTURE} | {"dropout": "hidden_dropout_prob"}
+    defaults = {entry.name: entry.default for entry in fields(own)}
+    differing = [
+        f"{name} is {getattr(config, of_config)}, not {getattr(own, name)}"
+        for name, of_config in names.items()
+        if getattr(own, name) not in (defaults[name], getattr(config, of_config))
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{own.model}: {'; '.join(differing)}. These arguments shape a new model: leave them out to continue from "
+            "the checkpoint, or leave --model out."
+        )
 
 
 def new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:

@@ -131,3 +131,25 @@ def test_the_recipes_of_the_project_are_understood(path: Path) -> None:
     own, training = parse_recipe("train", kind, [*flags, "--bf16", "false", "--use_cpu", "true"])
     assert isinstance(own, kind)
     assert training.seed is not None
+
+
+def test_usage_names_what_is_required_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_recipe("finetune", FinetuneArguments, ["--data", "a.csv"])
+    message = capsys.readouterr().err
+    assert "--model MODEL --data DATA --target TARGET" in message
+    assert len(message.splitlines()) < 8
+
+
+def test_help_of_a_negated_flag_is_not_that_of_the_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_recipe("finetune", FinetuneArguments, ["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("Score trees on composition and symmetry too") == 1
+    assert "--baselines false." in text
+
+
+def test_heads_must_divide_the_width(tmp_path: Path) -> None:
+    flags = ["--data", "a.csv", "--hidden_size", "33", "--num_attention_heads", "2", "--output_dir", str(tmp_path)]
+    with pytest.raises(CloudError, match="--hidden_size 33 must be a multiple of --num_attention_heads 2"):
+        parse_recipe("pretrain", PretrainArguments, flags)

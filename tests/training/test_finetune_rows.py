@@ -361,3 +361,17 @@ def test_flags_that_do_not_go_together(finetune, write, rows, flags: list[str], 
     assert found.status == (0 if reason is None else 2), found.err
     assert (reason or "") in found.err
     assert "Traceback" not in found.err
+
+
+def test_labels_that_are_not_finite_are_counted_with_a_way_out(refused, rows: pd.DataFrame) -> None:
+    gap = rows["gap"].astype(object)
+    gap.iloc[[2, 4]] = ["inf", "NaN"]
+    message = refused(rows.assign(gap=gap))
+    assert "row 2 holds 'inf' (2 such rows). Leave the cell empty where there is no number." in message
+    assert "np.float64" not in message
+
+
+def test_a_table_too_small_for_validation_rows_says_so(finetune, write, rows: pd.DataFrame, caplog) -> None:
+    found = finetune("--data", write(rows.head(2)), *GAP, "--max_steps", "1", "--baselines", "false")
+    assert found.status == 0
+    assert "no row is kept back for validation (2 distinct strings" in caplog.text

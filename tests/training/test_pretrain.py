@@ -265,3 +265,32 @@ def test_compiled_training_learns_the_same(strings_table: Path, tiny_flags, clou
         assert cloud("pretrain", *flags, "--torch_compile", compiled, "--output_dir", folder).status == 0
         found[name] = json.loads((folder / "validation_results.json").read_text())["validation_loss"]
     assert found["compiled"] == pytest.approx(found["plain"], abs=1e-4)
+
+
+def test_flags_of_a_new_model_do_not_reshape_a_checkpoint(cloud, pretrained: Path, strings_table: Path, tmp_path: Path):
+    run = ["pretrain", "--data", strings_table, "--model", pretrained, "--output_dir", tmp_path / "out"]
+    found = cloud(*run, "--site_multiplicity", "true", "--hidden_size", "32", "--max_steps", "1")
+    assert found.status == 2
+    assert "site_multiplicity is False, not True" in found.err
+    assert "hidden_size is" not in found.err  # the checkpoint has it
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_an_output_folder_that_cannot_be_written(
+    command: str, cloud, pretrained: Path, strings_table: Path, tmp_path: Path
+):
+    (tmp_path / "file").write_text("kept")
+    flags = ["--model", pretrained, "--target", "gap:eV"] if command == "finetune" else []
+    for folder, reason in ((tmp_path / "file", "it is a file"), (tmp_path / "file" / "below", "Not a directory")):
+        found = cloud(command, "--data", strings_table, *flags, "--output_dir", folder)
+        assert found.status == 2
+        assert f"--output_dir {folder}: cannot be written ({reason}); give another folder." in found.err
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_the_refused_string_is_named(cloud, strings: list[str], tiny_flags: list[str], tmp_path: Path):
+    pd.DataFrame({"scope": [*strings[:5], "0 0 0 | 1a | Xx 1.0"]}).to_csv(tmp_path / "t.csv", index=False)
+    found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+    assert found.status == 2
+    assert "The string '0 0 0 | 1a | Xx 1.0' cannot be trained on" in found.err
+    assert not (tmp_path / "out").exists()

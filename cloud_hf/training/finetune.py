@@ -98,8 +98,8 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
     folder = Path(training.output_dir or ".")
     targets = parse_targets(own)
     config = head_config(own, targets)
-    with loading(own.model):
-        tokenizer = AutoTokenizer.from_pretrained(own.model)
+    with loading(own.checkpoint):
+        tokenizer = AutoTokenizer.from_pretrained(own.checkpoint)
     rows, skipped = read_rows(own, config, targets, tokenizer)
     job = _Job(own, training, config, targets, tokenizer, rows)
     divisions = divide(own, rows, training.seed)
@@ -254,7 +254,7 @@ def _describe(job: _Job, folder: Path) -> None:
     """Record what the weights were trained on, and write the model card."""
     own = job.own
     licences = own.data_license, own.license
-    record_training_data(folder, "fine-tuning", [own.data], len(job.rows), *licences, model=own.model)
+    record_training_data(folder, "fine-tuning", [own.data], len(job.rows), *licences, model=own.checkpoint)
     write_card(folder)
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from cloud_hf.bundled import bundled_model
 from cloud_hf.errors import CloudError
 from cloud_hf.training.arguments import in_range
 
@@ -18,7 +19,9 @@ LOSSES = ("l1", "huber", "mse")
 class FinetuneArguments:
     """Data, targets, head and evaluation of a fine-tuning run."""
 
-    model: str = field(metadata={"help": "Pre-trained checkpoint (folder or Hub id)."})
+    model: str = field(
+        metadata={"help": "Pre-trained checkpoint: a folder, a Hub id, or 'default' for the one inside the package."}
+    )
     data: str = field(
         metadata={"help": "Table with crystals or a column 'scope', and the labels (.csv, .jsonl, .parquet)."}
     )
@@ -177,6 +180,11 @@ class FinetuneArguments:
             raise CloudError("--transform per_atom needs the atoms per cell: name their column with --n_atoms.")
         if self.n_atoms is not None and not (per_atom or self.debye):
             raise CloudError("--n_atoms belongs to labels per cell; add --debye or --transform per_atom.")
+
+    @property
+    def checkpoint(self) -> str:
+        """Folder or Hub id that `model` stands for."""
+        return bundled_model() if self.model == "default" else self.model
 
     @property
     def fixed_temperature(self) -> float | None:

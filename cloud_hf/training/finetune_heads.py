@@ -24,10 +24,10 @@ logger = logging.get_logger(__name__)
 
 def head_config(own: FinetuneArguments, targets: list[Target]) -> CloudConfig:
     """Read the checkpoint's config and say in it what the new head predicts."""
-    config = read_config(own.model)
+    config = read_config(own.checkpoint)
     if config.target_names:
         logger.warning(
-            f"{own.model} is fine-tuned already ({', '.join(config.target_names)}): figures on rows that it was "
+            f"{own.checkpoint} is fine-tuned already ({', '.join(config.target_names)}): figures on rows that it was "
             "trained on are too good, whatever the split here."
         )
     config.head_layers = own.head_layers
@@ -112,16 +112,16 @@ def build_model(own: FinetuneArguments, config: CloudConfig) -> CloudForDebye | 
         CheckpointError: Weights of the encoder are missing or of another shape.
     """
     kind: Any = CloudForDebye if own.debye else CloudForPropertyRegression
-    with loading(own.model), _without_report():
+    with loading(own.checkpoint), _without_report():
         model, loaded = kind.from_pretrained(
-            own.model, config=config, output_loading_info=True, ignore_mismatched_sizes=True
+            own.checkpoint, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
     absent = [*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])]
     missing = sorted(name for name in absent if name.startswith("bert."))
     if missing:
         raise CheckpointError(
-            f"{own.model}: {len(missing)} encoder weights are missing or of another shape, e.g. {missing[0]}; nothing "
-            "was trained. Give the folder that `cloud-hf pretrain` wrote."
+            f"{own.checkpoint}: {len(missing)} encoder weights are missing or of another shape, e.g. {missing[0]}; "
+            "nothing was trained. Give the folder that `cloud-hf pretrain` wrote."
         )
     return model
 

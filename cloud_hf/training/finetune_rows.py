@@ -157,7 +157,7 @@ def read_rows(
     split = _split(table, own, labelled)
     _refuse_transform(own, targets, labels)
 
-    _refuse_vocabulary(tokenizer, config, own.model)
+    _refuse_vocabulary(tokenizer, config, own.checkpoint)
     items, ids = _strings(table.iloc[labelled], own, config, tokenizer)
     failed = [item for item in items if item.error is not None]
     if failed and not own.skip_failed:

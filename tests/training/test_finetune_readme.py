@@ -32,7 +32,7 @@ def test_its_command_runs_on_its_table(section: str, cloud, pretrained: Path, tm
     words = shlex.split(blocks(section, "bash").replace("\\\n", " "))
     assert words[:2] == ["cloud-hf", "finetune"]
     model = words.index("--model") + 1
-    assert "cloud_hf.bundled_model()" in words[model]
+    assert words[model] == "default"
     words[model] = str(pretrained)  # a tiny one instead
     found = cloud(*words[1:], "--max_steps", 3, "--use_cpu", "true", "--disable_tqdm", "true", "--baselines", "false")
     assert found.status == 0, found.err
@@ -40,6 +40,11 @@ def test_its_command_runs_on_its_table(section: str, cloud, pretrained: Path, tm
     for name in ("metrics.json", "predictions.csv", "parity.png", "run.json", "skipped.csv"):
         assert (out / name).is_file(), name
     assert len(pd.read_csv(out / "predictions.csv")) == 10
+
+
+def test_the_default_model_is_the_one_inside_the_package() -> None:
+    own = FinetuneArguments(model="default", data="my.csv", target=["band_gap:eV"])
+    assert (Path(own.checkpoint) / "config.json").is_file()
 
 
 def test_every_flag_that_it_names_is_one(section: str) -> None:

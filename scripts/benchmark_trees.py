@@ -26,6 +26,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from cloud_hf.baselines import TREE_MODELS, TreeBaseline, tree_features
+from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import write_text
 from cloud_hf.scope import parse
 
@@ -59,6 +60,7 @@ INDEX = ("dielectric_fold0_train", "refractive_index", "1")
 TASKS = (
     Task(*CV, "kfold", "heat_capacity", (3.270, 3.082, 3.030)),
     Task(*CV, "folds", "heat_capacity"),
+    Task("heat_capacity_train", "heat_capacity", "J/(mol cell K)", "bundled", "heat_capacity"),
     Task(*INDEX, "kfold", "log", (0.351, 0.363, 0.3455)),
     Task(*INDEX, "folds", "log"),
     Task("aflow_agl", "debye_temperature", "K", "part", "log", (32.1, 34.5, 32.2)),
@@ -88,8 +90,10 @@ def read_task(task: Task, data: Path, split: Path) -> pd.DataFrame:
     rows = assigned[["scope", "fold", "part"]].assign(label=table[task.label].astype(float), scored=True)
     if task.only is not None:
         rows["scored"] = table[task.only[0]] == task.only[1]
+    if "n_atoms" in table:
+        rows["n_atoms"] = table["n_atoms"].astype(float)
     rows = rows[rows["label"].notna() & rows["scope"].notna()].reset_index(drop=True)
-    if task.kind == "heat_capacity":
+    if task.kind == "heat_capacity" and "n_atoms" not in rows:
         rows["n_atoms"] = [float(parse(scope).n_atoms_primitive or 0) for scope in rows["scope"]]
     return rows
 
@@ -99,6 +103,8 @@ def sides(task: Task, rows: pd.DataFrame) -> list[tuple[Rows, Rows]]:
     scored = rows["scored"].to_numpy(dtype=bool)
     if task.evaluation == "kfold":
         rounds = KFold(5, shuffle=True, random_state=0).split(rows)
+    elif task.evaluation == "bundled":  # the rows of the bundled checkpoint, as its recipe divides them
+        rounds = iter([split_by_string(rows["scope"].tolist(), 0.2, seed=0)])
     elif task.evaluation == "folds":
         fold = rows["fold"].to_numpy(dtype=int)
         rounds = ((np.flatnonzero(fold != held), np.flatnonzero(fold == held)) for held in range(fold.max() + 1))

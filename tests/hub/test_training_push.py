@@ -52,7 +52,9 @@ def test_the_last_commit_holds_the_errors(hub: Hub, trained: dict[str, Any]) -> 
     assert shown
     cells = [cell.strip() for cell in shown.group(1).split("|")]
     assert cells[:2] == [str(row["n"]), "eV"]
-    assert [float(cell) for cell in cells[2:4]] == pytest.approx([row["mae"], row["mad"]], rel=1e-3)
+    assert [float(cell) for cell in cells[2:4]] == pytest.approx(
+        [row["mae"], row["baselines"]["mean"]["mae"]], rel=1e-3
+    )
 
 
 def test_the_card_tells_the_data_of_both_steps(hub: Hub, trained: dict[str, Any]) -> None:

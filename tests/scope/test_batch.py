@@ -285,8 +285,9 @@ def test_ctrl_c_ends_parent_and_workers(tmp_path: Path) -> None:
     """As from a terminal: the whole group gets the signal; nothing stays behind, and workers print nothing."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import os, sys, time\n"
+        "import os, signal, sys, time\n"
         "from cloud_hf.scope.batch import encode_batch\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for its background jobs\n"
         "class Hang:\n"
         "    def describe(self, crystal):\n"
         "        print(os.getpid(), flush=True)\n"

@@ -153,9 +153,9 @@ def _targets(kind: str | None, config: dict[str, Any]) -> list[tuple[str, str]]:
     targets = list(zip(config.get("target_names") or [], config.get("target_units") or [], strict=False))
     if kind != "CloudForDebye":
         return targets
-    debye_target = config.get("debye_target", "heat_capacity")
-    kelvin = " K" if debye_target == "heat_capacity" else ""
-    return [*targets, (f"{debye_target}_per_atom", f"J/(mol atom{kelvin})")]
+    learned = config.get("debye_targets") or ["heat_capacity"]
+    units = {"heat_capacity": "J/(mol atom K)", "internal_energy": "J/(mol atom)"}
+    return [*targets, *((f"{target}_per_atom", units[target]) for target in learned)]
 
 
 def _summary(kind: str | None, config: dict[str, Any]) -> str:

@@ -20,7 +20,6 @@ Strings are those of a table, with their elements exchanged for others where mor
 import argparse
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -33,6 +32,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from benchmarking import processor
 from tqdm import tqdm
 from transformers import BertConfig, BertModel
 from transformers.utils.logging import disable_progress_bar
@@ -198,14 +198,9 @@ def _bundled_error(scopes: list[str]) -> dict[str, Any]:
     }
 
 
-def million(table: Path, n: int) -> dict[str, Any]:
-    """The bundled model on one million strings."""
+def screening(table: Path, n: int) -> dict[str, Any]:
+    """The bundled model on `n` strings."""
     return peak_memory(table, n, "--dtype", "bfloat16", "--top", "100")
-
-
-def twenty_thousand(table: Path) -> dict[str, Any]:
-    """The bundled model on fewer strings, to compare the memory with."""
-    return million(table, 20_000)
 
 
 def main() -> None:
@@ -225,8 +220,8 @@ def main() -> None:
     runs: dict[str, Callable[[], dict[str, Any]]] = {
         "memory": lambda: memory(arguments.strings),
         "inference": lambda: inference(arguments.strings, arguments.rounds),
-        "twenty_thousand": lambda: twenty_thousand(arguments.strings),
-        "million": lambda: million(arguments.strings, arguments.million),
+        "twenty_thousand": lambda: screening(arguments.strings, 20_000),
+        "million": lambda: screening(arguments.strings, arguments.million),
     }
     for part in arguments.parts:
         if part in found and not arguments.again:
@@ -242,9 +237,8 @@ def main() -> None:
 def _processor() -> str:
     """Name of the processor and what it knows of bfloat16."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    names = [line.split(":")[1].strip() for line in info.splitlines() if "model name" in line]
     known = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in info]
-    return f"{names[0] if names else platform.processor()}, {', '.join(known) or 'no bfloat16 instructions'}"
+    return f"{processor()}, {', '.join(known) or 'no bfloat16 instructions'}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ again unless `--again` says so. Every recipe is a process of its own, of which o
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import numpy as np
 import torch
-from benchmarking import show, versions, write_section
+from benchmarking import processor, show, versions, write_section
 from tqdm import tqdm
 from training_recipes import PAPER_LENGTH, lean_trainer, paired_losses, paper_trainer
 from transformers import TrainerCallback
@@ -277,13 +276,6 @@ def main() -> None:
             figures |= {"batch": options.batch or SIZES[cell][2], "packing": options.packing, "padded_to": PAPER_LENGTH}
         write_section(options.out, cell, {"machine": device, "versions": versions(PACKAGES)} | figures)
     report(json.loads(options.out.read_text(encoding="utf-8")))
-
-
-def processor() -> str:
-    """Name of the processor."""
-    path = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in path.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

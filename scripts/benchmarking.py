@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-__all__ = ["interleaved", "show", "versions", "write_section"]
+__all__ = ["interleaved", "processor", "show", "versions", "write_section"]
+
+
+def processor() -> str:
+    """Name of the processor."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def show(title: str, rows: list[list[Any]], headers: list[str], floatfmt: str | tuple[str, ...] = ".4g") -> None:

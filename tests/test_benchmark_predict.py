@@ -6,11 +6,15 @@ import importlib.util
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from cloud_hf.scope import parse
 
 
-def test_strings_are_distinct_and_valid_beyond_the_end_of_the_table(root: Path, tmp_path: Path) -> None:
+def test_strings_are_distinct_and_valid_beyond_the_end_of_the_table(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(root / "scripts")  # as when the script is run
     spec = importlib.util.spec_from_file_location("benchmark_predict", root / "scripts" / "benchmark_predict.py")
     assert spec is not None
     assert spec.loader is not None

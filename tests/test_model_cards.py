@@ -67,6 +67,15 @@ class TestWhatItTells:
         assert cells(data, "fine-tuning") == ["fine-tuning", "labels.csv", "200", "CC-BY-4.0"]
         assert "Licence of the weights: mit." in data
 
+    def test_a_debye_model_names_all_that_it_learned(
+        self, make_config: Callable[..., CloudConfig], tmp_path: Path
+    ) -> None:
+        CloudForDebye(make_config(debye_targets=["internal_energy", "heat_capacity"])).save_pretrained(tmp_path)
+        task = section(model_card(tmp_path), "Task")
+        assert "internal_energy_per_atom" in task
+        assert "J/(mol atom)" in task
+        assert "heat_capacity_per_atom" in task
+
     def test_errors_with_unit_and_rows_beside_the_mean_predictor(self, trained: Path) -> None:
         row = cells(section(model_card(trained), "Errors"), "validation", "bulk_modulus")
         assert row[2:4] == ["40", "GPa"]

@@ -89,20 +89,33 @@ class CrystalPropertyPipeline(Pipeline):
         else:
             encoded = self.encoder.describe(input_)
             scope, n_atoms = encoded.scope, encoded.n_atoms
-        self.check_grammar(scope)
+        scope = self.in_grammar(scope)
         atoms = self._atoms(scope, n_atoms)
         tokens = self.tokenizer(scope, return_tensors="pt")
         _refuse_contradictions(scope)
         return {**tokens, "n_atoms": torch.tensor([atoms])}
 
-    def check_grammar(self, scope: str) -> None:
-        """Refuse a string that the model was not trained to read."""
-        grammar = grammar_of(scope)
-        if grammar != self.model.config.grammar:
-            raise GrammarError(
-                f"{scope!r} is written in the grammar {grammar!r}, but this model reads {self.model.config.grammar!r}. "
-                "Encode the crystal itself with the model's grammar, or choose another model."
-            )
+    def in_grammar(self, scope: str) -> str:
+        """Return a string that the model reads: a model of `sites` strings reads the others by way of `sites_scope`.
+
+        Raises:
+            GrammarError: A string of another grammar than the model was trained to read.
+            ScopeError: A `composition` string that leaves open who sits where.
+        """
+        grammar, wanted = grammar_of(scope), self.model.config.grammar
+        if grammar == wanted:
+            return scope
+        advice = "Encode the crystal itself with the model's grammar, or choose another model."
+        if wanted == "sites":
+            try:
+                from cloud_hf.scope.pairing import sites_scope
+            except ImportError:
+                advice = "With the package (pip install cloud-hf) it would be translated."
+            else:
+                return str(sites_scope(scope))
+        raise GrammarError(
+            f"{scope!r} is written in the grammar {grammar!r}, but this model reads {wanted!r}. {advice}"
+        )
 
     @property
     def encoder(self) -> Any:

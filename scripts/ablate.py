@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +137,10 @@ class Grid:
             else:
                 texts = [strings[row] for row in train]
             tests = {"one": self.data.rows(test, [strings[row] for row in test], tokenizer)}
-            several = [
-                equivalent_strings(strings[row]) if what.strings in ("sites", "labelled") else [] for row in test
-            ]
-            counts = np.array([len(found) for found in several])
-            if counts.all():
-                tests["mean"] = self.data.rows(np.repeat(test, counts), sum(several, []), tokenizer)
+            if what.strings in ("sites", "labelled"):
+                several = [equivalent_strings(strings[row]) for row in test]
+                counts = np.array([len(found) for found in several])
+                tests["mean"] = self.data.rows(np.repeat(test, counts), list(chain(*several)), tokenizer)
             found = fit(folder, self.data.rows(train, texts, tokenizer), tests, what.head, seed, epochs)
             if "mean" in found:
                 found["mean"] = np.add.reduceat(found["mean"], np.cumsum(counts) - counts) / counts

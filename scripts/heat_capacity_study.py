@@ -239,5 +239,6 @@ def provenance() -> dict[str, str]:
 
 
 def quiet() -> None:
-    """Leave out what transformers says about every load."""
+    """Leave out what transformers says about every load; trainings keep their bars."""
     logging.set_verbosity_error()
+    logging.disable_progress_bar()

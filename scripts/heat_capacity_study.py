@@ -1,10 +1,15 @@
 """What the studies on heat capacity share: the table, one training on some of its rows, trees on them, paired errors.
 
 A training here is that of `cloud-hf finetune`: the same head, scales, trainer and loss, on rows chosen by the study.
+Run by itself, it writes the rows and folds of the studies as a table for `cloud-hf finetune`:
+
+    python scripts/heat_capacity_study.py --split runs/split --output runs/heat_capacity.parquet
 """
 
+import argparse
 import hashlib
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -34,8 +39,9 @@ from cloud_hf.training.finetune_trainer import FinetuneTrainer
 from cloud_hf.training.pretrain import new_config
 
 __all__ = [
-    "BATCH", "HEADS", "LABEL", "LEARNING_RATE", "ROOT", "TABLE", "UNIT", "HeatCapacities", "cached", "digest_of", "fit",
-    "paired", "provenance", "quiet", "random_encoder", "read_heat_capacities", "refuse_other_settings", "trees",
+    "BATCH", "HEADS", "LABEL", "LEARNING_RATE", "ROOT", "TABLE", "UNIT", "HeatCapacities", "Indices", "Numbers",
+    "cached", "digest_of", "fit", "paired", "provenance", "quiet", "random_encoder", "read_heat_capacities",
+    "refuse_other_settings", "trees",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -242,3 +248,21 @@ def quiet() -> None:
     """Leave out what transformers says about every load; trainings keep their bars."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def main() -> None:
+    """Write `id`, `scope`, label, `n_atoms` and `fold` of every row, in the order of the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shared = Path(os.environ.get("CLOUD_SHARED", ROOT.parent / "shared"))
+    parser.add_argument("--data", type=Path, default=shared / "data", help="folder of the tables")
+    parser.add_argument("--split", type=Path, help="what `cloud-hf split` wrote; without it folds of the strings alone")
+    parser.add_argument("--output", type=Path, required=True, help="table to write")
+    args = parser.parse_args()
+    data = read_heat_capacities(args.data, args.split, args.output.parent)
+    columns = {"id": data.table["id"], "scope": data.strings["sites"], LABEL: data.label, "n_atoms": data.n_atoms}
+    write_table(pd.DataFrame(columns | {"fold": data.fold}), args.output)
+    print(f"wrote {args.output}: {len(data.label)} rows")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablation_cells import CELLS
+from ablation_cells import CELLS, Cell
 from heat_capacity_study import UNIT, paired
 from tabulate import tabulate
 
@@ -31,16 +31,32 @@ def compare(results: dict[str, dict[str, Any]], name: str, other: str | None) ->
     return paired(np.array(one["absolute_error"]), np.array(two["absolute_error"]))
 
 
-def verdict(gap: dict[str, float] | None, adds: bool) -> str:
-    """What a paired difference says about a change: the 95 % interval decides."""
+def verdict(gap: dict[str, float] | None, adds: bool, seeds: float = 0.0) -> str:
+    """What a paired difference says about a change.
+
+    Args:
+        gap: From `compare`; its 95 % interval decides.
+        adds: Whether the change adds something.
+        seeds: Standard deviation of the MAE over seeds; differences below the 95 % limit of two trainings that differ
+            in the seed alone, 1.96 sqrt(2) times this, are no effect of the change. 0 where both are one training.
+    """
     if gap is None:
         return ""
     if gap["low"] <= 0 <= gap["high"]:
-        return "no clear gain: left out" if adds else "no clear loss"
-    better = gap["high"] < 0
-    if adds:
-        return "pays" if better else "hurts: left out"
-    return "better without" if better else "worse: kept as in the reference"
+        return "no clear gain" if adds else "no clear loss"
+    if abs(gap["difference"]) < 1.96 * 2**0.5 * seeds:
+        return "within the spread of seeds"
+    if gap["high"] < 0:
+        return "pays" if adds else "better so"
+    return "hurts" if adds else "worse"
+
+
+def _verdict(results: dict[str, dict[str, Any]], cell: Cell) -> str:
+    trained = {one.name: (one.fit, one.seeds[0]) for one in CELLS}
+    seeds = results.get("ensemble_3", {}).get("mae_of_seeds") or [0.0, 0.0]
+    same = trained.get(cell.reference or "") == trained[cell.name]
+    gap = compare(results, cell.name, cell.reference)
+    return verdict(gap, cell.adds, 0.0 if same else float(np.std(seeds, ddof=1)))
 
 
 def _gap(gap: dict[str, float] | None) -> str:
@@ -57,7 +73,7 @@ def _rows(results: dict[str, dict[str, Any]]) -> list[list[Any]]:
             rows.append([
                 cell.question, f"`{cell.name}`", cell.change, f"{found['mae']:.3f}", f"{found['mae_mad']:.4f}",
                 f"{found['median_absolute_error']:.3f}", f"`{cell.reference}`" if cell.reference else "", _gap(gap),
-                _gap(trees), verdict(gap, cell.adds), f"{found['training_seconds']:.0f}",
+                _gap(trees), _verdict(results, cell), f"{found['training_seconds']:.0f}",
             ])  # fmt: skip
     return rows
 
@@ -108,7 +124,7 @@ def write_report(folder: Path, document: Path) -> None:
                   f"{trees['median_absolute_error']:.3f}.", ""]  # fmt: skip
     rows = _rows(results)
     lines += [tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True), ""]
-    pays, costs = _verdicts(results, "pays", "worse"), _verdicts(results, "no clear", "hurts", "better without")
+    pays, costs = _verdicts(results, "pays", "worse", "better so"), _verdicts(results, "no clear", "hurts", "within")
     lines += [f"Clear effects: {pays or 'none'}.", "", f"Without a clear benefit: {costs or 'none'}.", ""]
     missing = [f"`{cell.name}`" for cell in CELLS if cell.name not in results]
     if missing:
@@ -124,7 +140,7 @@ def _verdicts(results: dict[str, dict[str, Any]], *beginnings: str) -> str:
     found = []
     for cell in CELLS:
         if cell.name in results:
-            said = verdict(compare(results, cell.name, cell.reference), cell.adds)
+            said = _verdict(results, cell)
             if said.startswith(beginnings):
                 found.append(f"{cell.change} (`{cell.name}`): {said}")
     return "; ".join(found)

@@ -133,8 +133,13 @@ def random_encoder(folder: Path, grammar: str = "sites", seed: int = 0, **archit
         tokenizer = ScopeTokenizer(model_max_length=own.max_position_embeddings)
         set_seed(seed)
         model = CloudForMaskedLM(new_config(own, len(tokenizer), grammar))
-        tokenizer.save_pretrained(folder)
-        model.save_pretrained(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            tokenizer.save_pretrained(aside)
+            model.save_pretrained(aside)
+            # the weights last: where they are, everything is
+            for path in sorted(Path(aside).iterdir(), key=lambda path: path.suffix == ".safetensors"):
+                path.replace(folder / path.name)
     return folder
 
 
@@ -250,14 +255,14 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write `id`, `scope`, label, `n_atoms` and `fold` of every row, in the order of the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("CLOUD_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data", help="folder of the tables")
     parser.add_argument("--split", type=Path, help="what `cloud-hf split` wrote; without it folds of the strings alone")
     parser.add_argument("--output", type=Path, required=True, help="table to write")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     data = read_heat_capacities(args.data, args.split, args.output.parent)
     columns = {"id": data.table["id"], "scope": data.strings["sites"], LABEL: data.label, "n_atoms": data.n_atoms}
     write_table(pd.DataFrame(columns | {"fold": data.fold}), args.output)

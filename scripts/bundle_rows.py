@@ -6,6 +6,7 @@
 - `corpus.parquet`: distinct canonical `sites` strings for masked-language modelling;
 - `multitask.parquet`: a row per crystal of a table, all labels that may train the shared encoder, and its part;
 - `heat_capacity.parquet`, `refractive_index.parquet`: the paper's tables with `sites` strings and folds;
+- `wbm.parquet`: strings and labels of WBM, which nothing is trained on;
 - `rows.json`: how many rows and strings there are of what, and why others are left out.
 
 No crystal of the two small tables, no validation crystal and none of WBM is in the corpus or among the training rows of
@@ -131,8 +132,24 @@ def write_small(data: Path, split: Path, output: Path) -> None:
     frame[frame.scope.notna()].to_parquet(output / "refractive_index.parquet", index=False)
 
 
+def write_wbm(data: Path, split: Path, output: Path) -> None:
+    """Write WBM's strings and labels, but for crystals that are in another table too."""
+    table = pd.read_parquet(data / "wbm.parquet")
+    rows = split_of(split, "wbm").set_index("row")
+    frame = rows[["id", "scope", "group"]].assign(table="wbm")
+    for name in ("formation_energy_per_atom", "band_gap"):
+        frame[name] = table[name].to_numpy()[rows.index]
+    others = {
+        group
+        for path in split.glob("*.split.parquet")
+        if path.name != "wbm.split.parquet"
+        for group in pd.read_parquet(path, columns=["group"]).group
+    }
+    frame[~frame.group.isin(others)].to_parquet(output / "wbm.parquet", index=False)
+
+
 def main() -> None:
-    """Write the four tables."""
+    """Write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled tables")
     parser.add_argument("--split", type=Path, required=True, help="folder that cloud-hf split wrote")
@@ -147,6 +164,7 @@ def main() -> None:
     write_corpus(own.split, own.output, small | validation | wbm, counts)
     write_multitask(own.data, own.split, own.output, small | wbm, counts)
     write_small(own.data, own.split, own.output)
+    write_wbm(own.data, own.split, own.output)
     (own.output / "rows.json").write_text(json.dumps(counts, indent=1) + "\n")
     print(json.dumps(counts, indent=1))
 

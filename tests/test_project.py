@@ -40,7 +40,7 @@ FORBIDDEN = {
     "modeling_cloud": ABOVE_DATA | {"pipeline_cloud", "scope", "data", "bundled"},
     "conformal": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled", "calibration", "likelihood"},
     "calibration": MODELS | ABOVE_DATA | {"data", "bundled", "likelihood"},
-    "likelihood": ABOVE_DATA | {"data", "bundled", "calibration"},
+    "likelihood": ABOVE_DATA | {"bundled", "calibration"},
     "pipeline_cloud": ABOVE_DATA | {"data", "bundled", "calibration", "likelihood"},
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
     "baselines": MODELS | ABOVE_DATA | {"bundled", "data"},

@@ -233,6 +233,11 @@ class CrystalPropertyPipeline(Pipeline):
             add(quantities, outputs, self.calibration, level)
         return quantities
 
+    def gives_interval(self, name: str) -> bool:
+        """Tell whether a quantity of `units` comes with an interval."""
+        targets = set() if self.calibration is None else set(self.calibration.targets)
+        return bool(targets & set(self.model.config.debye_targets)) if _is_debye(self.model) else name in targets
+
     def _add_intervals(
         self, rows: list[list[Quantity]], outputs: dict[str, torch.Tensor], calibration: Calibration, level: float
     ) -> None:

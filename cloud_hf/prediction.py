@@ -90,9 +90,14 @@ class Predictors:
         return "debye_temperature" in self.units
 
     @property
-    def has_intervals(self) -> bool:
-        """Whether any quantity may come with an interval."""
-        return any(pipeline.calibration is not None for pipeline in self.pipelines)
+    def interval_names(self) -> set[str]:
+        """Names of the quantities that come with intervals."""
+        return {
+            name
+            for pipeline, shown in zip(self.pipelines, self._shown, strict=True)
+            for name in shown
+            if pipeline.gives_interval(name)
+        }
 
     def collate(self, items: Sequence[Any]) -> list[dict[str, torch.Tensor]]:
         """What each model reads, as `CrystalPropertyPipeline.collate`."""

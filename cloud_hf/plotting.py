@@ -46,9 +46,8 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
     if not curves:
         raise CloudError("There is nothing to plot: no crystal has a predicted Debye temperature.")
     temperature = torch.linspace(0.0, highest, 501, dtype=torch.float64)
-    soft, middle, stiff = (
-        _curves([found.get(end, found["value"]) for found, _ in curves], temperature) for end in ENDS
-    )
+    ends = [[found.get(end, found["value"]) for found, _ in curves] for end in ("low", "value", "high")]
+    soft, middle, stiff = (_curves(values, temperature) for values in ends)
     banded = any("low" in found for found, _ in curves) and len(curves) <= LABELLED_CURVES
 
     figure = Figure(figsize=(9.5, 5.8), layout="constrained")

@@ -46,7 +46,7 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
     if not curves:
         raise CloudError("There is nothing to plot: no crystal has a predicted Debye temperature.")
     temperature = torch.linspace(0.0, highest, 501, dtype=torch.float64)
-    ends = [[found[end if end in found else "value"] for found, _ in curves] for end in ("low", "value", "high")]
+    ends = [[float(found[end if end in found else "value"]) for found, _ in curves] for end in ("low", "value", "high")]
     soft, middle, stiff = (_curves(values, temperature) for values in ends)
     banded = any("low" in found for found, _ in curves) and len(curves) <= LABELLED_CURVES
 

@@ -81,6 +81,18 @@ def labelled(table: pd.DataFrame, name: str, what: str, config: Any, args: argpa
     return Labelled(table["scope"].tolist(), values, labels, kelvin), per_atom
 
 
+def with_trees(table: pd.DataFrame, path: Path, heading: str) -> pd.DataFrame:
+    """Add the trees' predictions of the same strings and labels, from a table with scope, label and prediction."""
+    trees = read_table(path)
+    found = {
+        (scope, float(label)): float(value)
+        for scope, label, value in zip(trees["scope"], trees["label"], trees["prediction"], strict=True)
+    }
+    values = [found.get((row[0], float(row[1])), np.nan) for row in zip(table["scope"], table[heading], strict=True)]
+    name = heading.replace(" (", " trees (", 1)
+    return table.assign(**{name: values})
+
+
 def scales_of(config: Any, name: str) -> tuple[str, ...]:
     """The scales that the recipe chooses from."""
     if "CloudForDebye" in (config.architectures or []):
@@ -107,6 +119,7 @@ def main() -> None:
     parser.add_argument("--data", help="labelled table that the predictions' column `row` counts the rows of")
     parser.add_argument("--n-atoms", default="n_atoms", help="its column of atoms per cell")
     parser.add_argument("--trained-on", nargs="+", help="further tables with a column `scope` that were trained on")
+    parser.add_argument("--trees", type=Path, help="folder with NAME.parquet: scope, label and the trees' prediction")
     parser.add_argument("--result", type=Path, help="JSON file for coverage and width, the trees' beside them")
     args = parser.parse_args()
     disable_progress_bar()
@@ -123,7 +136,9 @@ def main() -> None:
         unit = heading[len(name) + 2 : -1]
         found[name] = fit_target(rows, unit, positive, per_atom, seen(table, heading, args))
         results[name] = {"unit": unit + (" / atom" if per_atom else ""), "model": cross_coverage(rows, unit, positive)}
-        if column(table, name, "trees"):
+        if args.trees and (args.trees / f"{name}.parquet").is_file():
+            held_out = with_trees(held_out, args.trees / f"{name}.parquet", heading)
+        if column(held_out, name, "trees"):
             trees, _ = labelled(held_out, name, "trees", config, args)
             positive = scales if (trees.predictions > 0).all() else ("linear",)
             results[name]["trees"] = cross_coverage(trees, unit, positive)

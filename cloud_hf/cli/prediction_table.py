@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cloud_hf.cli.output import item_row
+from cloud_hf.cli.output import ITEM_COLUMNS, item_row
 
 if TYPE_CHECKING:
     from cloud_hf.prediction import Prediction
@@ -16,8 +16,11 @@ __all__ = ["OUTSIDE", "terminal_table", "unknown_elements"]
 OUTSIDE = "(!)"
 """Marks crystals that are out of distribution."""
 
+UNKNOWN = "unknown\nelements"
+
 NARROW = 3
-"""With more quantities than this the strings are left to the output file."""
+"""With more quantities than this intervals stand below the values, and strings, values per cell and the heads that do
+not know an element are left to the output file."""
 
 
 def unknown_elements(quantities: Sequence[Mapping[str, Any]]) -> str | None:
@@ -40,39 +43,44 @@ def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]
         One row a prediction: what it is, values with their intervals in brackets, elements that a head has never seen
         and the errors.
     """
+    wide = len(units) > NARROW
+    headings = {name: _heading(name, unit, wide) for name, unit in units.items() if not (wide and "_per_cell" in name)}
     rows = []
     for prediction in predictions:
         row: dict[str, Any] = item_row(prediction.item)
         for quantity in prediction.quantities:
-            row[_heading(quantity["name"], units)] = _with_interval(quantity)
+            if quantity["name"] in headings:
+                row[headings[quantity["name"]]] = _with_interval(quantity, "\n" if wide else " ")
         if prediction.out_of_distribution is not None:
             row["unusual"] = OUTSIDE if prediction.out_of_distribution else None
-        row |= {"unknown elements": unknown_elements(prediction.quantities), "error": prediction.item.error}
+        unknown = unknown_elements(prediction.quantities)
+        if wide and unknown:
+            unknown = " ".join(part.partition(":")[0] for part in unknown.split("; "))
+        row |= {UNKNOWN: unknown, "error": prediction.item.error}
         rows.append(row)
-    first = list(item_row(predictions[0].item)) if predictions else ["source", "formula"]
-    columns = [*first, *(_heading(name, units) for name in units), "unusual", "unknown elements", "error"]
-    table = pd.DataFrame(rows, columns=columns)
-    if "n_atoms" in table:
-        table["n_atoms"] = [None if pd.isna(value) else f"{value:g}" for value in table["n_atoms"]]
-    if len(table) and table["formula"].notna().all():
+    first = list(ITEM_COLUMNS)
+    table = pd.DataFrame(rows, columns=[*first, *headings.values(), "unusual", UNKNOWN, "error"])
+    table["n_atoms"] = [None if pd.isna(value) else f"{value:g}" for value in table["n_atoms"]]
+    table["space_group"] = [None if pd.isna(value) else f"{value:.0f}" for value in table["space_group"]]
+    if table["formula"].notna().all():
         table = table.drop(columns="source")
-    if len(units) > NARROW:
-        table = table.drop(columns=[name for name in ("scope", "space_group", "n_atoms") if name in table])
+    if wide:
+        table = table.drop(columns=["scope", "space_group", "n_atoms"])
+        table = table.rename(columns={"space_group_symbol": "space\ngroup"})
     return table
 
 
-def _heading(name: str, units: Mapping[str, str]) -> str:
-    words = name if len(units) <= NARROW else name.replace("_", "\n")
-    return f"{words}\n({units[name]})"
+def _heading(name: str, unit: str, wide: bool) -> str:
+    return f"{name.replace('_', chr(10)) if wide else name}\n({unit})"
 
 
-def _with_interval(quantity: Mapping[str, Any]) -> str:
+def _with_interval(quantity: Mapping[str, Any], separator: str) -> str:
     value = quantity["value"]
     if "low" not in quantity:
-        return f"{value:.1f}" if quantity["unit"] == "K" else f"{value:.3f}"
+        return f"{value:z.1f}" if quantity["unit"] == "K" else f"{value:z.3f}"
     low, high = quantity["low"], quantity["high"]
     places = _places(high - low)
-    return f"{value:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+    return f"{value:z.{places}f}{separator}[{low:z.{places}f}, {high:z.{places}f}]"
 
 
 def _places(width: float) -> int:

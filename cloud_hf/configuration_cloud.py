@@ -74,6 +74,8 @@ class CloudConfig(BertConfig):
         regression_loss: `l1`, `huber` (quadratic up to 1 scale) or `mse`, of the transformed and scaled targets.
         head_layers: Number of (linear, SiLU) layers between the pooled state and the output layer.
         head_dropout: Dropout on the pooled state before the head.
+        n_members: Encoders with a head whose raw outputs are averaged: an ensemble in one checkpoint, which
+            `cloud_hf.members.join_members` makes.
         theta_link: `exp`: ln(theta / K) = theta_shift + theta_scale * output; `linear` (published
             fine-tunes): theta / K = theta_shift + theta_scale * output.
         theta_shift: See `theta_link`.
@@ -118,6 +120,7 @@ class CloudConfig(BertConfig):
     regression_loss: str = "l1"
     head_layers: int = 1
     head_dropout: float = 0.1
+    n_members: int = 1
 
     theta_link: str = "exp"
     theta_shift: float = 5.8
@@ -162,8 +165,8 @@ class CloudConfig(BertConfig):
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
             )
-        if self.num_hidden_layers < 1 or self.head_layers < 0:
-            raise ValueError("num_hidden_layers must be at least 1 and head_layers at least 0.")
+        if self.num_hidden_layers < 1 or self.n_members < 1 or self.head_layers < 0:
+            raise ValueError("num_hidden_layers and n_members must be at least 1 and head_layers at least 0.")
         _one_of("symmetry", self.symmetry, ("spglib", "moyopy"))
         _one_of("grammar", self.grammar, ("composition", "full", "sites"))
         _one_of("pooling", self.pooling, ("cls", "cls_multiplicity"))

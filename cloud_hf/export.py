@@ -32,7 +32,7 @@ ONNX_FILE = "model.onnx"
 ONNX_LIMIT = 2_000_000_000
 """Bytes of weights above which an ONNX file cannot hold them itself."""
 
-NOT_IN_BERT = {"element_descriptors": False, "site_multiplicity": False, "pooling": "cls"}
+NOT_IN_BERT = {"element_descriptors": False, "site_multiplicity": False, "pooling": "cls", "n_members": 1}
 """Settings that stock BERT cannot follow, and their values in a model that does not use them."""
 
 KINDS: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """How likely a string is under a masked language model: strings of another kind than it learned stand out.
 
 The pseudo-log-likelihood of a string is the mean of ln P(word | all other words), each word masked in turn (Salazar et
-al., ACL 2020), here over the words of some classes, in nats per word. Below a threshold, by default the 5th percentile
+al., ACL 2020), here over the words of some classes, in nats per word. Below a threshold, by default the 1st percentile
 of strings of the training distribution that the model has not seen, a crystal counts as out of distribution: errors
 and intervals measured on other crystals need not hold for it.
 """
@@ -44,7 +44,7 @@ class LikelihoodSettings:
     """
 
     threshold: float | None = None
-    share: float = 0.05
+    share: float = 0.01
     n_rows: int = 0
     words: tuple[str, ...] = ("elements",)
 

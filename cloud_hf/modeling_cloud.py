@@ -40,7 +40,10 @@ __all__ = [
 ROOM_TEMPERATURE = 300.0
 """K; the temperature of the paper's heat capacities, used when none is given."""
 
-ENCODER_WEIGHTS = r"(bert\.)?(encoder\.layer|embeddings\.(word|position|token_type)_embeddings|embeddings\.LayerNorm)\b"
+ENCODER_WEIGHTS = (
+    r"(members\.\d+\.)?(bert\.)?"
+    r"(encoder\.layer|embeddings\.(word|position|token_type)_embeddings|embeddings\.LayerNorm)\b"
+)
 """Names of the weights that every encoder has."""
 
 
@@ -50,7 +53,7 @@ class CloudPreTrainedModel(BertPreTrainedModel):
     config: CloudConfig
     config_class = CloudConfig
     base_model_prefix = "bert"
-    _keys_to_ignore_on_load_unexpected = [r"\bpooler\.", r"\bposition_ids$", r"^cls\."]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [r"\bpooler\.", r"\bposition_ids$", r"^cls\.", r"^members\."]  # noqa: RUF012
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
@@ -163,7 +166,40 @@ class CloudForMaskedLM(CloudPreTrainedModel):
         )
 
 
-class CloudForPropertyRegression(CloudPreTrainedModel):
+class CloudMember(nn.Module):
+    """One more encoder with its head, whose raw outputs count as much as the model's own."""
+
+    def __init__(self, config: CloudConfig, n_outputs: int) -> None:
+        super().__init__()
+        self.bert = CloudModel(config)
+        self.head = CloudHead(config, n_outputs)
+
+
+class CloudPropertyModel(CloudPreTrainedModel):
+    """An encoder with a head, or the mean of several (`config.n_members`), before it is turned into properties."""
+
+    def __init__(self, config: CloudConfig, n_outputs: int) -> None:
+        super().__init__(config)
+        self.bert = CloudModel(config)
+        self.head = CloudHead(config, n_outputs)
+        if config.n_members > 1:
+            self.members = nn.ModuleList(CloudMember(config, n_outputs) for _ in range(config.n_members - 1))
+        self.post_init()
+
+    def raw_outputs(self, input_ids: Tensor | None, *args: Tensor | None, **kwargs: Any) -> tuple[Tensor, Any]:
+        """Return the mean raw output, shape (batch, n_outputs), and what the first encoder gives."""
+        outputs = self.bert(input_ids, *args, return_dict=True, **kwargs)
+        raw: Tensor = self.head(outputs.last_hidden_state, self.bert.pooling_weights(input_ids))
+        if self.config.n_members > 1:
+            member: Any
+            for member in self.members:
+                states = member.bert(input_ids, *args, return_dict=True, **kwargs).last_hidden_state
+                raw = raw + member.head(states, member.bert.pooling_weights(input_ids))
+            raw = raw / self.config.n_members
+        return raw, outputs
+
+
+class CloudForPropertyRegression(CloudPropertyModel):
     """The encoder with one output per named target, in physical units.
 
     Names, units, transforms, mean and scale of the targets are in the config. `logits` are the predictions in those
@@ -173,12 +209,9 @@ class CloudForPropertyRegression(CloudPreTrainedModel):
     accepts_loss_kwargs = False  # the loss is a mean, not a sum that Trainer has to divide
 
     def __init__(self, config: CloudConfig) -> None:
-        super().__init__(config)
         if not config.target_names:
             raise ValueError("CloudForPropertyRegression needs config.target_names, e.g. ['band_gap'].")
-        self.bert = CloudModel(config)
-        self.head = CloudHead(config, len(config.target_names))
-        self.post_init()
+        super().__init__(config, len(config.target_names))
 
     @can_return_tuple
     def forward(
@@ -213,10 +246,9 @@ class CloudForPropertyRegression(CloudPreTrainedModel):
         Raises:
             ValueError: `n_atoms` is needed and absent, or a label that is not positive has the transform `log`.
         """
-        outputs = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
+        raw, outputs = self.raw_outputs(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
         )
-        raw = self.head(outputs.last_hidden_state, self.bert.pooling_weights(input_ids))
         config, n_targets = self.config, raw.shape[1]
         mean = raw.new_tensor(config.target_mean or [0.0] * n_targets)
         scale = raw.new_tensor(config.target_scale or [1.0] * n_targets)
@@ -232,7 +264,7 @@ class CloudForPropertyRegression(CloudPreTrainedModel):
         )
 
 
-class CloudForDebye(CloudPreTrainedModel):
+class CloudForDebye(CloudPropertyModel):
     """CLOUD-DEBYE: the encoder predicts a Debye temperature, the Debye model the thermal properties.
 
     The network gives ln(theta / K) (or theta, `config.theta_link`) and, with `config.second_branch`, a second
@@ -248,10 +280,7 @@ class CloudForDebye(CloudPreTrainedModel):
         config.problem_type = "regression"
         config.id2label = dict(enumerate(config.target_names))
         config.label2id = {name: index for index, name in config.id2label.items()}
-        super().__init__(config)
-        self.bert = CloudModel(config)
-        self.head = CloudHead(config, 1 if config.second_branch == "none" else 3)
-        self.post_init()
+        super().__init__(config, 1 if config.second_branch == "none" else 3)
 
     @can_return_tuple
     def forward(
@@ -283,11 +312,10 @@ class CloudForDebye(CloudPreTrainedModel):
         Returns:
             Debye temperature and thermal properties, and the loss if labels are given.
         """
-        outputs = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
+        raw, outputs = self.raw_outputs(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
         )
         config = self.config
-        raw = self.head(outputs.last_hidden_state, self.bert.pooling_weights(input_ids))
         theta = self.debye_temperature(raw[:, 0])
         second_theta = second_weight = None
         if config.second_branch != "none":

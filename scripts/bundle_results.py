@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from benchmarking import versions
+from heat_capacity_study import LABEL
 from numpy.typing import NDArray
 
+from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, heat_capacity
 from cloud_hf.training.metrics import regression_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +31,8 @@ UNITS = {
     "megnet2018_e_form": "eV/atom",
     "megnet2018_gap_pbe": "eV",
 }
-FOLDED = ("heat_capacity", "refractive_index")
+RUNS = {"heat_capacity": ("heat_capacity_run", "heat_capacity_mlm_run"), "refractive_index": ("refractive_index_run",)}
+"""Runs with folds whose models are averaged; the other heads are those of `multitask`."""
 RESAMPLES = 2000
 
 Numbers = NDArray[np.float64]
@@ -66,24 +70,52 @@ def scored(frame: pd.DataFrame, unit: str) -> dict[str, Any]:
     return found | {"difference": paired(errors["model"], errors["trees"], frame.group.tolist())}
 
 
-def out_of_fold(rows: Path, run: Path, target: str) -> pd.DataFrame:
-    """Labels and out-of-fold predictions of model and trees, a row per crystal."""
+def mean_prediction(predictions: list[Numbers], target: str, n_atoms: Numbers | None) -> Numbers:
+    """What the joined model predicts: the exponential of the mean ln(Debye temperature) or ln(label)."""
+    if len(predictions) == 1 or n_atoms is None:
+        return np.exp(np.mean([np.log(values) for values in predictions], axis=0))
+    limit = 3 * GAS_CONSTANT * (1 - 1e-9)
+    thetas = [debye_temperature_from_heat_capacity(np.minimum(v / n_atoms, limit), 300.0) for v in predictions]
+    mean = torch.stack([theta.log() for theta in thetas]).mean(dim=0).exp()
+    return heat_capacity(mean, 300.0, n_atoms).numpy()
+
+
+def out_of_fold(rows: Path, target: str) -> pd.DataFrame:
+    """Labels and out-of-fold predictions of model, its members and the trees, a row per crystal.
+
+    `scored/TARGET.csv` gets the same in the form that `cloud-hf finetune` writes, for `scripts/calibrate.py`.
+    """
     table = pd.read_parquet(rows / f"{target}.parquet").reset_index(drop=True)
-    found = pd.read_csv(run / "predictions.csv")
-    unit = UNITS[target]
-    found = found[found.part == "test"].set_index("row").sort_index()
+    unit, members = UNITS[target], {}
+    for run in RUNS[target]:
+        found = pd.read_csv(rows / run / "predictions.csv")
+        found = found[found.part == "test"].set_index("row").sort_index()
+        if found.scope.tolist() != table.scope.tolist():
+            raise SystemExit(f"{run}: the predictions do not cover the table {target}.")
+        members[run] = found[f"{target} predicted ({unit})"].to_numpy()
     trees = pd.read_parquet(rows / "trees" / f"{target}.parquet")
-    if len(found) != len(table) or trees.scope.tolist() != table.scope.tolist():
-        raise SystemExit(f"{run}: the predictions do not cover the table {target}.")
-    return table[["id", "scope", "group", "fold"]].assign(
-        label=table[target], model=found[f"{target} predicted ({unit})"], trees=trees.prediction
+    if trees.scope.tolist() != table.scope.tolist():
+        raise SystemExit(f"{target}: the trees were scored on other rows.")
+    n_atoms = table.n_atoms.to_numpy(dtype=float) if "n_atoms" in table else None
+    model = mean_prediction(list(members.values()), target, n_atoms)
+    frame = table[["id", "scope", "group", "fold"]].assign(
+        label=table[target], model=model, trees=trees.prediction, **members
     )
+    columns = {"label": f"{target} ({unit})", "model": f"{target} predicted ({unit})"}
+    kept = table[["n_atoms"]] if "n_atoms" in table else table[[]]
+    kept = frame[["scope", "fold", *columns]].rename(columns=columns).join(kept).assign(part="test")
+    kept.rename_axis("row").to_csv(rows / "scored" / f"{target}.csv")
+    if target == "heat_capacity":  # what `scripts/transfer.py` reads
+        names = {"label": LABEL, "model": f"{LABEL} predicted", "trees": f"{LABEL} trees"}
+        moved = frame[["fold", *names]].rename(columns={key: f"{name} ({unit})" for key, name in names.items()})
+        moved.assign(part="test").rename_axis("row").to_csv(rows / "scored" / "transfer.csv")
+    return frame
 
 
-def held_out(rows: Path, run: Path, target: str) -> pd.DataFrame:
+def held_out(rows: Path, target: str) -> pd.DataFrame:
     """Labels and predictions of the validation part, a row per labelled crystal of each table."""
     table = pd.read_parquet(rows / "multitask.parquet")
-    found = pd.read_csv(run / "predictions.csv").set_index("row").sort_index()
+    found = pd.read_csv(rows / "multitask" / "predictions.csv").set_index("row").sort_index()
     column = f"{target} predicted ({UNITS[target]})"
     table = table.assign(model=found[column].reindex(range(len(table))))
     table = table[(table.part == "validation") & table[target].notna()]
@@ -96,6 +128,24 @@ def held_out(rows: Path, run: Path, target: str) -> pd.DataFrame:
     )
 
 
+def elsewhere(rows: Path, target: str) -> dict[str, Any]:
+    """Errors on WBM, whose calculations differ in their settings: as they are, and without the mean difference."""
+    unit = UNITS[target]
+    table, found = pd.read_parquet(rows / "wbm.parquet"), pd.read_parquet(rows / "wbm_predictions.parquet")
+    table = table.assign(model=found[f"{target} ({unit})"])
+    table = table[table[target].notna()].rename(columns={target: "label"}).reset_index(drop=True)
+    trees = pd.read_parquet(rows / "trees" / f"{target}.parquet")
+    trees = trees[trees.table == "wbm"].reset_index(drop=True)
+    if trees.scope.tolist() != table.scope.tolist():
+        raise SystemExit(f"{target}: model and trees were scored on other rows of WBM.")
+    table["trees"] = trees.prediction
+    known = table[table.model.notna()]
+    offsets = {name: float((known[name] - known.label).mean()) for name in ("model", "trees")}
+    shifted = known.assign(**{name: known[name] - offset for name, offset in offsets.items()})
+    unread = len(table) - len(known)
+    return {"raw": scored(known, unit), "offset": offsets, "corrected": scored(shifted, unit), "not read": unread}
+
+
 def main() -> None:
     """Write the result file, and a table of rows a head for the intervals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,13 +154,16 @@ def main() -> None:
     (own.rows / "scored").mkdir(exist_ok=True)
     heads: dict[str, Any] = {}
     for target, unit in UNITS.items():
-        run = own.rows / (f"{target}_run" if target in FOLDED else "multitask")
-        if not (run / "predictions.csv").is_file() or not (own.rows / "trees" / f"{target}.parquet").is_file():
+        runs = RUNS.get(target, ("multitask",))
+        if not all((own.rows / run / "predictions.csv").is_file() for run in runs):
             print(f"{target}: not there yet")
             continue
-        frame = (out_of_fold if target in FOLDED else held_out)(own.rows, run, target)
+        frame = (out_of_fold if target in RUNS else held_out)(own.rows, target)
         frame.to_parquet(own.rows / "scored" / f"{target}.parquet", index=False)
         heads[target] = scored(frame, unit)
+        if len(runs) > 1:
+            errors = {run: (frame[run] - frame.label).abs().mean() for run in runs}
+            heads[target]["members"] = {run: float(error) for run, error in errors.items()}
         if "table" in frame and frame.table.nunique() > 1:
             heads[target]["tables"] = {name: scored(part, unit) for name, part in frame.groupby("table")}
         row, gap = heads[target], heads[target]["difference"]
@@ -118,14 +171,16 @@ def main() -> None:
             f"{target}: N {row['n']}, MAE {row['model']['mae']:.4g}, trees {row['trees']['mae']:.4g} {unit}, "
             f"{gap['percent']:+.1f} % ({gap['low']:+.1f} to {gap['high']:+.1f})"
         )
-    path = ROOT / "docs" / "results" / "heads.json"
-    path.write_text(
-        json.dumps(
-            {"versions": versions(["cloud-hf", "torch", "transformers", "scikit-learn"]), "heads": heads}, indent=1
-        )
-        + "\n",
-        encoding="utf-8",
-    )
+    found = {"versions": versions(["cloud-hf", "torch", "transformers", "scikit-learn"]), "heads": heads}
+    if (own.rows / "wbm_predictions.parquet").is_file():
+        found["wbm"] = {name: elsewhere(own.rows, name) for name in ("formation_energy_per_atom", "band_gap")}
+        for name, row in found["wbm"].items():
+            raw, shifted = row["raw"], row["corrected"]
+            print(
+                f"WBM {name}: N {raw['n']}, MAE {raw['model']['mae']:.4g} (trees {raw['trees']['mae']:.4g}), without "
+                f"the offset {shifted['model']['mae']:.4g} ({shifted['trees']['mae']:.4g})"
+            )
+    (ROOT / "docs" / "results" / "heads.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 - `corpus.parquet`: distinct canonical `sites` strings for masked-language modelling;
 - `multitask.parquet`: a row per crystal of a table, all labels that may train the shared encoder, and its part;
 - `heat_capacity.parquet`, `refractive_index.parquet`: the paper's tables with `sites` strings and folds;
+- `held_out.parquet`: strings of the Materials Project that nothing is trained on;
 - `wbm.parquet`: strings and labels of WBM, which nothing is trained on;
 - `rows.json`: how many rows and strings there are of what, and why others are left out.
 
@@ -109,11 +110,15 @@ def write_multitask(data: Path, split: Path, output: Path, small: set[str], coun
         whole.loc[whole[name] <= 0.5, name] = np.nan
     whole = whole[whole[list(TARGETS)].notna().any(axis=1)]
     whole.to_parquet(output / "multitask.parquet", index=False)
+    unseen = whole[(whole.part == "validation") & (whole.table == "materials_project")]
+    unseen[["scope"]].to_parquet(output / "held_out.parquet", index=False)
+    for table in LABELS:
+        counts[f"multitask: {table}"]["train"] = int(((whole.table == table) & (whole.part == "train")).sum())
     for name in TARGETS:
         counts[f"label: {name}"] = {part: int(whole[whole.part == part][name].notna().sum()) for part in PARTS}
 
 
-def write_small(data: Path, split: Path, output: Path) -> None:
+def write_small(data: Path, split: Path, output: Path, counts: dict[str, dict[str, int]]) -> None:
     """Write the paper's two tables with `sites` strings and the folds of the split."""
     table = pd.read_parquet(data / "heat_capacity_structures_train.parquet")
     rows = split_of(split, "heat_capacity_structures_train").set_index("row")
@@ -123,13 +128,16 @@ def write_small(data: Path, split: Path, output: Path) -> None:
         paper_scope=table.cloud_scope.to_numpy()[rows.index],
     )
     frame.to_parquet(output / "heat_capacity.parquet", index=False)
+    counts["heat_capacity"] = {"rows": len(frame)}
     table = pd.read_parquet(data / "dielectric_fold0_train.parquet")
     rows = split_of(split, "dielectric_fold0_train").set_index("row")
     frame = rows[["id", "scope", "group", "fold"]].assign(
         refractive_index=table.refractive_index.to_numpy()[rows.index],
         paper_scope=table.scope.to_numpy()[rows.index],
     )
-    frame[frame.scope.notna()].to_parquet(output / "refractive_index.parquet", index=False)
+    frame = frame[frame.scope.notna()]
+    frame.to_parquet(output / "refractive_index.parquet", index=False)
+    counts["refractive_index"] = {"rows": len(frame)}
 
 
 def write_wbm(data: Path, split: Path, output: Path) -> None:
@@ -163,7 +171,7 @@ def main() -> None:
     counts: dict[str, dict[str, int]] = {}
     write_corpus(own.split, own.output, small | validation | wbm, counts)
     write_multitask(own.data, own.split, own.output, small | wbm, counts)
-    write_small(own.data, own.split, own.output)
+    write_small(own.data, own.split, own.output, counts)
     write_wbm(own.data, own.split, own.output)
     (own.output / "rows.json").write_text(json.dumps(counts, indent=1) + "\n")
     print(json.dumps(counts, indent=1))

@@ -6,7 +6,7 @@
 another kind; both have a column `scope`, and a split table of `cloud-hf split` may be cut to a part, e.g.
 `materials_project.split.parquet:validation`. The AUROC is the probability that a string from inside is the more likely
 one of two, with a 95 % bootstrap interval. `--save` writes `likelihood.json` beside the weights: the threshold below
-which 5 % of the strings from inside lie.
+which 1 % of the strings from inside lie.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from cloud_hf.data.tables import read_table, write_text
 from cloud_hf.data.token_classes import TOKEN_CLASSES
 from cloud_hf.likelihood import LikelihoodSettings, StringLikelihood
 
-SHARE = 0.05
+SHARE = 0.01
 
 
 def strings(name: str, most: int | None, seed: int) -> list[str]:

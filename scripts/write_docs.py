@@ -2,9 +2,10 @@
 
     python scripts/write_docs.py
 
-A block stands between `<!-- name -->` and `<!-- /name -->`. `accuracy` and `errors` come from the bundled checkpoint's
-`metrics.json`, `pretraining` from its `pretraining.json`; `screening`, `training` and `scope_...` from `predict.json`,
-`training.json` and `scope.json` in `docs/results/`; `example` and `demo` are what the program prints.
+A block stands between `<!-- name -->` and `<!-- /name -->`. `heads` and what else `heads_docs.py` writes come from
+`heads.json`, `intervals_*.json` and `ood.json` in `docs/results/`, `pretraining` from the bundled `pretraining.json`,
+`screening`, `training` and `scope_...` from `predict.json`, `training.json` and `scope.json` in `docs/results/`;
+`example`, `demo` and `elements` are what the program prints.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import heads_docs
 import scope_docs
 from tabulate import tabulate
 from transformers.utils.logging import disable_progress_bar
@@ -30,56 +32,6 @@ SHOWN_EXAMPLES = ("C_diamond", "Si", "SiO2_quartz", "Al2O3_corundum", "TiO2_ruti
 
 MEASURED = {"Cu": 24.44, "Mg": 24.87, "W": 24.27, "Si": 19.99, "C_diamond": 6.11}
 """Molar heat capacity Cp at 298.15 K, J/(mol K): CRC Handbook of Chemistry and Physics, thermodynamic tables."""
-
-
-def metrics() -> dict[str, Any]:
-    """Errors of the bundled heat-capacity checkpoint."""
-    return json.loads((Path(cloud_hf.bundled_model("heat_capacity")) / "metrics.json").read_text(encoding="utf-8"))
-
-
-def accuracy_block() -> str:
-    """One sentence: error, rows, unit, and the mean predictor beside it."""
-    row = metrics()["validation"]["heat_capacity"]
-    return (
-        f"Heat capacity at 300 K on {row['n']} crystals kept back from fine-tuning: MAE {row['mae']:.2f} {row['unit']} "
-        f"(median error {row['median_absolute_error']:.2f}), against {row['mad']:.1f} for the mean predictor: "
-        f"MAE:MAD {row['mae_mad']:.3f}. {trees_sentence()}"
-    )
-
-
-def trees_sentence() -> str:
-    """The tree baseline on the rows that the bundled checkpoint is scored on, from `scripts/benchmark_trees.py`."""
-    tasks = json.loads((ROOT / "docs" / "results" / "trees.json").read_text(encoding="utf-8"))["tasks"]
-    found, row = tasks["heat_capacity_train.heat_capacity.bundled"], metrics()["validation"]["heat_capacity"]
-    if found["test_rows"] != row["n"] or abs(found["mad"] - row["mad"]) > 1e-3 * row["mad"]:
-        raise SystemExit("The trees were scored on other rows than the bundled checkpoint.")
-    trees = found["average"]
-    verdict = "better than this checkpoint" if trees["mae"] < row["mae"] else "worse than this checkpoint"
-    return (
-        f"Trees on composition and symmetry, trained and scored on the same rows, have {trees['mae']:.2f} "
-        f"(median {trees['median_absolute_error']:.2f}; MAE:MAD {trees['mae_mad']:.3f}), {verdict}."
-    )
-
-
-def errors_block() -> str:
-    """The whole error table of the bundled checkpoint."""
-    rows = [
-        [
-            part,
-            name,
-            row["n"],
-            row["mae"],
-            row["median_absolute_error"],
-            row["rmse"],
-            row["r2"],
-            row["mad"],
-            row["mae_mad"],
-        ]
-        for part, targets in metrics().items()
-        for name, row in targets.items()
-    ]
-    headers = ["rows", "target", "N", "MAE", "median error", "RMSE", "R2", "MAE of the mean", "MAE:MAD"]
-    return f"{tabulate(rows, headers=headers, tablefmt='github', floatfmt='.3f')}\n\n{trees_sentence()}"
 
 
 def example_block() -> str:
@@ -110,10 +62,14 @@ def pretraining_block() -> str:
     """Errors of the encoder's pre-training."""
     path = Path(cloud_hf.bundled_model("heat_capacity")) / "pretraining.json"
     row = json.loads(path.read_text(encoding="utf-8"))
+    kinds = ", ".join(
+        f"{kind} {row[f'validation_masked_accuracy_{key}']:.1%} (perplexity {row[f'validation_perplexity_{key}']:.2f})"
+        for kind, key in (("generators", "generators"), ("Wyckoff positions", "wyckoff"), ("elements", "elements"))
+    )
     return (
         f"{row['train_strings']:,} distinct strings; on {row['validation_strings']:,} strings kept back: perplexity "
         f"{row['validation_perplexity']:.2f} and accuracy {row['validation_masked_accuracy']:.1%} over "
-        f"{row['validation_masked_words']:,.0f} masked words."
+        f"{row['validation_masked_words']:,.0f} masked words. By the kind of word: {kinds}."
     )
 
 
@@ -138,7 +94,7 @@ def screening_block() -> str:
     if "million" in found:
         few, row = found["twenty_thousand"], found["million"]
         text += (
-            f" The bundled model in bfloat16: {few['peak_memory_MB']} MB for {few['strings']:,}, "
+            f" A model of 4 layers x 192 in bfloat16: {few['peak_memory_MB']} MB for {few['strings']:,}, "
             f"{row['peak_memory_MB']} MB for {row['strings']:,} strings, which took it {row['seconds'] / 60:.0f} "
             "minutes on one core with the other one busy."
         )
@@ -160,7 +116,7 @@ def _inference_text(found: dict[str, Any]) -> str:
     headers = ["hidden size x layers", "padded to 64, strings/s", "here, times faster", "in bfloat16, times faster"]
     return (
         f" Inference on one core ({found['machine']['processor']}) is compared with the same strings padded to 64, as "
-        f"the paper does; bfloat16 changes what the bundled model predicts, on average: {changes}.\n\n"
+        f"the paper does; bfloat16 changes what it predicts, on average: {changes}.\n\n"
         + tabulate(rows, headers=headers, tablefmt="github", floatfmt=".1f")
     )
 
@@ -186,14 +142,13 @@ def training_block() -> str:
 
 
 BLOCKS = {
-    "accuracy": accuracy_block,
-    "errors": errors_block,
     "elements": elements_block,
     "example": example_block,
     "demo": demo_block,
     "pretraining": pretraining_block,
     "screening": screening_block,
     "training": training_block,
+    **heads_docs.BLOCKS,
     **scope_docs.BLOCKS,
 }
 

@@ -17,7 +17,7 @@ from cloud_hf.errors import CheckpointError
 from cloud_hf.prediction import heads_of, load_predictors
 
 WEIGHTS = Path(cloud_hf.__file__).with_name("weights")
-LIMIT = 20_000_000
+LIMIT = 30_000_000
 
 
 def test_the_default_head_ships() -> None:
@@ -78,13 +78,15 @@ class TestCheckpoint:
         assert shipped(scopes)["input_ids"] == tokenizer(scopes)["input_ids"]
         config = json.loads((Path(bundled_model(head)) / "config.json").read_text())
         assert config["vocab_size"] == len(shipped)
-        assert shipped.model_max_length == config["max_position_embeddings"] >= 256
+        assert shipped.model_max_length == config["max_position_embeddings"] >= 128
         assert config["pad_token_id"] == shipped.pad_token_id
 
-    def test_its_errors_beat_the_mean_predictor(self, head: str) -> None:
+    def test_its_errors_beat_the_mean_predictor_and_the_trees(self, head: str) -> None:
         metrics = json.loads((Path(bundled_model(head)) / "metrics.json").read_text())
-        for row in metrics["validation"].values():
+        (part,) = set(metrics) - {"train"}
+        for row in metrics[part].values():
             assert row["mae"] < 0.5 * row["mad"]
+            assert row["baselines"]["trees"]["mae"] > row["mae"]
             assert row["mae_mad"] == pytest.approx(row["mae"] / row["mad"])
             assert row["unit"]
 

@@ -166,8 +166,8 @@ def _notes(predictor: "Predictors", temperature: float, n_outside: int) -> list[
         notes.append("In brackets: 90 % intervals.")
     if n_outside:
         notes.append(
-            f"{OUTSIDE} {n_outside} unlike the crystals that the models learned from: expect larger errors, and do not "
-            "rely on the intervals."
+            f"{OUTSIDE} {n_outside} with a string that is rare among those that the models learned: do not rely on "
+            "the intervals."
         )
     return notes
 

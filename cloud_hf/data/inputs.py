@@ -328,7 +328,7 @@ def _read_string(item: Item, encoder: ScopeEncoder) -> Item:
         n_atoms = item.n_atoms if scope.n_atoms_primitive is None else float(scope.n_atoms_primitive)
         if encoder.grammar == "sites":
             scope = sites_scope(scope)
-            n_atoms = n_atoms or float(scope.n_atoms_primitive or 0)
+            n_atoms = scope.n_atoms_primitive if n_atoms is None else n_atoms
         elif scope.grammar != encoder.grammar:
             raise GrammarError(
                 f"{item.scope!r} is written in the grammar {scope.grammar!r}, not in {encoder.grammar!r}; "

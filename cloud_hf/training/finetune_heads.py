@@ -30,6 +30,7 @@ def head_config(own: FinetuneArguments, targets: list[Target]) -> CloudConfig:
             f"{own.checkpoint} is fine-tuned already ({', '.join(config.target_names)}): figures on rows that it was "
             "trained on are too good, whatever the split here."
         )
+    config.n_members = 1  # training goes on from the first encoder of an ensemble
     config.head_layers = own.head_layers
     config.head_dropout = own.head_dropout
     config.pooling = own.pooling or config.pooling

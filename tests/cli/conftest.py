@@ -106,6 +106,18 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def composition_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained Debye checkpoint that reads compositions."""
+    from cloud_hf import CloudConfig, CloudForDebye, ScopeTokenizer
+
+    folder = tmp_path_factory.mktemp("composition") / "composition"
+    config = CloudConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    CloudForDebye(config).save_pretrained(folder)
+    ScopeTokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of another model type."""
     from transformers import BertConfig, BertForMaskedLM

@@ -71,7 +71,15 @@ class TestInfo:
     def test_it_tells_versions_and_what_is_predicted(self, cloud) -> None:
         found = cloud("info")
         assert found.status == 0
-        for word in (cloud_hf.__version__, "torch", "spglib", "heat_capacity", "debye_temperature (K)", "composition"):
+        for word in (
+            cloud_hf.__version__,
+            "torch",
+            "spglib",
+            "heat_capacity",
+            "debye_temperature (K)",
+            "sites",
+            "trees",
+        ):
             assert word in found.out
 
     def test_a_checkpoint_of_one_s_own(self, cloud, gap_folder: Path) -> None:
@@ -118,8 +126,7 @@ class TestEncode:
 
     @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
     def test_its_output_is_an_input(self, cloud, examples: list[Path], tmp_path: Path, suffix: str) -> None:
-        released = ["--grammar", "composition", "--released"]
-        assert cloud("encode", *examples, *released, "-o", tmp_path / f"t{suffix}").status == 0
+        assert cloud("encode", *examples, "-o", tmp_path / f"t{suffix}").status == 0
         argv = ["--n-atoms", "n_atoms", "-o", tmp_path / "p.parquet"]
         assert cloud("predict", tmp_path / f"t{suffix}", *argv).status == 0
         assert cloud("predict", *examples, "-o", tmp_path / "q.parquet").status == 0

@@ -18,7 +18,7 @@ PER_ATOM = "heat_capacity_per_atom (J/(mol atom K))"
 PER_CELL = "heat_capacity_per_cell (J/(mol primitive cell K))"
 STRINGS = [
     f"1 0 0 | {word} | {composition}"
-    for word in ("2i", "1a 2i", "1a 1h")
+    for word in ("2i", "1a 2i", "1h 2i")
     for composition in ("Cu 1.0", "Na 0.5 Cl 0.5", "Ti 0.33 O 0.67", "Mg 0.5 O 0.5")
 ]
 STRUCTURE = {

@@ -105,7 +105,8 @@ class TestRows:
         assert found.status == 0
         for name in ("Cu", "NaCl", "SrTiO3", "Fm-3m"):
             assert name in found.out
-        assert "debye_temperature" in found.out
+        assert "debye" in found.out
+        assert "shear" in found.out
 
     def test_the_same_input_twice_is_two_rows(self, predict, examples: list[Path]) -> None:
         table = predict(examples[0], examples[0], COPPER, COPPER)
@@ -144,8 +145,9 @@ class TestBadInput:
         table = predict(bad_files["empty"], bad_files["missing"], suffix=".csv", status=1)
         assert len(table) == 2
 
-    def test_partial_occupancies_are_predicted(self, predict, alloy: Path) -> None:
-        table = predict(alloy, status=0)
+    def test_partial_occupancies_need_a_model_of_compositions(self, predict, alloy: Path, composition_folder) -> None:
+        assert "composition" in predict(alloy, status=1)["error"][0]
+        table = predict(alloy, "--model", composition_folder, status=0)
         assert "Cu 0.75" in table["scope"][0]
         assert "Au 0.25" in table["scope"][0]
         assert table["n_atoms"][0] == pytest.approx(1.0)
@@ -158,7 +160,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         "text",
         [
-            "1 0 0 | 2i | Xx 1.0", "1 0 0 | 99z | Cu 1.0", "1 0 0 | Cu 1.0", "| |", "1 0 0 | 2i 2i | Cu Cu",
+            "1 0 0 | 2i | Xx 1.0", "1 0 0 | 99z | Cu 1.0", "1 0 0 | Cu 1.0", "| |", "1 0 0 | 2i 2i | Cu Na Na",
             "1 0 0 | 2i | Cu 7.5", "1 0 0 | " + "2i " * 90 + "| Cu 1.0", "1 0 0 | " + "2i " * 400 + "| Cu 1.0",
         ],
         ids=lambda text: text[:30],
@@ -250,8 +252,8 @@ class TestPhysics:
 
 
 class TestAtoms:
-    def test_a_bare_string_has_no_cell(self, predict) -> None:
-        table = predict(COPPER)
+    def test_a_bare_string_of_a_composition_has_no_cell(self, predict, composition_folder: Path) -> None:
+        table = predict(COPPER, "--model", composition_folder)
         assert PER_CELL not in table or table[PER_CELL].isna().all()
         assert table[PER_ATOM].notna().all()
 
@@ -260,9 +262,9 @@ class TestAtoms:
         table = predict(COPPER, "--n-atoms", atoms)
         assert table[PER_CELL][0] == pytest.approx(atoms * table[PER_ATOM][0], rel=1e-6)
 
-    def test_a_column(self, predict, tmp_path: Path) -> None:
+    def test_a_column(self, predict, composition_folder: Path, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text(f"scope,atoms\n{COPPER},3\n{COPPER},\n{SALT},8\n")
-        table = predict(tmp_path / "t.csv", "--n-atoms", "atoms", status=0)
+        table = predict(tmp_path / "t.csv", "--n-atoms", "atoms", "--model", composition_folder, status=0)
         expected = table[PER_ATOM] * np.array([3, np.nan, 8])
         np.testing.assert_allclose(table[PER_CELL].astype(float), expected, rtol=1e-6)
 
@@ -270,9 +272,13 @@ class TestAtoms:
         table = predict(*examples, "--n-atoms", 77)
         pd.testing.assert_series_equal(table["n_atoms"], predict(*examples)["n_atoms"])
 
-    def test_mixed_rows_are_per_cell_where_it_is_known(self, predict, examples: list[Path]) -> None:
-        table = predict(examples[0], COPPER, status=0)
+    def test_mixed_rows_are_per_cell_where_it_is_known(self, predict, composition_folder, examples: list[Path]) -> None:
+        table = predict(examples[0], COPPER, "--model", composition_folder, status=0)
         assert table[PER_CELL].notna().tolist() == [True, False]
+
+    def test_who_sits_where_tells_the_atoms(self, predict) -> None:
+        table = predict(COPPER, "--head", "heat_capacity", status=0)
+        assert table[PER_CELL][0] == pytest.approx(2 * table[PER_ATOM][0], rel=1e-6)
 
     @pytest.mark.parametrize("bad", ["0", "-2", "inf", "0.5"])
     def test_less_than_one_atom_is_an_error_row(self, predict, bad: str) -> None:

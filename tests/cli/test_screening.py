@@ -69,8 +69,8 @@ class TestTop:
         assert len(top) == 0
 
     def test_on_the_terminal(self, cloud, table: Path) -> None:
-        found = cloud("predict", table, "--top", 3)
-        assert len([line for line in found.out.splitlines() if "1 0 0 | 2i" in line]) == 3
+        found = cloud("predict", table, "--head", "heat_capacity", "--top", 3)
+        assert len([line for line in found.out.splitlines() if "1 0 0 |" in line]) == 3
 
     @pytest.mark.parametrize(
         ("argv", "word"),

@@ -40,6 +40,7 @@ FORBIDDEN = {
     "modeling_cloud": ABOVE_DATA | {"pipeline_cloud", "scope", "data", "bundled"},
     "pipeline_cloud": ABOVE_DATA | {"data", "bundled"},
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
+    "corpus": MODELS | ABOVE_DATA | {"bundled"},
     "baselines": MODELS | ABOVE_DATA | {"bundled", "data"},
     "training": {"cli", "prediction", "evaluation", "conversion", "export"},
     "prediction": {"cli", "training", "conversion", "export"},

@@ -38,6 +38,7 @@ from cloud_hf.corpus.schema import (
 )
 from cloud_hf.errors import CloudError, WorkerDiedError
 from cloud_hf.scope import encode_batch
+from cloud_hf.scope.worker import start_method
 
 __all__ = ["DuplicateStep", "EncodeStep", "ReportStep", "ShardStep", "remove_leftovers"]
 
@@ -105,8 +106,8 @@ class EncodeStep(PipelineStep):
 
 
 def _preload() -> None:
-    """Let the server that forks the workers import what they need once; it is used as datatrove starts a thread."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
+    """Where workers are not forked from this process, let the server that forks them import what they need once."""
+    if start_method().get_start_method() == "forkserver":
         multiprocessing.set_forkserver_preload(["cloud_hf.scope.worker", "cloud_hf.corpus.encoding"])
         forkserver.ensure_running()
 

@@ -179,3 +179,14 @@ def mixed(crystals: list[Crystal], tmp_path: Path) -> Iterator[list[str]]:
     with lines.open("a") as file:
         file.write('{"id": "cut", "lattice": [1, 0')
     return [str(folder), str(table), str(lines)]
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(crystals: list[Crystal], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of 144 crystals in 15 shards; tests must not change it."""
+    from cloud_hf.corpus import BuildSettings, build_corpus
+
+    folder = tmp_path_factory.mktemp("corpora")
+    table = write_jsonl([row | {"license": "CC-BY-4.0"} for row in crystals], folder / "toy.jsonl")
+    build_corpus([str(table)], folder / "corpus", BuildSettings(rows=10), timeout=None)
+    return folder / "corpus"

@@ -1,16 +1,24 @@
 """`cloud-hf corpus`: crystals by the million to shards of SCOPE strings."""
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cloud_hf.cli.encode import add_encoding_arguments, positive_integer
+from cloud_hf.cli.encode import add_encoding_arguments, add_max_atoms, positive_integer
 from cloud_hf.corpus.jobs import JOB_KINDS, write_job
+from cloud_hf.corpus.leakage import DEFAULT_KINDS, Known, corpus_leakage, leakage_text
 from cloud_hf.corpus.plan import BuildSettings, make_plan
 from cloud_hf.corpus.report import equation
 from cloud_hf.corpus.schema import GRAMMAR_COLUMNS, Folders
+from cloud_hf.corpus.shards import open_corpus
+from cloud_hf.data.leakage import NAME_KINDS
+from cloud_hf.data.names import name_rows
+from cloud_hf.data.tables import check_output, read_table, write_text
+from cloud_hf.errors import TableError
+from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
 
 __all__ = ["add_corpus_parser"]
@@ -23,6 +31,7 @@ def add_corpus_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser = commands.add_parser("corpus", help="millions of crystals to shards of SCOPE strings")
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
     _add_build(actions)
+    _add_leakage(actions)
 
 
 def _add_build(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,6 +91,59 @@ def build(arguments: argparse.Namespace) -> int:
         return 0
     report = build_corpus(arguments.inputs, root, settings, arguments.processes, arguments.timeout, progress=None)
     return _report(report, root)
+
+
+def _add_leakage(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser(
+        "leakage", help="what a corpus shares with labelled tables", description=leakage.__doc__
+    )
+    parser.add_argument("corpus", help="folder or Hub id of a corpus")
+    parser.add_argument("tables", nargs="+", help="labelled tables, as for `cloud-hf split`")
+    parser.add_argument("-o", "--output", required=True, help="folder for exclude.parquet, leakage.json and leakage.md")
+    parser.add_argument(
+        "--by", nargs="+", choices=tuple(NAME_KINDS), default=DEFAULT_KINDS, help="what counts as the same crystal"
+    )
+    parser.add_argument(
+        "--where", metavar="COLUMN=VALUE,VALUE", help="only these rows of the tables, e.g. split=validation,test"
+    )
+    parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes for the encoding")
+    parser.add_argument("--cache", help="folder for encoded strings, reused by later calls (default OUTPUT/strings)")
+    add_max_atoms(parser)
+    parser.set_defaults(run=leakage)
+
+
+def leakage(arguments: argparse.Namespace) -> int:
+    """Compare a corpus with labelled tables; write a report, and the list of rows that `pretrain --exclude` honours."""
+    folder = Path(arguments.output)
+    exclude = folder / "exclude.parquet"
+    check_output(exclude)
+    corpus = open_corpus(arguments.corpus)
+    encoder, cache = ScopeEncoder(max_atoms=arguments.max_atoms), arguments.cache or folder / "strings"
+    known = Known()
+    bar = sys.stderr.isatty()
+    for text in arguments.tables:
+        path = Path(text)
+        named = name_rows(path, encoder, cache, arguments.processes, progress=bar)
+        known.add(path.stem, named if arguments.where is None else named[_wanted(path, arguments.where)])
+    report = corpus_leakage(corpus, known, exclude, tuple(arguments.by), progress=bar)
+    write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", folder / "leakage.json")
+    write_text(leakage_text(report), folder / "leakage.md")
+    print(f"{report['excluded']} of {report['rows']} rows of the corpus agree with the tables -> {exclude}")
+    return 0
+
+
+def _wanted(path: Path, where: str) -> Any:
+    """Rows of a table in which a column has one of some values."""
+    column, _, values = where.partition("=")
+    table = read_table(path)
+    if column not in table.columns or not values:
+        raise TableError(
+            f"{path}: --where {where!r} must name a column and its values; it has {', '.join(table.columns)}."
+        )
+    wanted = table[column].astype(str).isin(values.split(",")).to_numpy()
+    if not wanted.any():
+        raise TableError(f"{path}: --where {where!r}: no row has one of these values in the column {column!r}.")
+    return wanted
 
 
 def _report(report: Mapping[str, Any], root: Path) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cloud_hf.cli.encode import add_encoding_arguments, add_max_atoms, positive_integer
+from cloud_hf.cli.encode import add_encoding_arguments, add_max_atoms, positive_integer, seconds
 from cloud_hf.corpus.jobs import JOB_KINDS, write_job
 from cloud_hf.corpus.leakage import DEFAULT_KINDS, Known, corpus_leakage, leakage_text
 from cloud_hf.corpus.plan import BuildSettings, make_plan
@@ -30,8 +30,45 @@ def add_corpus_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     """Register the subcommands."""
     parser = commands.add_parser("corpus", help="millions of crystals to shards of SCOPE strings")
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    _add_fetch(actions)
     _add_build(actions)
     _add_leakage(actions)
+
+
+def _add_fetch(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser("fetch", help="structures from OPTIMADE providers", description=fetch.__doc__)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--providers", nargs="+", metavar="PREFIX", help="registered providers, e.g. mp oqmd alexandria")
+    where.add_argument("--url", nargs="+", help="base URLs of databases, e.g. https://optimade.materialsproject.org")
+    parser.add_argument("-o", "--output", required=True, help="folder, an input of `corpus build`")
+    parser.add_argument("--filter", default="", help="in OPTIMADE's language, e.g. 'nelements=2' (default: everything)")
+    parser.add_argument("--most", type=positive_integer, help="structures per provider (default: all)")
+    parser.add_argument("--page", type=positive_integer, default=100, help="structures per request (default 100)")
+    parser.add_argument("--delay", type=seconds, default=1.0, help="s between requests to a provider (default 1)")
+    parser.add_argument(
+        "--attempts", type=positive_integer, default=5, help="repetitions of a request, with growing pauses (default 5)"
+    )
+    parser.set_defaults(run=fetch)
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    """Fetch structures from OPTIMADE providers to Parquet shards; the same command goes on with an interrupted run."""
+    from cloud_hf.corpus.fetch import Request, base_urls, fetch_structures
+
+    request = Request(
+        arguments.filter, arguments.page, arguments.most, arguments.delay or 0.0, attempts=arguments.attempts
+    )
+    check_output(Path(arguments.output) / "state.json")
+    urls = arguments.url or base_urls(arguments.providers, request)
+    found = fetch_structures(urls, arguments.output, request, progress=sys.stderr.isatty())
+    for provider in found:
+        licence = f", {provider.license}" if provider.license else ""
+        state = "" if provider.done else ", not all"
+        print(f"{provider.url} ({provider.provider}{licence}): {provider.structures} structures{state}")
+        if provider.problem:
+            note = "what was fetched stays, and the same command goes on"
+            print(f"cloud-hf: {provider.url}: {provider.problem} ({note})", file=sys.stderr)
+    return int(any(provider.problem for provider in found))
 
 
 def _add_build(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -1,4 +1,4 @@
-"""Leakage between a corpus and labelled tables: which rows name the same crystal, and which to leave out of training."""
+"""Leakage between a corpus and labelled tables: which rows name the same crystal, and which training leaves out."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

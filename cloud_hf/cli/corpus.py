@@ -33,6 +33,7 @@ def add_corpus_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     _add_fetch(actions)
     _add_build(actions)
     _add_leakage(actions)
+    _add_push(actions)
 
 
 def _add_fetch(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -181,6 +182,22 @@ def _wanted(path: Path, where: str) -> Any:
     if not wanted.any():
         raise TableError(f"{path}: --where {where!r}: no row has one of these values in the column {column!r}.")
     return wanted
+
+
+def _add_push(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser("push", help="a corpus to the Hub, with a card", description=push.__doc__)
+    parser.add_argument("corpus", help="folder of a corpus")
+    parser.add_argument("repository", help="OWNER/NAME on the Hub")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.set_defaults(run=push)
+
+
+def push(arguments: argparse.Namespace) -> int:
+    """Publish a corpus as a data set on the Hub; the card counts sources and licences, with pictures of the content."""
+    from cloud_hf.corpus.publish import push_corpus
+
+    print(push_corpus(arguments.corpus, arguments.repository, arguments.private))
+    return 0
 
 
 def _report(report: Mapping[str, Any], root: Path) -> int:

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cloud_hf.conformal import DEFAULT_LEVEL
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.debye import GAS_CONSTANT
 from cloud_hf.errors import TableError
 from cloud_hf.modeling_cloud import CloudForDebye
-from cloud_hf.pipeline_cloud import CrystalPropertyPipeline
+from cloud_hf.pipeline_cloud import CrystalPropertyPipeline, Quantity
 from cloud_hf.prediction import Prediction, predict_encoded
 from cloud_hf.training.metrics import regression_metrics
 
@@ -26,7 +28,9 @@ class Evaluation:
 
     Attributes:
         metrics: Flat: `mae`, `rmse`, `median_absolute_error` and `mad` in `unit`, `mae_mad`, `r2`, `n`, `n_failed`,
-            `n_unlabelled`, `unit`, `head`, and `temperature` (K) for heat capacities.
+            `n_unlabelled`, `unit`, `head`, `temperature` (K) for heat capacities, and, where the checkpoint has a
+            calibration, `level`, `coverage` (share of the labels inside their intervals),
+            `coverage_standard_error` (binomial, at a true coverage of `level`) and `mean_width` (in `unit`).
         failures: Source and reason of each failed row.
         warnings: What looks wrong with the labels.
     """
@@ -76,17 +80,21 @@ def evaluate_table(
     shown = tqdm(encoded, total=len(rows), desc="evaluate", unit="crystal", disable=None)
     name = head if not debye else f"{head}_per_atom" if atoms is None else f"{head}_per_cell"
     scored, failures = [], []
-    values = np.full(len(rows), np.nan)
+    values, ends = np.full(len(rows), np.nan), np.full((len(rows), 2), np.nan)
     for index, prediction in enumerate(predict_encoded(predictor, shown, temperature, batch_size)):
         if prediction.item.error is not None:
             failures.append((prediction.item.source, prediction.item.error))
             continue
-        values[index] = _value(prediction, name)
+        found = _quantity(prediction, name)
+        values[index] = found["value"]
+        if "low" in found:
+            ends[index] = found["low"], found["high"]
         scored.append(index)
     metrics = regression_metrics(labels[rows][scored], values[scored])
     unit = _unit(predictor, head, debye, per_cell=n_atoms is not None)
     metrics |= {"n_failed": len(failures), "n_unlabelled": len(labels) - len(rows)}  # type: ignore[dict-item]
     extra = {"temperature": temperature} if debye else {}
+    extra |= _coverage(labels[rows][scored], ends[scored])
     warnings = []
     per_atom = labels[rows] if atoms is None else labels[rows] / np.maximum(atoms[rows], 1)
     if head == "heat_capacity" and debye and len(rows) and np.median(per_atom) > 3 * GAS_CONSTANT:
@@ -122,8 +130,21 @@ def _with_atoms(item: Item, atoms: float, column: str | None) -> Item:
     return replace(item, n_atoms=float(atoms))
 
 
-def _value(prediction: Prediction, name: str) -> float:
-    return float(next(quantity["value"] for quantity in prediction.quantities if quantity["name"] == name))
+def _quantity(prediction: Prediction, name: str) -> Quantity:
+    return next(quantity for quantity in prediction.quantities if quantity["name"] == name)
+
+
+def _coverage(labels: NDArray[np.float64], ends: NDArray[np.float64]) -> dict[str, float]:
+    """How often and how tightly the intervals hold the labels; nothing without intervals."""
+    if not len(labels) or np.isnan(ends).any():
+        return {}
+    inside = (labels >= ends[:, 0]) & (labels <= ends[:, 1])
+    return {
+        "level": DEFAULT_LEVEL,
+        "coverage": float(inside.mean()),
+        "coverage_standard_error": float(np.sqrt(DEFAULT_LEVEL * (1 - DEFAULT_LEVEL) / len(labels))),
+        "mean_width": float((ends[:, 1] - ends[:, 0]).mean()),
+    }
 
 
 def _unit(predictor: CrystalPropertyPipeline, head: str, debye: bool, per_cell: bool) -> str:

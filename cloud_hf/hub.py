@@ -13,6 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import custom_object_save
 
+from cloud_hf.conformal import CALIBRATION_FILE
 from cloud_hf.model_cards import CARD_FILE, HEADS, is_empty, is_generated, write_card
 from cloud_hf.pipeline_cloud import CrystalPropertyPipeline
 from cloud_hf.records import METRICS_FILE, PRETRAINING_FILE, TRAINING_DATA_FILE, carry_records, source_folder
@@ -30,7 +31,7 @@ CUSTOM_PIPELINES = {
 }
 """What `config.json` says so that `pipeline(model=..., trust_remote_code=True)` finds task and code."""
 
-COMPLETED = {CARD_FILE, METRICS_FILE, PRETRAINING_FILE, TRAINING_DATA_FILE, "config.json"}
+COMPLETED = {CARD_FILE, CALIBRATION_FILE, METRICS_FILE, PRETRAINING_FILE, TRAINING_DATA_FILE, "config.json"}
 """Files that are uploaded even if saving did not change them."""
 
 

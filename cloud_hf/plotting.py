@@ -18,11 +18,13 @@ from cloud_hf.prediction import Prediction
 __all__ = ["Parity", "plot_heat_capacity", "plot_parity"]
 
 LABELLED_CURVES = 24
-"""More curves than this are drawn without names."""
+"""More curves than this are drawn without names and bands."""
+
+BAND_OPACITY = 0.16
 
 
 def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: float = 1000.0) -> None:
-    """Draw Cv(T) of every crystal that has a Debye temperature, with the Dulong-Petit limit.
+    """Draw Cv(T) of every crystal that has a Debye temperature, with its interval and the Dulong-Petit limit.
 
     Args:
         predictions: From `predict_items`; failed ones are left out.
@@ -33,16 +35,20 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
         CloudError: No prediction has a Debye temperature, or the picture cannot be written.
     """
     curves = sorted(
-        (float(quantity["value"]), prediction.item.formula or prediction.item.source)
-        for prediction in predictions
-        for quantity in prediction.quantities
-        if quantity["name"] == "debye_temperature"
+        (
+            (quantity, prediction.item.formula or prediction.item.source)
+            for prediction in predictions
+            for quantity in prediction.quantities
+            if quantity["name"] == "debye_temperature"
+        ),
+        key=lambda curve: (curve[0]["value"], curve[1]),
     )
     if not curves:
         raise CloudError("There is nothing to plot: no crystal has a predicted Debye temperature.")
     temperature = torch.linspace(0.0, highest, 501, dtype=torch.float64)
-    theta = torch.tensor([value for value, _ in curves], dtype=torch.float64)
-    values = heat_capacity(theta[:, None], temperature[None, :])
+    ends = [[float(found[end if end in found else "value"]) for found, _ in curves] for end in ("low", "value", "high")]
+    soft, middle, stiff = (_curves(values, temperature) for values in ends)
+    banded = any("low" in found for found, _ in curves) and len(curves) <= LABELLED_CURVES
 
     figure = Figure(figsize=(9.5, 5.8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -50,9 +56,11 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
     from matplotlib import colormaps
 
     colours = colormaps["viridis"](torch.linspace(0.0, 0.94, len(curves)).numpy())
-    for (debye_temperature, name), curve, colour in zip(curves, values, colours, strict=True):
-        label = f"{name}, {debye_temperature:.0f} K" if len(curves) <= LABELLED_CURVES else None
-        axes.plot(temperature, curve, color=colour, linewidth=1.6, label=label)
+    for index, ((found, name), colour) in enumerate(zip(curves, colours, strict=True)):
+        label = f"{name}, {_with_ends(found)} K" if len(curves) <= LABELLED_CURVES else None
+        if banded and "low" in found:
+            axes.fill_between(temperature, stiff[index], soft[index], color=colour, alpha=BAND_OPACITY, linewidth=0)
+        axes.plot(temperature, middle[index], color=colour, linewidth=1.6, label=label, zorder=3)
     limit = 3 * GAS_CONSTANT
     axes.axhline(limit, color="0.25", linestyle="--", linewidth=1.2)
     axes.annotate(
@@ -69,11 +77,23 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
     axes.grid(alpha=0.25)
     if len(curves) <= LABELLED_CURVES:
         axes.legend(title="Crystal, Debye temperature", loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
-    figure.supxlabel(
-        "One Debye temperature per crystal, learned from heat capacities at 300 K: an approximation at low T.",
-        fontsize=9, color="0.35",
-    )  # fmt: skip
+    note = "One Debye temperature per crystal, learned from heat capacities at 300 K: an approximation at low T."
+    if banded:
+        level = next(found["level"] for found, _ in curves if "low" in found)
+        note += f"\nBands: {level:.0%} intervals of the Debye temperature."
+    figure.supxlabel(note, fontsize=9, color="0.35")
     _save(figure, path)
+
+
+def _curves(debye_temperatures: Sequence[float], temperature: torch.Tensor) -> torch.Tensor:
+    """Cv in J/(mol atom K), shape (crystals, temperatures)."""
+    theta = torch.tensor(debye_temperatures, dtype=torch.float64)
+    return heat_capacity(theta[:, None], temperature[None, :])
+
+
+def _with_ends(found: Mapping[str, Any]) -> str:
+    ends = f" [{found['low']:.0f}, {found['high']:.0f}]" if "low" in found else ""
+    return f"{found['value']:.0f}{ends}"
 
 
 def _save(figure: Figure, path: str) -> None:

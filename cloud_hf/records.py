@@ -15,6 +15,8 @@ import torch
 from safetensors import safe_open
 from transformers.utils import cached_file
 
+from cloud_hf.conformal import CALIBRATION_FILE
+
 __all__ = [
     "METRICS_FILE",
     "PRETRAINING_FILE",
@@ -160,7 +162,14 @@ def source_folder(name: str | None, commit: str | None = None) -> Path | None:
         return None
     if Path(name).is_dir():
         return Path(name)
-    names = ("config.json", TRAINING_DATA_FILE, METRICS_FILE, PRETRAINING_FILE, PRETRAINED_METRICS_FILE)
+    names = (
+        "config.json",
+        TRAINING_DATA_FILE,
+        METRICS_FILE,
+        PRETRAINING_FILE,
+        PRETRAINED_METRICS_FILE,
+        CALIBRATION_FILE,
+    )
     try:
         found = [
             cached_file(
@@ -183,7 +192,7 @@ def carry_records(source: Path | None, folder: Path) -> bool:
     if source is None or checksum is None or checksum != checksum_of_weights(folder):
         return False
     if source.resolve() != folder.resolve():
-        for name in (TRAINING_DATA_FILE, METRICS_FILE, PRETRAINING_FILE, PRETRAINED_METRICS_FILE):
+        for name in (TRAINING_DATA_FILE, METRICS_FILE, PRETRAINING_FILE, PRETRAINED_METRICS_FILE, CALIBRATION_FILE):
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
     return True

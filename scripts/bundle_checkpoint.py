@@ -11,6 +11,7 @@ from pathlib import Path
 from transformers import AutoModelForSequenceClassification
 
 import cloud_hf
+from cloud_hf.conformal import CALIBRATION_FILE
 from cloud_hf.records import METRICS_FILE, TRAINING_DATA_FILE
 
 WEIGHTS = Path(cloud_hf.__file__).with_name("weights")
@@ -25,6 +26,8 @@ def bundle(run: Path, head: str, encoder: Path) -> Path:
     folder.mkdir(parents=True)
     for name in ("model.safetensors", "vocab.txt", METRICS_FILE, TRAINING_DATA_FILE):
         shutil.copyfile(run / name, folder / name)
+    if (run / CALIBRATION_FILE).is_file():
+        shutil.copyfile(run / CALIBRATION_FILE, folder / CALIBRATION_FILE)
     shutil.copyfile(encoder / "validation_results.json", folder / "pretraining.json")
     for name in ("config.json", "tokenizer_config.json"):
         values = json.loads((run / name).read_text(encoding="utf-8"))

@@ -19,8 +19,9 @@ from tabulate import tabulate
 from transformers.utils.logging import disable_progress_bar
 
 import cloud_hf
+from cloud_hf.cli.prediction_table import terminal_table
 from cloud_hf.data.inputs import collect_items
-from cloud_hf.prediction import load_predictor, predict_items
+from cloud_hf.prediction import load_predictor, load_predictors, predict_items
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "model_card.md", "docs/scope.md")
@@ -93,16 +94,16 @@ def example_block() -> str:
 
 
 def demo_block() -> str:
-    """A few rows of the demo."""
-    predictor = load_predictor()
+    """A few rows of the demo, with every bundled head."""
+    predictor = load_predictors(likelihood=None)
     files = [str(ROOT / "examples" / f"{name}.cif") for name in SHOWN_EXAMPLES]
-    rows, headers = [], ["formula", "space group", "SCOPE string"]
-    for prediction in predict_items(predictor, collect_items(files)):
-        item, quantities = prediction.item, prediction.quantities
-        headers[3:] = [f"{quantity['name']} ({quantity['unit']})" for quantity in quantities]
-        scope = f"`{(item.scope or '').replace('|', chr(92) + '|')}`"
-        rows.append([item.formula, item.space_group_symbol, scope, *(f"{q['value']:.1f}" for q in quantities)])
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    table = terminal_table(predict_items(predictor, collect_items(files)), predictor.units).drop(columns="error")
+    table = table.dropna(axis="columns", how="all").drop(columns=["space_group", "n_atoms"], errors="ignore")
+    if "scope" in table:
+        table["scope"] = [f"`{scope}`".replace("|", chr(92) + "|") for scope in table["scope"]]
+    shown = table.astype(str).map(lambda text: text.replace(chr(10), " "))
+    headers = [str(name).replace(chr(10), " ") for name in table.columns]
+    return tabulate(shown.to_numpy().tolist(), headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def pretraining_block() -> str:

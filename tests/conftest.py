@@ -164,3 +164,54 @@ def run_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
         return json.loads(done.stdout.splitlines()[-1])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def several_heads(make_config: Callable[..., CloudConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like `cloud_hf/weights` with tiny models: four heads in two checkpoints, intervals and likelihoods.
+
+    The training rows of `band_gap` held Na, Mg, Cl and O only.
+    """
+    import numpy as np
+    import torch
+
+    from cloud_hf import CloudForDebye, CloudForMaskedLM, CloudForPropertyRegression, ScopeTokenizer
+    from cloud_hf.calibration import Labelled, fit_target
+    from cloud_hf.conformal import Calibration, head_fingerprint
+    from cloud_hf.debye import heat_capacity
+    from cloud_hf.likelihood import LikelihoodSettings
+
+    weights = tmp_path_factory.mktemp("several") / "weights"
+    chance = np.random.default_rng(0)
+    strings = [f"1 0 0 | {e} {1 + n}a O 2i" for e in ("Na", "Mg", "Cl", "Fe") for n in range(40)]
+    values = chance.uniform(1.0, 3.0, len(strings))
+    made = Labelled(strings, values, values + 0.3 * chance.standard_normal(len(strings)))
+    theta = np.exp(chance.normal(6.0, 0.3, len(strings)))
+    warm, truth = (heat_capacity(one, 300.0).numpy() for one in (theta, theta * np.exp(0.1 * (made.labels - values))))
+    heat = Labelled(strings, warm, truth, np.full(len(strings), 300.0))
+    known = {"Na": 9, "Mg": 9, "Cl": 9, "O": 9}
+    targets = {
+        "band_gap": fit_target(made, "eV", elements=known),
+        "bulk_modulus": fit_target(made, "GPa", ("log",)),
+        "heat_capacity": fit_target(heat, "J/(mol atom K)", ("debye",), elements=known | {"C": 1}),
+    }
+    heads = {
+        "target_names": ["zero_point", "band_gap", "bulk_modulus"], "target_units": ["eV", "eV", "GPa"],
+        "target_transforms": ["standardise", "standardise", "log"],
+        "target_mean": [0.0, 1.0, 4.0], "target_scale": [1.0, 0.5, 0.3],
+    }  # fmt: skip
+    for name, kind, fields in (
+        ("heat_capacity", CloudForDebye, {}),
+        ("crystal_properties", CloudForPropertyRegression, heads),
+        ("likelihood", CloudForMaskedLM, {}),
+    ):
+        torch.manual_seed(3)
+        model: Any = kind(make_config(initializer_range=0.2, grammar="sites", canonical=True, **fields))
+        model.save_pretrained(weights / name)
+        ScopeTokenizer().save_pretrained(weights / name)
+        if name == "likelihood":
+            LikelihoodSettings(threshold=-6.0, n_rows=100).save(weights / name)
+            continue
+        mine = {head: target for head, target in targets.items() if (head == "heat_capacity") == (not fields)}
+        Calibration(mine, {"float32": head_fingerprint(model)}).save(weights / name)
+    return weights

@@ -135,3 +135,20 @@ class TestParity:
     def test_nothing_to_draw(self, tmp_path: Path) -> None:
         with pytest.raises(CloudError, match="nothing to plot"):
             plot_parity([parity(train=0)], str(tmp_path / "p.png"))
+
+
+class TestBands:
+    def test_intervals_are_drawn_and_named(self, tmp_path: Path) -> None:
+        plain = prediction(315.0)
+        banded = Prediction(plain.item, (dict(plain.quantities[0]) | {"low": 280.0, "high": 350.0, "level": 0.9},))
+        text = text_of(tmp_path, [banded])
+        assert "Cu, 315 [280, 350] K" in text
+        assert "90% intervals" in text
+        assert "intervals" not in text_of(tmp_path, [plain])
+        assert text.count("<path") > text_of(tmp_path, [plain]).count("<path")
+
+    def test_a_crowd_has_none(self, tmp_path: Path) -> None:
+        ends = {"low": 280.0, "high": 350.0, "level": 0.9}
+        crowd = [prediction(300.0 + row) for row in range(LABELLED_CURVES + 1)]
+        crowd = [Prediction(one.item, (dict(one.quantities[0]) | ends,)) for one in crowd]
+        assert "intervals" not in text_of(tmp_path, crowd)

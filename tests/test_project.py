@@ -16,7 +16,7 @@ PACKAGE = ROOT / "cloud_hf"
 CIFS = sorted((ROOT / "examples").glob("*.cif"))
 REMOTE = (
     "errors", "debye", "einstein", "tokenization_scope", "chemistry_tables", "configuration_cloud", "embeddings_cloud",
-    "encoder_cloud", "heads_cloud", "modeling_cloud", "pipeline_cloud",
+    "encoder_cloud", "heads_cloud", "modeling_cloud", "conformal", "pipeline_cloud",
 )  # fmt: skip
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
 
@@ -38,7 +38,10 @@ FORBIDDEN = {
     "encoder_cloud": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data", "debye", "bundled"},
     "heads_cloud": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data", "bundled"},
     "modeling_cloud": ABOVE_DATA | {"pipeline_cloud", "scope", "data", "bundled"},
-    "pipeline_cloud": ABOVE_DATA | {"data", "bundled"},
+    "conformal": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled", "calibration", "likelihood"},
+    "calibration": MODELS | ABOVE_DATA | {"data", "bundled", "likelihood"},
+    "likelihood": ABOVE_DATA | {"bundled", "calibration"},
+    "pipeline_cloud": ABOVE_DATA | {"data", "bundled", "calibration", "likelihood"},
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
     "corpus": MODELS | ABOVE_DATA | {"bundled"},
     "baselines": MODELS | ABOVE_DATA | {"bundled", "data"},

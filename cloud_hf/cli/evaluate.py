@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from cloud_hf.bundled import DEFAULT_HEAD, HEADS
+from cloud_hf.bundled import DEFAULT_HEAD, bundled_heads
 from cloud_hf.cli.encode import add_encoding_arguments
 from cloud_hf.cli.output import report_failures
 from cloud_hf.cli.predict import add_model_arguments, with_max_atoms
@@ -21,7 +21,9 @@ def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentP
     parser = commands.add_parser("evaluate", help="errors of a head on a labelled table", description=evaluate.__doc__)
     add_model_arguments(parser)
     parser.add_argument("--data", required=True, help="labelled table (.csv, .jsonl, .parquet)")
-    parser.add_argument("--label", required=True, help="column with the labels, in the head's unit")
+    parser.add_argument(
+        "--label", "--target", required=True, dest="label", help="column with the labels, in the head's unit"
+    )
     parser.add_argument(
         "--n-atoms",
         help="column with atoms per cell, for labels per cell (heat capacities in J/(mol cell K), targets learned per "
@@ -29,7 +31,7 @@ def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentP
     )
     parser.add_argument("--json", help="write the metrics to this file")
     add_encoding_arguments(parser)
-    parser.epilog = f"Heads of the bundled model, as far as they ship: {', '.join(HEADS)}."
+    parser.epilog = f"Heads of the bundled models: {', '.join(bundled_heads())}."
     parser.set_defaults(run=evaluate)
 
 

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 import cloud_hf
 from cloud_hf.checkpoints import read_config
+from cloud_hf.conformal import CALIBRATION_FILE, Calibration
 from cloud_hf.prediction import heads_of, model_path
 from cloud_hf.records import METRICS_FILE, baseline_errors, rows_of
 
@@ -46,10 +47,19 @@ def info(arguments: argparse.Namespace) -> int:
         ("strings made with", config.encoder_settings or "not recorded"),
         ("encoder", f"{config.num_hidden_layers} layers x {config.hidden_size}, {config.vocab_size} words"),
         ("longest string", f"{config.max_position_embeddings} tokens"),
+        *_intervals(Path(path)),
         *_metrics(Path(path)),
     ]
     print(tabulate(rows, tablefmt="plain", disable_numparse=True))
     return 0
+
+
+def _intervals(folder: Path) -> list[tuple[str, str]]:
+    """The targets with intervals, and on how many rows these were measured."""
+    if not (folder / CALIBRATION_FILE).is_file():
+        return []
+    targets = Calibration.load(folder / CALIBRATION_FILE).targets.items()
+    return [("intervals", ", ".join(f"{name} (measured on {found.n_rows} rows)" for name, found in targets))]
 
 
 def _metrics(folder: Path) -> list[tuple[str, str]]:

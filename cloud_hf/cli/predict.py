@@ -3,19 +3,18 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from tqdm import tqdm
 
 from cloud_hf.cli.encode import add_input_arguments, positive_integer
 from cloud_hf.cli.output import ITEM_COLUMNS, check_table_output, item_row, open_rows, show
+from cloud_hf.cli.prediction_table import OUTSIDE, terminal_table, unknown_elements
 from cloud_hf.cli.ranking import Best
 from cloud_hf.data.inputs import encode_items, iterate_items
 from cloud_hf.data.tables import check_output
 from cloud_hf.errors import CheckpointError, CloudError
 
 if TYPE_CHECKING:  # torch, which the help does not need
-    from cloud_hf.pipeline_cloud import CrystalPropertyPipeline
-    from cloud_hf.prediction import Prediction
+    from cloud_hf.prediction import Prediction, Predictors
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -27,7 +26,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="default", help="'default' (inside the package), a checkpoint folder, or a Hub id"
     )
-    parser.add_argument("--head", help="property, e.g. heat_capacity (default: the model's own)")
+    parser.add_argument("--head", help="property, e.g. heat_capacity (default: all that the model has)")
     parser.add_argument("--temperature", type=kelvin, default=300.0, help="K, for heat capacities (default 300)")
     parser.add_argument(
         "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
@@ -62,6 +61,19 @@ def add_predict_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     parser.add_argument("--by", metavar="QUANTITY", help="what --top compares (default: the first predicted quantity)")
     parser.add_argument("--lowest", action="store_true", help="the best of --top are the lowest, not the highest")
     parser.add_argument(
+        "--intervals",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="give 90 %% intervals where the checkpoint has a calibration (default: yes)",
+    )
+    parser.add_argument(
+        "--likelihood",
+        default="default",
+        metavar="MODEL",
+        help="masked language model (folder or Hub id) that flags unusual crystals; 'default': the one inside the "
+        "package, with its own models; 'none': no flag, which saves time in screening",
+    )
+    parser.add_argument(
         "--plot", help="draw Cv(T), 0 to 1000 K, of the crystals on the terminal to this .png, .svg or .pdf file"
     )
     parser.set_defaults(run=predict)
@@ -75,16 +87,19 @@ def with_max_atoms(predictor: Any, max_atoms: int) -> Any:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Predict the properties of crystals, one row each; a crystal that fails keeps its row, with the error."""
-    from cloud_hf.modeling_cloud import CloudForDebye
-    from cloud_hf.prediction import load_predictor, predict_encoded
+    from cloud_hf.prediction import load_predictors, predict_encoded
 
     check_table_output(arguments)
     if arguments.plot:
         check_output(arguments.plot, PLOT_SUFFIXES)
-    if not arguments.top and (arguments.by or arguments.lowest):
+    if arguments.top is None and (arguments.by or arguments.lowest):
         raise CloudError("--by and --lowest say which rows --top keeps; add --top K.")
-    predictor = with_max_atoms(load_predictor(arguments.model, arguments.head, arguments.dtype), arguments.max_atoms)
-    is_debye = isinstance(predictor.model, CloudForDebye)
+    likelihood = None if arguments.likelihood == "none" else arguments.likelihood
+    predictor = with_max_atoms(
+        load_predictors(arguments.model, arguments.head, arguments.dtype, arguments.intervals, likelihood),
+        arguments.max_atoms,
+    )
+    is_debye = predictor.has_debye_temperature
     if arguments.plot and not is_debye:
         raise CheckpointError(f"{arguments.model}: has no Debye temperature, so there is no Cv(T) to plot.")
     best = Best(arguments.top, _quantity(predictor, arguments.by), arguments.lowest) if arguments.top else None
@@ -92,10 +107,9 @@ def predict(arguments: argparse.Namespace) -> int:
     encoded = encode_items(given, predictor.encoder, arguments.processes, arguments.timeout)
     bar = tqdm(encoded, desc="predict", unit="crystal", disable=None)
     constants = {"temperature (K)": arguments.temperature} if is_debye else {}
-    columns = ITEM_COLUMNS | dict.fromkeys((*constants, *_headings(predictor)), "float64") | {"error": "object"}
-    n_items = 0
+    n_items = n_outside = 0
     shown: list[Prediction] = []
-    with open_rows(columns, arguments.output) as rows:
+    with open_rows(_columns(predictor, list(constants)), arguments.output) as rows:
 
         def add(prediction: "Prediction") -> None:
             if rows.has_room:
@@ -104,6 +118,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
         for prediction in predict_encoded(predictor, bar, arguments.temperature, arguments.batch_size):
             n_items += 1
+            n_outside += bool(prediction.out_of_distribution)
             rows.failed(prediction.item.error)
             if best is None:
                 add(prediction)
@@ -111,9 +126,9 @@ def predict(arguments: argparse.Namespace) -> int:
                 best.add(prediction)
         for prediction in best.predictions() if best is not None else ():
             add(prediction)
-    print(show(_for_terminal(rows.table()), rows.n_rows))
-    if is_debye:
-        print(f"At {arguments.temperature:g} K.")
+    print(show(terminal_table(shown, predictor.units), rows.n_rows))
+    for note in _notes(predictor, arguments.temperature, n_outside):
+        print(note)
     if best is not None:
         print(f"Of {n_items} rows {best}.")
     if arguments.output:
@@ -127,13 +142,39 @@ def predict(arguments: argparse.Namespace) -> int:
     return rows.report(n_items)
 
 
-def _headings(predictor: "CrystalPropertyPipeline") -> list[str]:
-    return [f"{name} ({unit})" for name, unit in predictor.units.items()]
+def _columns(predictor: "Predictors", constants: list[str]) -> dict[str, str]:
+    """Columns of the output and their dtypes."""
+    columns = ITEM_COLUMNS | dict.fromkeys(constants, "float64")
+    ends = predictor.interval_names
+    for name, unit in predictor.units.items():
+        columns[f"{name} ({unit})"] = "float64"
+        if name in ends:
+            columns |= {f"{name}_{end} ({unit})": "float64" for end in ("low", "high")}
+    if predictor.likelihood is not None:
+        columns["log_likelihood"] = "float64"
+        if predictor.likelihood.settings.threshold is not None:
+            columns["out_of_distribution"] = "boolean"
+    if ends:
+        columns["unknown_elements"] = "object"
+    return columns | {"error": "object"}
 
 
-def _quantity(predictor: "CrystalPropertyPipeline", text: str | None) -> str:
+def _notes(predictor: "Predictors", temperature: float, n_outside: int) -> list[str]:
+    """What the reader of the table has to know."""
+    notes = [f"At {temperature:g} K."] if predictor.has_debye_temperature else []
+    if predictor.interval_names:
+        notes.append("In brackets: 90 % intervals.")
+    if n_outside:
+        notes.append(
+            f"{OUTSIDE} {n_outside} unlike the crystals that the models learned from: expect larger errors, and do not "
+            "rely on the intervals."
+        )
+    return notes
+
+
+def _quantity(predictor: "Predictors", text: str | None) -> str:
     """The name of the quantity that `--by` gives, by its name or its heading."""
-    headings = dict(zip(_headings(predictor), predictor.units, strict=True))
+    headings = {f"{name} ({unit})": name for name, unit in predictor.units.items()}
     names = {name: name for name in predictor.units} | headings
     if text is not None and text not in names:
         raise CloudError(f"--by {text!r}: this model predicts {', '.join(predictor.units)}.")
@@ -141,16 +182,10 @@ def _quantity(predictor: "CrystalPropertyPipeline", text: str | None) -> str:
 
 
 def _row(prediction: "Prediction") -> dict[str, Any]:
-    values = {f"{quantity['name']} ({quantity['unit']})": quantity["value"] for quantity in prediction.quantities}
-    return item_row(prediction.item) | values | {"error": prediction.item.error}
-
-
-def _for_terminal(table: pd.DataFrame) -> pd.DataFrame:
-    """Shorten numbers and headings; files keep full precision and one-line names."""
-    shown = table.drop(columns=["temperature (K)"], errors="ignore")
-    for column in map(str, shown.select_dtypes("float").columns):
-        form = ".1f" if column.endswith("(K)") else "g" if column == "n_atoms" else ".3f"
-        shown[column] = [None if pd.isna(value) else f"{value:{form}}" for value in shown[column]]
-    if shown["formula"].notna().all():
-        shown = shown.drop(columns="source")
-    return shown.rename(columns=lambda name: name.replace(" (", "\n("))
+    row: dict[str, Any] = item_row(prediction.item)
+    for quantity in prediction.quantities:
+        name, unit = quantity["name"], quantity["unit"]
+        row[f"{name} ({unit})"] = quantity["value"]
+        row |= {f"{name}_{end} ({unit})": quantity[end] for end in ("low", "high") if end in quantity}
+    row |= {"log_likelihood": prediction.log_likelihood, "out_of_distribution": prediction.out_of_distribution}
+    return row | {"unknown_elements": unknown_elements(prediction.quantities), "error": prediction.item.error}

@@ -26,6 +26,7 @@ from cloud_hf.errors import CloudError, GrammarError, TableError
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.batch import encode_batch
 from cloud_hf.scope.grammar import parse
+from cloud_hf.scope.pairing import sites_scope
 from cloud_hf.scope.readers import CRYSTAL_PATTERNS, read_cells
 
 __all__ = ["Item", "collect_items", "encode_item", "encode_items", "iterate_items", "named", "table_items"]
@@ -321,10 +322,14 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
 
 
 def _read_string(item: Item, encoder: ScopeEncoder) -> Item:
-    """Check a given string, canonicalise it as far as its grammar allows, and read off what it says."""
+    """Check a given string, put it into the encoder's grammar and canonical order, and read off what it says."""
     try:
         scope = parse(item.scope or "")
-        if scope.grammar != encoder.grammar:
+        n_atoms = item.n_atoms if scope.n_atoms_primitive is None else float(scope.n_atoms_primitive)
+        if encoder.grammar == "sites":
+            scope = sites_scope(scope)
+            n_atoms = n_atoms or float(scope.n_atoms_primitive or 0)
+        elif scope.grammar != encoder.grammar:
             raise GrammarError(
                 f"{item.scope!r} is written in the grammar {scope.grammar!r}, not in {encoder.grammar!r}; "
                 "encode the crystal itself."
@@ -338,7 +343,7 @@ def _read_string(item: Item, encoder: ScopeEncoder) -> Item:
         formula=scope.formula,
         space_group=scope.space_group,
         space_group_symbol=scope.space_group_symbol,
-        n_atoms=item.n_atoms if scope.n_atoms_primitive is None else float(scope.n_atoms_primitive),
+        n_atoms=n_atoms,
     )
 
 

@@ -14,7 +14,7 @@ from cloud_hf.data.tables import CHUNK_ROWS, TABLE_SUFFIXES, check_output, json_
 
 __all__ = ["TableWriter", "open_writer"]
 
-_ARROW = {"object": pa.string(), "Int64": pa.int64(), "float64": pa.float64()}
+_ARROW = {"object": pa.string(), "Int64": pa.int64(), "float64": pa.float64(), "boolean": pa.bool_()}
 
 
 class TableWriter:
@@ -81,7 +81,7 @@ def open_writer(
 
     Args:
         path: `.csv`, `.jsonl` or `.parquet`.
-        columns: Name and dtype (`object` for text, `Int64`, `float64`) of each column.
+        columns: Name and dtype (`object` for text, `Int64`, `float64`, `boolean`) of each column.
         chunk_rows: Rows that are written together; the row groups of Parquet.
 
     Raises:

@@ -143,7 +143,7 @@ class TestEncode:
         assert table["scope"].notna().tolist() == table["error"].isna().tolist()
 
     def test_a_refused_string_is_no_result(self, cloud, tmp_path: Path) -> None:
-        strings = ["0 0 0 | Na 1a", "0 0 0 | Na 1b", "0 0 0 | 1a | Na 1.0"]  # in order, no such letter, no 'sites'
+        strings = ["0 0 0 | Na 1a", "0 0 0 | Na 1b", "0 0 0 | 1a | X 1.0"]  # in order, no such letter, no pairing
         assert cloud("encode", *strings, "-o", tmp_path / "t.csv").status == 1
         table = read_table(tmp_path / "t.csv")
         assert table["source"].tolist() == strings

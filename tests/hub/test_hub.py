@@ -151,7 +151,7 @@ class TestRepositories:
             "fast": {"tokenizer.json", "tokenizer_config.json"},
             "encoder": model | tokenizer,
             "masked_lm": model | tokenizer,
-            "debye": model | tokenizer | {"pipeline_cloud.py"},
+            "debye": model | tokenizer | {"pipeline_cloud.py", "conformal.py"},
         }
         for name, expected in files.items():
             assert set(hub.repos[f"owner/{name}"].files) == expected | {".gitattributes", "README.md"}, name

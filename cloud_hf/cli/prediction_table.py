@@ -1,0 +1,88 @@
+"""Predictions as a table that fits a terminal: values with their intervals, few digits, narrow headings."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from cloud_hf.cli.output import ITEM_COLUMNS, item_row
+
+if TYPE_CHECKING:
+    from cloud_hf.prediction import Prediction
+
+__all__ = ["OUTSIDE", "terminal_table", "unknown_elements"]
+
+OUTSIDE = "(!)"
+"""Marks crystals that are out of distribution."""
+
+UNKNOWN = "unknown\nelements"
+
+NARROW = 3
+"""With more quantities than this intervals stand below the values, and strings, values per cell and the heads that do
+not know an element are left to the output file."""
+
+
+def unknown_elements(quantities: Sequence[Mapping[str, Any]]) -> str | None:
+    """Name the elements that a head has never seen, e.g. `At: band_gap, bulk_modulus; Po: band_gap`; None without."""
+    heads: dict[str, list[str]] = {}
+    for quantity in quantities:
+        for element in quantity.get("unknown_elements", ()):
+            heads.setdefault(element, []).append(quantity["name"])
+    return "; ".join(f"{element}: {', '.join(names)}" for element, names in sorted(heads.items())) or None
+
+
+def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]) -> pd.DataFrame:
+    """Write predictions for the terminal.
+
+    Args:
+        predictions: To be shown.
+        units: Unit of every quantity that may be there, in the order of the columns.
+
+    Returns:
+        One row a prediction: what it is, values with their intervals in brackets, elements that a head has never seen
+        and the errors.
+    """
+    wide = len(units) > NARROW
+    headings = {name: _heading(name, unit, wide) for name, unit in units.items() if not (wide and "_per_cell" in name)}
+    rows = []
+    for prediction in predictions:
+        row: dict[str, Any] = item_row(prediction.item)
+        for quantity in prediction.quantities:
+            if quantity["name"] in headings:
+                row[headings[quantity["name"]]] = _with_interval(quantity, "\n" if wide else " ")
+        if prediction.out_of_distribution is not None:
+            row["unusual"] = OUTSIDE if prediction.out_of_distribution else None
+        unknown = unknown_elements(prediction.quantities)
+        if wide and unknown:
+            unknown = " ".join(part.partition(":")[0] for part in unknown.split("; "))
+        row |= {UNKNOWN: unknown, "error": prediction.item.error}
+        rows.append(row)
+    first = list(ITEM_COLUMNS)
+    table = pd.DataFrame(rows, columns=[*first, *headings.values(), "unusual", UNKNOWN, "error"])
+    table["n_atoms"] = [None if pd.isna(value) else f"{value:g}" for value in table["n_atoms"]]
+    table["space_group"] = [None if pd.isna(value) else f"{value:.0f}" for value in table["space_group"]]
+    if table["formula"].notna().all():
+        table = table.drop(columns="source")
+    if wide:
+        table = table.drop(columns=["scope", "space_group", "n_atoms"])
+        table = table.rename(columns={"space_group_symbol": "space\ngroup"})
+    return table
+
+
+def _heading(name: str, unit: str, wide: bool) -> str:
+    return f"{name.replace('_', chr(10)) if wide else name}\n({unit})"
+
+
+def _with_interval(quantity: Mapping[str, Any], separator: str) -> str:
+    value = quantity["value"]
+    if "low" not in quantity:
+        return f"{value:z.1f}" if quantity["unit"] == "K" else f"{value:z.3f}"
+    low, high = quantity["low"], quantity["high"]
+    places = _places(high - low)
+    return f"{value:z.{places}f}{separator}[{low:z.{places}f}, {high:z.{places}f}]"
+
+
+def _places(width: float) -> int:
+    """Decimals that show two digits of an interval's width."""
+    return 2 if not 0 < width < math.inf else min(max(1 - math.floor(math.log10(width)), 0), 4)

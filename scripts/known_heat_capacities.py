@@ -1,0 +1,96 @@
+"""Measured values to hold predictions against, and heat and energy of a phonon density of states."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cloud_hf.debye import GAS_CONSTANT
+from cloud_hf.scope.grammar import Scope
+
+__all__ = ["COMPOUNDS", "ELEMENTS", "Known", "phonon_energy", "phonon_heat_capacity"]
+
+KELVIN_CM = 1.438776877
+"""hc/k in K cm: a wavenumber in 1/cm times this is a temperature in K (CODATA 2018)."""
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A crystal with measured values.
+
+    Attributes:
+        name: Formula, with the structure where there are several.
+        space_group: Number in the International Tables.
+        orbits: Elements and Wyckoff words, as in a `sites` string.
+        atoms: Atoms per formula unit.
+        heat_capacity: Cv in J/(mol formula unit K) by temperature in K.
+        debye_temperature: From handbooks, K; a range stands as its middle.
+    """
+
+    name: str
+    space_group: int
+    orbits: str
+    atoms: int = 1
+    heat_capacity: dict[float, float] | None = None
+    debye_temperature: float | None = None
+
+    @property
+    def scope(self) -> str:
+        """Canonical `sites` string."""
+        words = self.orbits.split()
+        return str(Scope("sites", self.space_group, tuple(words[1::2]), tuple(words[::2])).canonical())
+
+
+COMPOUNDS = (
+    Known(
+        "Al2O3", 167, "Al 12c O 18e", 5,
+        {50: 1.492, 100: 12.84, 150: 31.98, 200: 51.14, 250: 67.01, 300: 79.41, 400: 96.18},
+    ),
+    Known("Li2O", 225, "Li 8c O 4a", 3, {100: 10.447, 200: 37.204, 300: 54.379}),
+    Known("CaTiO3", 62, "Ca 4c Ti 4a O 4c O 8d", 5, {101.85: 37.93, 202.74: 78.10, 299.6: 98.17, 398.33: 109.7}),
+    Known("GaN", 186, "Ga 2b N 2b", 2, {102.8: 15.1, 200: 26.76, 300: 35.962, 400: 41.884, 500: 45.480}),
+)  # fmt: skip
+"""Experimental Cv."""
+
+_FCC, _BCC, _HCP, _DIAMOND = (225, "4a"), (229, "2a"), (194, "2c"), (227, "8a")
+_HANDBOOK = {
+    "Cs": (_BCC, 38.0), "Rb": (_BCC, 56.0), "Pb": (_FCC, 105.0), "Au": (_FCC, 170.0), "Ag": (_FCC, 220.0),
+    "Pt": (_FCC, 240.0), "Zn": (_HCP, 327.0), "Cu": (_FCC, 343.0), "Ge": (_DIAMOND, 374.0), "W": (_BCC, 400.0),
+    "Al": (_FCC, 428.0), "Fe": (_BCC, 470.0), "Cr": (_BCC, 630.0), "Si": (_DIAMOND, 645.0), "Be": (_HCP, 1440.0),
+    "C": (_DIAMOND, 2230.0),
+}  # fmt: skip
+ELEMENTS = tuple(
+    Known(element, group, f"{element} {word}", debye_temperature=theta)
+    for element, ((group, word), theta) in _HANDBOOK.items()
+)
+"""Handbook Debye temperatures. They depend on their definition, so heat capacities are compared, not temperatures."""
+
+
+def phonon_heat_capacity(wavenumber: ArrayLike, density: ArrayLike, temperature: float) -> float:
+    """Return Cv in J/(mol atom K) of a phonon density of states with 3 modes an atom.
+
+    Args:
+        wavenumber: 1/cm, shape (m,).
+        density: In any unit, shape (m,).
+        temperature: K, above 0.
+    """
+    x, weight = _modes(wavenumber, density, temperature)
+    small = np.maximum(x, 1e-6)
+    return float(3 * GAS_CONSTANT * (weight * small**2 * np.exp(-small) / np.expm1(-small) ** 2).sum())
+
+
+def phonon_energy(wavenumber: ArrayLike, density: ArrayLike, temperature: float) -> float:
+    """Return U(T) - U(0) in J/(mol atom); arguments as for `phonon_heat_capacity`."""
+    x, weight = _modes(wavenumber, density, temperature)
+    small = np.maximum(x, 1e-6)
+    return float(3 * GAS_CONSTANT * temperature * (weight * small * np.exp(-small) / -np.expm1(-small)).sum())
+
+
+def _modes(wavenumber: ArrayLike, density: ArrayLike, temperature: float) -> tuple[Numbers, Numbers]:
+    """H nu / kT of each point and its share of the modes, by the trapezoidal rule."""
+    points, heights = np.asarray(wavenumber, dtype=float), np.asarray(density, dtype=float)
+    steps = np.diff(points)
+    weight = heights * (np.concatenate([steps, [0.0]]) + np.concatenate([[0.0], steps])) / 2
+    return points * KELVIN_CM / temperature, weight / weight.sum()

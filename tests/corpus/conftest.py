@@ -48,15 +48,21 @@ def make_crystals() -> list[Crystal]:
 
 
 def cif(row: Crystal) -> str:
-    """A P1 CIF."""
+    """A P1 CIF with every digit."""
     from pymatgen.core import Element
 
-    lines = [f"data_{row['id']}", *(f"_cell_length_{axis} 4.5" for axis in "abc")]
-    lines += [*(f"_cell_angle_{name} 90" for name in ("alpha", "beta", "gamma")), "loop_"]
+    lattice = np.reshape(row["lattice"], (3, 3))
+    pairs = (lattice[1], lattice[2]), (lattice[0], lattice[2]), (lattice[0], lattice[1])
+    lengths = np.linalg.norm(lattice, axis=1)
+    angles = [np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v)), u @ v)) for u, v in pairs]
+    lines = [f"data_{row['id']}"]
+    lines += [f"_cell_length_{axis} {length}" for axis, length in zip("abc", lengths, strict=True)]
+    lines += [f"_cell_angle_{name} {angle}" for name, angle in zip(("alpha", "beta", "gamma"), angles, strict=True)]
+    lines += ["loop_"]
     lines += [f"_atom_site_{name}" for name in ("label", "type_symbol", "fract_x", "fract_y", "fract_z")]
     coords = np.reshape(row["frac_coords"], (-1, 3))
     for number, (z, (x, y, w)) in enumerate(zip(row["numbers"], coords, strict=True)):
-        symbol = Element.from_Z(z).symbol
+        symbol = Element.from_Z(int(z)).symbol
         lines.append(f"{symbol}{number} {symbol} {x} {y} {w}")
     return "\n".join(lines) + "\n"
 
@@ -65,13 +71,14 @@ def optimade(row: Crystal) -> dict[str, Any]:
     """An OPTIMADE structure."""
     from pymatgen.core import Element
 
-    symbols = [Element.from_Z(z).symbol for z in row["numbers"]]
+    symbols = [Element.from_Z(int(z)).symbol for z in row["numbers"]]
+    lattice = np.reshape(row["lattice"], (3, 3))
     return {
         "id": row["id"],
         "type": "structures",
         "attributes": {
-            "lattice_vectors": np.reshape(row["lattice"], (3, 3)).tolist(),
-            "cartesian_site_positions": (np.reshape(row["frac_coords"], (-1, 3)) * 4.5).tolist(),
+            "lattice_vectors": lattice.tolist(),
+            "cartesian_site_positions": (np.reshape(row["frac_coords"], (-1, 3)) @ lattice).tolist(),
             "species_at_sites": symbols,
             "species": [{"name": s, "chemical_symbols": [s], "concentration": [1.0]} for s in sorted(set(symbols))],
         },

@@ -107,6 +107,8 @@ def test_what_is_fetched_gives_the_strings_of_the_structures(
     assert rows["url"].eq(server.url).all()
     assert rows["last_modified"].str.startswith("2024-05-17").all()
     assert rows["provider"].eq(found.provider).all()
+    assert rows["license"].eq("CC-BY-4.0").all()
+    assert (pd.Timestamp.now("UTC") - pd.to_datetime(rows["fetched"])).lt("1h").all()
     report = build_corpus(
         [str(tmp_path / "fetched")], tmp_path / "corpus", BuildSettings(rows=60), processes=1, timeout=None
     )
@@ -117,6 +119,7 @@ def test_what_is_fetched_gives_the_strings_of_the_structures(
     assert built["shards"].set_index("id").loc["alloy", "composition"].endswith("| Na 0.25 Li 0.25 F 0.5")
     assert sorted(built["quarantine"]["id"]) == ["flat", "short"]
     assert built["shards"]["provider"].eq(found.provider).all()
+    assert built["shards"]["license"].eq("CC-BY-4.0").all()
 
 
 def test_a_filter_and_a_limit(server: Server, tmp_path: Path) -> None:

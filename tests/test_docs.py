@@ -34,7 +34,7 @@ def block(name: str) -> str:
     return found[0]
 
 
-RESULTS = ["accuracy", "errors", "pretraining", "screening", "training"]
+RESULTS = ["accuracy", "corpus", "errors", "pretraining", "screening", "training"]
 RESULTS += [f"scope_{part}" for part in ("summary", "invariance", "distinctness", "irreducible", "speed")]
 
 

@@ -74,6 +74,7 @@ class Fetched:
         structures: Rows in them.
         done: Whether there is nothing left to fetch.
         problem: Why the last run stopped early.
+        most: Structures that were asked for at most; None: all.
     """
 
     url: str
@@ -85,6 +86,7 @@ class Fetched:
     structures: int = 0
     done: bool = False
     problem: str | None = None
+    most: int | None = None
 
 
 def fetch_structures(
@@ -275,17 +277,18 @@ class _Provider:
 
     def _read_state(self) -> Fetched:
         path = self.folder / STATE_FILE
-        new = Fetched(self.url, self.request.filter, urlparse(self.url).hostname or self.url)
+        new = Fetched(self.url, self.request.filter, urlparse(self.url).hostname or self.url, most=self.request.most)
         if not path.is_file():
             return new
         try:
             state = Fetched(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise CorpusError(f"{path}: cannot be read ({error}); fetch into another folder.") from error
-        if (state.url, state.filter) != (new.url, new.filter):
+        if (state.url, state.filter, state.most) != (new.url, new.filter, new.most):
+            limit = f", at most {state.most}" if state.most is not None else ""
             raise CorpusError(
-                f"{self.folder}: holds what {state.url} gave for the filter {state.filter!r}; repeat that, or choose "
-                "another folder."
+                f"{self.folder}: holds what {state.url} gave for the filter {state.filter!r}{limit}; repeat that, or "
+                "choose another folder."
             )
         return state
 

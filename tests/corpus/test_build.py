@@ -114,6 +114,18 @@ def test_the_number_of_processes_changes_nothing(mixed: list[str], tmp_path: Pat
     same_corpus(tmp_path / "one", tmp_path / "two")
 
 
+def test_the_number_of_parts_in_which_duplicates_are_looked_for_changes_nothing(
+    mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cloud_hf.corpus import plan
+
+    build(mixed, tmp_path / "one")
+    monkeypatch.setattr(plan, "BUCKET_ROWS", 30)
+    build(mixed, tmp_path / "seven")
+    assert json.loads((tmp_path / "seven" / "work" / "plan" / "plan.json").read_text())["buckets"] == 7
+    same_corpus(tmp_path / "one", tmp_path / "seven")
+
+
 def test_rows_say_who_published_them_under_which_licence(crystals: list[Crystal], tmp_path: Path) -> None:
     rows = [crystals[0] | {"provider": "mp", "license": "CC-BY-4.0"}, crystals[1]]
     path = write_jsonl(rows, tmp_path / "rows.jsonl")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hub_server import Hub
 
@@ -57,3 +58,29 @@ def test_what_is_pushed_is_trained_on(
     assert done.returncode == 2
     assert "cannot be pushed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_data_set_on_the_hub_is_an_input(hub: Hub, online: Callable[..., dict[str, str]], corpus: Path) -> None:
+    def run(*argv: object) -> subprocess.CompletedProcess[str]:
+        variables = os.environ | online("hf_owner", corpus.parent / "home")
+        command = [sys.executable, "-W", "ignore", *map(str, argv)]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+    push = (
+        "from huggingface_hub import HfApi; api = HfApi(); api.create_repo('owner/rows', repo_type='dataset'); "
+        f"api.upload_file(path_or_fileobj={str(corpus.parent / 'rows.jsonl')!r}, path_in_repo='rows.jsonl', "
+        "repo_id='owner/rows', repo_type='dataset')"
+    )
+    assert run("-c", push).returncode == 0
+    build = ("-m", "cloud_hf", "corpus", "build")
+    done = run(*build, "hf://owner/rows", "-o", corpus.parent / "from_hub", "--rows", 8)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("20 rows in = 20 rows out + 0 duplicates + 0 quarantined\n")
+    shards = sorted((corpus / "shards").iterdir())
+    for shard in shards:
+        one, two = pd.read_parquet(shard), pd.read_parquet(corpus.parent / "from_hub" / "shards" / shard.name)
+        assert two["source"].str.startswith("hf://owner/rows:").all()
+        pd.testing.assert_frame_equal(one.drop(columns="source"), two.drop(columns="source"))
+    done = run(*build, "hf://owner/absent", "-o", corpus.parent / "nothing")
+    assert done.returncode == 2
+    assert "hf://owner/absent: the data set cannot be loaded" in done.stderr

@@ -8,8 +8,9 @@ given.
 
 memory      The command with one worker process on tables of growing size. Every process of the run is looked at twice a
             second: its peak resident memory (`VmHWM`, which the kernel keeps), and its processor time.
-speed       Builds in this process against `ScopeEncoder().encode` on the same rows, which lie in memory for it; pieces
-            in turn, processor time. The build reads a Parquet file, and looks for duplicates, writes shards and counts.
+speed       Builds against `ScopeEncoder().encode` on the same rows, which lie in memory for it; pieces in turn,
+            processor time of all processes. The build reads a Parquet file, looks for duplicates, writes shards and
+            counts. It works in this process, or, as the command does, in a worker that can be stopped.
 processes   The command with one and with two worker processes on one table, in turn: wall-clock time, which whatever
             else runs on the machine disturbs, and processor time per crystal, which shows what the second one costs.
 
@@ -18,6 +19,7 @@ exchanged, so that they take as long as real ones and have strings of their own.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -175,28 +177,28 @@ def speed(folder: Path, n: int, rounds: int) -> dict[str, Any]:
     """Crystals per second of processor time, of the encoder and of builds with one grammar and with all."""
     rows = list(itertools.islice(crystals(folder, seed=1), rounds * n))
     encoder = ScopeEncoder()
-    spent: dict[str, list[float]] = {"encoder": [], "corpus, sites": [], "corpus, all grammars": []}
+    builds = {
+        "corpus, sites": (BuildSettings(("sites",)), None),
+        "corpus, all grammars": (BuildSettings(), None),
+        "corpus, all grammars, worker": (BuildSettings(), 60.0),
+    }
+    spent: dict[str, list[float]] = {"encoder": [], **{name: [] for name in builds}}
     with tempfile.TemporaryDirectory() as scratch:
         for turn in tqdm(range(-1, rounds), desc="speed", disable=None):  # the first turn loads tables and is not kept
             piece = rows[max(turn, 0) * n :][: n if turn >= 0 else 200]
-            table, place = Path(scratch, f"{turn}.parquet"), str(Path(scratch, str(turn)))
+            table = Path(scratch, f"{turn}.parquet")
             with open_rows(table, ROW_SCHEMA) as file:
                 for row in piece:
                     file.add(row)
-            ways: dict[str, Callable[[], object]] = {
-                "encoder": lambda piece=piece: _encode(encoder, piece),
-                "corpus, sites": lambda table=table, place=place: build_corpus(
-                    [str(table)], f"{place}-sites", BuildSettings(("sites",)), timeout=None
-                ),
-                "corpus, all grammars": lambda table=table, place=place: build_corpus(
-                    [str(table)], f"{place}-all", timeout=None
-                ),
-            }
-            for name in random.Random(turn).sample(sorted(ways), len(ways)):
-                start = time.process_time()
-                ways[name]()
+            for name in random.Random(turn).sample(sorted(spent), len(spent)):
+                start = _spent()
+                if name == "encoder":
+                    _encode(encoder, piece)
+                else:
+                    settings, timeout = builds[name]
+                    build_corpus([str(table)], Path(scratch, f"{turn} {name}"), settings, 1, timeout)
                 if turn >= 0:
-                    spent[name].append(time.process_time() - start)
+                    spent[name].append(_spent() - start)
     ratios = {
         name: [one / two for one, two in zip(spent["encoder"], times, strict=True)] for name, times in spent.items()
     }
@@ -207,6 +209,17 @@ def speed(folder: Path, n: int, rounds: int) -> dict[str, Any]:
         "of_encoder": {name: round(statistics.median(found), 3) for name, found in ratios.items()},
         "of_encoder_lowest": {name: round(min(found), 3) for name, found in ratios.items()},
     }
+
+
+def _spent() -> float:
+    """Processor time in s of this process, its children, and theirs that have ended."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            fields = path.read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15])) if int(fields[1]) == os.getpid() else 0
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _encode(encoder: ScopeEncoder, rows: list[tuple[Any, ...]]) -> None:
@@ -220,8 +233,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="crystals of the memory part")
-    parser.add_argument("--piece", type=int, default=5_000, help="crystals per round of the other parts")
-    parser.add_argument("--rounds", type=int, default=5, help="of the other parts (default 5)")
+    parser.add_argument("--piece", type=int, default=10_000, help="crystals per round of the other parts")
+    parser.add_argument("--rounds", type=int, default=3, help="of the other parts (default 3)")
     parser.add_argument("--data", type=Path, default=shared / "data", help=f"folder with {', '.join(TABLES)}.parquet")
     parser.add_argument("--again", action="store_true", help="also what the output file has")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results" / "corpus.json")

@@ -46,9 +46,13 @@ def structures(shared: Path, most: int | None) -> list[Crystal]:
 
 
 @pytest.mark.parametrize("most", [30, pytest.param(None, marks=pytest.mark.long)], ids=["a few", "all"])
-def test_three_forms_of_real_crystals_give_the_same_strings(most: int | None, shared: Path, tmp_path: Path) -> None:
+def test_forms_of_real_crystals_give_the_same_strings(most: int | None, shared: Path, tmp_path: Path) -> None:
     rows = structures(shared, most)
     assert len(rows) >= 200
     first = strings_of_form("parquet", rows, tmp_path / "parquet")
-    assert strings_of_form("optimade lines", rows, tmp_path / "lines") == first
+    assert strings_of_form("jsonl", rows, tmp_path / "jsonl") == first
     assert strings_of_form("tar", rows, tmp_path / "tar") == first
+    lines = strings_of_form("optimade lines", rows, tmp_path / "lines")
+    assert lines.keys() == first.keys()
+    # Cartesian positions are rounded otherwise, and some crystals lie at the edge of the symmetry tolerance
+    assert sum(lines[name] != scope for name, scope in first.items()) <= len(rows) / 10_000

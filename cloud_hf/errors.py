@@ -7,6 +7,7 @@ This file is flat on purpose: it travels with the models as Hub remote code.
 __all__ = [
     "CheckpointError",
     "CloudError",
+    "CorpusError",
     "CrystalError",
     "CrystalReadError",
     "CrystalTooLargeError",
@@ -106,3 +107,7 @@ class CheckpointError(CloudError):
 
 class TableError(CloudError):
     """A table that cannot be read, or lacks a column, or holds a column that is not numeric."""
+
+
+class CorpusError(CloudError):
+    """A corpus that cannot be built, fetched, read or published."""

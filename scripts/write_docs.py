@@ -4,7 +4,7 @@
 
 A block stands between `<!-- name -->` and `<!-- /name -->`. `heads` and what else `heads_docs.py` writes come from
 `heads.json`, `intervals_*.json` and `ood.json` in `docs/results/`, `pretraining` from the bundled `pretraining.json`,
-`screening`, `training` and `scope_...` from `predict.json`, `training.json` and `scope.json` in `docs/results/`;
+`screening`, `training`, `corpus` and `scope_...` from `predict.json`, `training.json`, `corpus.json` and `scope.json`;
 `example`, `demo` and `elements` are what the program prints.
 """
 
@@ -141,7 +141,34 @@ def training_block() -> str:
     )
 
 
+def corpus_block() -> str:
+    """Memory and speed of building a corpus, from `scripts/benchmark_corpus.py`."""
+    found = json.loads((ROOT / "docs" / "results" / "corpus.json").read_text(encoding="utf-8"))
+    builds = sorted((row for name, row in found.items() if name.startswith("memory_")), key=lambda row: row["crystals"])
+    rows = [
+        [f"{row['crystals']:,}", row["peak_worker_MB"], row["peak_main_MB"], row["crystals_per_processor_second"]]
+        for row in builds
+    ]
+    headers = ["crystals", "peak of the worker, MB", "peak of the main process, MB", "crystals per processor second"]
+    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    speed, two, cost = found["speed"], found["processes"], found["cost"]
+    seconds = " s against ".join(f"{two['seconds'][number]:.0f}" for number in ("2", "1"))
+    sites, every, worker = (f"{ratio:.0%}" for name, ratio in speed["of_encoder"].items() if name != "encoder")
+    return (
+        f"{table}\n\nReal crystals with perturbed cells, {found['machine']['processor']}; larger sizes were not "
+        f"measured. On one core a build of {speed['crystals']:,} crystals reaches {sites} of the bare encoder's speed "
+        f"({speed['crystals_per_second']['encoder']:.0f} crystals/s) with the grammar `sites`, {every} with all three, "
+        f"{worker} with a worker process that can be stopped, as the command has it: medians of {speed['rounds']} "
+        f"rounds in turn, processor time. Two worker processes take {two['times_processor_time']:.2f} times the "
+        f"processor time of one; their wall-clock time, {seconds} s, was measured on {two['cores']} vCPUs busy with "
+        f"other work and says little ({two['crystals']:,} crystals, medians of {two['rounds']} runs in turn). At the "
+        f"rate of the largest build, {cost['crystals'] / 1e6:.1f} million crystals take "
+        f"{cost['core_hours']:.1f} core-hours."
+    )
+
+
 BLOCKS = {
+    "corpus": corpus_block,
     "elements": elements_block,
     "example": example_block,
     "demo": demo_block,

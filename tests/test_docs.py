@@ -45,6 +45,7 @@ RESULTS = [
     "pretraining",
     "screening",
     "training",
+    "corpus",
 ]
 RESULTS += [f"scope_{part}" for part in ("summary", "invariance", "distinctness", "irreducible", "speed")]
 

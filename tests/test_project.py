@@ -43,6 +43,7 @@ FORBIDDEN = {
     "likelihood": ABOVE_DATA | {"bundled", "calibration"},
     "pipeline_cloud": ABOVE_DATA | {"data", "bundled", "calibration", "likelihood"},
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
+    "corpus": MODELS | ABOVE_DATA | {"bundled"},
     "baselines": MODELS | ABOVE_DATA | {"bundled", "data"},
     "training": {"cli", "prediction", "evaluation", "conversion", "export"},
     "prediction": {"cli", "training", "conversion", "export"},

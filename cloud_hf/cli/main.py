@@ -13,6 +13,7 @@ __all__ = ["build_parser", "main"]
 COMMANDS = {
     "predict": ("cloud_hf.cli.predict", "crystals to physical properties"),
     "encode": ("cloud_hf.cli.encode", "crystals to SCOPE strings"),
+    "corpus": ("cloud_hf.cli.corpus", "millions of crystals to shards of SCOPE strings"),
     "pretrain": ("cloud_hf.cli.train", "pre-train by masked-language modelling on SCOPE strings"),
     "finetune": ("cloud_hf.cli.train", "fine-tune a checkpoint on labelled crystals"),
     "evaluate": ("cloud_hf.cli.evaluate", "errors of a head on a labelled table"),
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _hide_loading_bars()
             return TRAINING_COMMANDS[words[0]](words[1:])
         arguments = build_parser(words[0] if words else None).parse_args(words)
-        if arguments.command != "encode":  # which needs neither torch nor transformers
+        if arguments.command not in ("encode", "corpus"):  # which need neither torch nor transformers
             _hide_loading_bars()
         return int(arguments.run(arguments))
     except CloudError as error:

@@ -228,12 +228,12 @@ def cell_from_row(row: Any, name: str) -> Cell:
         CrystalReadError: The numbers do not make a crystal.
     """
     try:
-        lattice = np.asarray(_listed(row["lattice"]), dtype=float).reshape(3, 3)
-        numbers = np.asarray(_listed(row["numbers"]), dtype=float)
-        coordinates = np.asarray(_listed(row["frac_coords"]), dtype=float).reshape(-1, 3)
+        lattice = np.array(_listed(row["lattice"]), dtype=float).reshape(3, 3)
+        numbers = np.array(_listed(row["numbers"]), dtype=float)
+        coordinates = np.array(_listed(row["frac_coords"]), dtype=float).reshape(-1, 3)
         if numbers.shape != coordinates.shape[:1]:
             raise ValueError(f"{numbers.size} atomic numbers for {len(coordinates)} sites")
-        if not np.isin(numbers, np.arange(1, 119)).all():
+        if not ((numbers >= 1) & (numbers <= 118) & (numbers == np.rint(numbers))).all():
             raise ValueError(f"atomic numbers are whole numbers from 1 to 118, not {numbers.tolist()[:8]}")
     except (ValueError, TypeError, KeyError) as error:
         raise CrystalReadError(
@@ -245,7 +245,7 @@ def cell_from_row(row: Any, name: str) -> Cell:
 def _listed(value: Any) -> Any:
     """A list in a cell of a CSV file is text; one of lists in a Parquet file is an array of arrays."""
     value = json.loads(value) if isinstance(value, str) else value
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    return value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value
 
 
 def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str]) -> pd.Series:

@@ -156,7 +156,9 @@ class ScopeEncoder:
             CrystalError: As for `encode`.
         """
         cell = self._read(crystal)
-        found = self._search(cell)
+        return self._described(cell, self._search(cell))
+
+    def _described(self, cell: Cell, found: KindOrbits | SymmetrySites) -> EncodedCrystal:
         amounts = cell.amounts()
         primitive_cells = len(cell) / found.n_primitive if isinstance(found, KindOrbits) else found.n_primitive_cells
         return EncodedCrystal(

@@ -191,11 +191,15 @@ def _content(path: str) -> tuple[bytes, str, str]:
         if name.endswith(suffix):
             name, opener = name.removesuffix(suffix), unpack
     data = _bytes(path, opener)
+    _check_content(data, path)
+    return data, path, name
+
+
+def _check_content(data: bytes, path: str) -> None:
     if not data or data.isspace():
         raise CrystalReadError(f"{path}: the file is empty.")
     if _ENDLESS_NUMBER in data.translate(_DIGITS_TO_ZERO):
         raise CrystalReadError(f"{path}: holds a number of more than 60 digits, so it is damaged.")
-    return data, path, name
 
 
 def _cell_of(data: bytes, path: str, name: str, max_atoms: int, exact_order: bool) -> Cell:

@@ -120,10 +120,14 @@ def start_method() -> Any:
     """Return the `multiprocessing` context: fork where that is safe, with no start-up time, else a fresh process.
 
     A fork copies locks in the state in which other threads hold them, so there must be no other Python thread
-    (tqdm's idle monitor holds none that a worker needs). Neither spglib nor numpy's BLAS minds a fork; torch's
-    threads would, but workers do not compute with torch.
+    (tqdm's idle monitor and fsspec's idle loop hold none that a worker needs). Neither spglib nor numpy's BLAS minds a
+    fork; torch's threads would, but workers do not compute with torch.
     """
-    threads = [thread for thread in threading.enumerate() if not isinstance(thread, TMonitor)]
+    threads = [
+        thread
+        for thread in threading.enumerate()
+        if not isinstance(thread, TMonitor) and not thread.name.startswith("fsspecIO")
+    ]
     if sys.platform == "linux" and len(threads) == 1:
         return multiprocessing.get_context("fork")
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"

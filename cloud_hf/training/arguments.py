@@ -58,7 +58,17 @@ class CloudTrainingArguments(TrainingArguments):
 class PretrainArguments:
     """Data and model of an MLM pre-training run."""
 
-    data: list[str] = field(metadata={"help": "Tables with a column 'scope' (.csv, .jsonl, .parquet)."})
+    data: list[str] = field(
+        default_factory=list, metadata={"help": "Tables with a column 'scope' (.csv, .jsonl, .parquet)."}
+    )
+    corpus: str | None = field(
+        default=None,
+        metadata={"help": "Instead of --data: folder or Hub id of what `cloud-hf corpus build` made; it is streamed."},
+    )
+    exclude: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Tables with a column 'hash': rows of the corpus to leave out (`cloud-hf corpus leakage`)."},
+    )
     model: str | None = field(default=None, metadata={"help": "Checkpoint to continue from; none: a new model."})
     hidden_size: int = field(default=256, metadata={"help": "Width of a new model."})
     num_hidden_layers: int = field(default=4, metadata={"help": "Layers of a new model."})
@@ -129,6 +139,17 @@ class PretrainArguments:
                 f"{self.num_attention_heads}."
             )
 
+    def check_source(self) -> None:
+        """Refuse arguments that do not say, or say twice, what to train on.
+
+        Raises:
+            CloudError: Both or none of `data` and `corpus`, or an exclusion list without a corpus.
+        """
+        if bool(self.data) == bool(self.corpus):
+            raise CloudError("Give what to train on: either --data TABLE ... or --corpus FOLDER.")
+        if self.exclude and not self.corpus:
+            raise CloudError("--exclude leaves out rows of a --corpus; tables are split with `cloud-hf split`.")
+
 
 def in_range(name: str, value: float, lowest: float, highest: float) -> None:
     """Refuse a value outside its range, by the name of its flag."""
@@ -197,6 +218,8 @@ def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, C
     )
     if unknown:
         raise CloudError(f"Unknown arguments: {' '.join(unknown)}; `cloud-hf {command} --help` lists them.")
+    if isinstance(own, PretrainArguments):
+        own.check_source()
     return own, training
 
 

@@ -13,6 +13,8 @@ from transformers.utils import logging
 
 from cloud_hf.checkpoints import loading, read_config
 from cloud_hf.configuration_cloud import CloudConfig
+from cloud_hf.corpus.rows import CorpusRows
+from cloud_hf.corpus.shards import open_corpus
 from cloud_hf.data.collators import MaskingCollator
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table, recorded_settings
@@ -25,6 +27,7 @@ from cloud_hf.scope import ScopeEncoder
 from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments, check_output_dir
 from cloud_hf.training.checkpointing import data_hash
+from cloud_hf.training.corpus_rows import corpus_grammar, corpus_rows
 from cloud_hf.training.metrics import mlm_metrics
 from cloud_hf.training.trainer import CloudTrainer
 
@@ -99,18 +102,30 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     Raises:
         CloudError: Tables or strings that cannot be used.
     """
+    own.check_source()
     _check(training)
     check_output_dir(training)
     set_seed(training.seed)
-    strings, settings = read_strings(own.data)
-    model, tokenizer = _model_and_tokenizer(own, {grammar_of(text) for text in strings})
-    train_rows, validation_rows = split_by_string(strings, own.validation_fraction, training.seed)
-    if not len(train_rows):
-        raise TableError(f"{', '.join(own.data)}: no string is left to train on; lower --validation_fraction.")
-    train = training_rows(
-        tokenize_strings([strings[row] for row in train_rows], tokenizer), tokenizer, own, training.seed
-    )
-    kept_back = sorted((strings[row] for row in validation_rows), key=lambda text: len(text.split()))
+    corpus = open_corpus(own.corpus) if own.corpus else None
+    if corpus is None:
+        strings, settings = read_strings(own.data)
+        model, tokenizer = _model_and_tokenizer(own, {grammar_of(text) for text in strings})
+        train_rows, validation_rows = split_by_string(strings, own.validation_fraction, training.seed)
+        if not len(train_rows):
+            raise TableError(f"{', '.join(own.data)}: no string is left to train on; lower --validation_fraction.")
+        chosen = [strings[row] for row in train_rows]
+        train: TokenRows | CorpusRows = training_rows(
+            tokenize_strings(chosen, tokenizer), tokenizer, own, training.seed
+        )
+        kept_back = [strings[row] for row in validation_rows]
+    else:
+        grammar = corpus_grammar(own, corpus)
+        settings = str(corpus.report["encoder"]).replace("sites", grammar, 1)
+        model, tokenizer = _model_and_tokenizer(own, {grammar})
+        train, kept_back = corpus_rows(
+            own, corpus, grammar, tokenizer, training.seed, progress=not training.disable_tqdm
+        )
+    kept_back.sort(key=lambda text: len(text.split()))
     validation = training_rows(tokenize_strings(kept_back, tokenizer), tokenizer) if kept_back else None
     collator = MaskingCollator(
         tokenizer,
@@ -150,7 +165,10 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     if trainer.is_world_process_zero():
         licences = own.data_license, own.license
         folder = training.output_dir or "."
-        record_training_data(folder, "pre-training", own.data, len(strings), *licences, model=own.model)
+        n_strings = len(train.string_lengths) + len(kept_back)
+        record_training_data(
+            folder, "pre-training", own.data or [str(own.corpus)], n_strings, *licences, model=own.model
+        )
     trainer.publish()
     return metrics
 
@@ -172,14 +190,13 @@ def _check(training: CloudTrainingArguments) -> None:
         )
 
 
-def _identity(own: PretrainArguments, train: TokenRows) -> dict[str, Any]:
+def _identity(own: PretrainArguments, train: TokenRows | CorpusRows) -> dict[str, Any]:
     """What decides the result besides training arguments and model config."""
     names = ["masking", "mlm_probability", "packing"]
     names += ["segment_probability"] if own.masking == "segment" else []
     names += ["packing_length"] if own.packing else []
-    return {name: getattr(own, name) for name in names} | {
-        "hash of the training strings": data_hash(train.ids, train.string_lengths)
-    }
+    digest = train.selection.digest if isinstance(train, CorpusRows) else data_hash(train.ids, train.string_lengths)
+    return {name: getattr(own, name) for name in names} | {"hash of the training strings": digest}
 
 
 def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[CloudForMaskedLM, Any]:

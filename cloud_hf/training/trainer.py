@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import logging
 
+from cloud_hf.corpus.rows import CorpusRows, ShardSampler
 from cloud_hf.data.samplers import LengthBucketSampler
 from cloud_hf.errors import CheckpointError
 from cloud_hf.model_cards import CARD_FILE, is_generated
@@ -80,6 +81,14 @@ class CloudTrainer(PublishingTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset: Any = train_dataset if train_dataset is not None else self.train_dataset
+        if isinstance(dataset, CorpusRows):
+            return ShardSampler(
+                dataset,
+                self.args.train_batch_size,
+                self.args.world_size,
+                self.args.seed if self.args.data_seed is None else self.args.data_seed,
+                by_length=self.args.train_sampling_strategy == "group_by_length",
+            )
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         lengths = getattr(dataset, "lengths", None)

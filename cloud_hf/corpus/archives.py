@@ -1,0 +1,169 @@
+"""Members of tar and zip archives, read where they lie: nothing is unpacked to the disk."""
+
+import io
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cloud_hf.data.inputs import _is_crystal_file
+from cloud_hf.scope.readers import MAX_FILE_BYTES
+
+__all__ = ["ARCHIVE_SUFFIXES", "Member", "is_archive", "is_plain_tar", "members", "read_at", "read_members"]
+
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
+
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, OSError, EOFError, ValueError, RuntimeError)
+"""What the readers raise on archives that are cut, encrypted or of unknown compression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of an archive that is a crystal, or that should have been one.
+
+    Attributes:
+        name: Its path in the archive.
+        offset: Where its bytes begin in an uncompressed tar file; -1 elsewhere.
+        size: Bytes.
+        problem: Why it is not read.
+    """
+
+    name: str
+    offset: int
+    size: int
+    problem: str | None = None
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive, by its name."""
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def is_plain_tar(path: Path) -> bool:
+    """Whether a file is a tar archive without compression, whose members can be read at their offsets."""
+    try:
+        with tarfile.open(path, "r:"):
+            return True
+    except _DAMAGE:
+        return False
+
+
+def members(path: Path) -> Iterator[Member]:
+    """Yield the crystals of an archive in their order, and whatever in it points outside its folder.
+
+    An archive that breaks off ends with a member that says so. Files that are no crystals are passed over.
+    """
+    for member, _ in _walk(path, read=False):
+        yield member
+
+
+def read_members(path: Path, start: int, stop: int) -> Iterator[tuple[Member, bytes | str]]:
+    """Yield members number `start` to `stop` - 1 of `members` with their bytes, or what is wrong."""
+    for number, (member, data) in enumerate(_walk(path, read=True, start=start)):
+        if number >= stop:
+            return
+        if number >= start:
+            yield member, data
+
+
+def read_at(path: Path, wanted: list[Member]) -> Iterator[tuple[Member, bytes | str]]:
+    """Yield members of an uncompressed tar file with their bytes, or what is wrong."""
+    try:
+        with path.open("rb") as file:
+            for member in wanted:
+                if member.problem is not None:
+                    yield member, member.problem
+                    continue
+                file.seek(member.offset)
+                data = file.read(member.size)
+                yield member, data if len(data) == member.size else "the archive ends in the middle of it"
+    except OSError as error:
+        for member in wanted:
+            yield member, f"the archive cannot be read ({error.strerror or error})"
+
+
+def _walk(path: Path, read: bool, start: int = 0) -> Iterator[tuple[Member, bytes | str]]:
+    walk = _walk_zip if path.name.lower().endswith(".zip") else _walk_tar
+    last = ""
+    try:
+        for member, data in walk(path, read, start):
+            last = member.name
+            yield member, data
+    except _DAMAGE as error:
+        where = f"after {last}" if last else "from its beginning"
+        problem = f"the archive is damaged {where} ({' '.join(str(error).split())[:200] or type(error).__name__})"
+        yield Member("", -1, 0, problem), problem
+
+
+def _walk_tar(path: Path, read: bool, start: int) -> Iterator[tuple[Member, bytes | str]]:
+    number = 0
+    with tarfile.open(path, "r:*") as archive:
+        while (found := archive.next()) is not None:
+            archive.members = []  # type: ignore[attr-defined]  # which would hold every member for ever
+            if found.isdir():
+                continue
+            problem = _problem(found.name, found.size, found.islnk() or found.issym(), found.isreg())
+            if problem is None and not _is_crystal_file(Path(found.name)):
+                continue
+            member = Member(found.name, -1 if found.issparse() else found.offset_data, found.size, problem)
+            data: bytes | str = problem or b""
+            if read and problem is None and number >= start:
+                content = archive.extractfile(found)
+                data = content.read() if content is not None else "it cannot be read"
+            number += 1
+            yield member, data
+        file: Any = archive.fileobj
+        file.seek(archive.offset)  # type: ignore[attr-defined]
+        if not file.read(1):  # tarfile takes a cut between two members for the end
+            raise tarfile.ReadError("it ends without the mark of its end, so it was cut")
+
+
+def _walk_zip(path: Path, read: bool, start: int) -> Iterator[tuple[Member, bytes | str]]:
+    number = 0
+    with zipfile.ZipFile(path) as archive:
+        for found in archive.infolist():
+            mode = found.external_attr >> 16
+            if found.is_dir():
+                continue
+            problem = _problem(found.filename, found.file_size, stat.S_ISLNK(mode), True)
+            if problem is None and not _is_crystal_file(Path(found.filename)):
+                continue
+            data: bytes | str = problem or b""
+            if read and problem is None and number >= start:
+                data = _unpacked(archive, found)
+            number += 1
+            yield Member(found.filename, -1, found.file_size, problem), data
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
+    """The bytes of one member; a damaged one does not end the others."""
+    buffer = io.BytesIO()
+    try:
+        with archive.open(member) as file:
+            while len(buffer.getbuffer()) <= MAX_FILE_BYTES and (piece := file.read(1 << 20)):
+                buffer.write(piece)
+    except (*_DAMAGE, NotImplementedError) as error:
+        return f"it cannot be unpacked ({' '.join(str(error).split())[:200] or type(error).__name__})"
+    if len(buffer.getbuffer()) > MAX_FILE_BYTES:  # more than its header admits
+        return _too_large()
+    return buffer.getvalue()
+
+
+def _problem(name: str, size: int, is_link: bool, is_file: bool) -> str | None:
+    place = PurePosixPath(name.replace("\\", "/"))
+    if place.is_absolute() or ".." in place.parts or ":" in place.parts[0] if place.parts else True:
+        return "its path leads outside the archive's folder"
+    if is_link:
+        return "it is a link, which is not followed"
+    if not is_file:
+        return "it is a device, not a file"
+    return _too_large() if size > MAX_FILE_BYTES else None
+
+
+def _too_large() -> str:
+    return f"the file has more than {MAX_FILE_BYTES / 1e6:.0f} MB; no crystal needs that"

@@ -1,0 +1,267 @@
+"""The crystals of one task, one record each: what is wrong with an input is a record too."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from cloud_hf.corpus.archives import Member, read_at, read_members
+from cloud_hf.corpus.sources import Task, json_lines, open_lines
+from cloud_hf.data.inputs import _DATA_BLOCK, _has_blocks
+from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
+from cloud_hf.scope.cif import _block_name, _blocks, _unused
+from cloud_hf.scope.readers import MAX_FILE_BYTES
+
+__all__ = ["ID_COLUMNS", "LICENSE_COLUMNS", "PROVIDER_COLUMNS", "STRUCTURE_KEYS", "Payload", "Record", "read_task"]
+
+ID_COLUMNS = ("id", "immutable_id", "material_id", "jid")
+LICENSE_COLUMNS = ("license", "licence")
+PROVIDER_COLUMNS = ("provider",)
+"""Columns of tables that are read beside the structure, the first of each that is there."""
+
+STRUCTURE_KEYS = (
+    ("lattice", "numbers", "frac_coords"),
+    ("optimade",),
+    ("lattice_vectors", "cartesian_site_positions", "species_at_sites"),
+    ("structure",),
+    ("cif",),
+    ("atoms",),
+)
+"""How a row of a table may hold its crystal: arrays as in `cloud_hf.data.tables`, an OPTIMADE structure as JSON or in
+columns, a pymatgen dict or CIF or POSCAR text, CIF text, a JARVIS dict."""
+
+BATCH = 512
+"""Rows that are taken from a table at a time."""
+
+_CIFS = (".cif", ".mcif")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a worker gets.
+
+    Attributes:
+        kind: `path` (of a file), `cif` or `poscar` (the bytes of one), `row` (a mapping), `json` (a line) or `error`.
+        source: What error messages call it.
+        value: As `kind` says.
+    """
+
+    kind: str
+    source: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One input crystal.
+
+    Attributes:
+        source: Where it comes from.
+        id: Its own identifier, if any; a row's is found by the worker.
+        provider: Who published it, unless the row itself says so.
+        payload: The crystal.
+    """
+
+    source: str
+    id: str | None
+    provider: str
+    payload: Payload
+
+
+def read_task(task: Task) -> Iterator[Record]:
+    """Yield the crystals of a task in their order, always the same."""
+    reader = {
+        "files": _files,
+        "tar": _plain_tar,
+        "members": _archive,
+        "lines": _lines,
+        "parquet": _parquet,
+        "dataset": _dataset,
+        "hub": _dataset,
+        "broken": _broken,
+    }[task["kind"]]
+    try:
+        for payload, identifier in reader(task):
+            yield Record(payload.source, identifier, task["provider"], payload)
+    except Exception as error:  # one input must not end a run of many
+        reason = " ".join(str(error).split())[:200]
+        payload = _error(task["source"], f"reading stopped with {type(error).__name__} ({reason})")
+        yield Record(payload.source, None, task["provider"], payload)
+
+
+Found = Iterator[tuple[Payload, str | None]]
+
+
+def _error(source: str, reason: str) -> Payload:
+    kind = CrystalTooLargeError if "more than" in reason and "MB" in reason else CrystalReadError
+    return Payload("error", source, kind(f"{source}: {reason}."))
+
+
+def _broken(task: Task) -> Found:
+    yield _error(task["source"], task["reason"]), None
+
+
+def _files(task: Task) -> Found:
+    for name in task["files"]:
+        path = Path(task["path"], name) if name else Path(task["path"])
+        source = f"{task['source'].rstrip('/')}/{name}" if name else task["source"]
+        whole = Payload("path", source, str(path)), _stem(path.name)
+        try:
+            if _has_blocks(path) and path.stat().st_size <= MAX_FILE_BYTES:
+                yield from _cif_blocks(path.read_bytes(), source, whole)
+            else:
+                yield whole
+        except OSError:  # the reader says why
+            yield whole
+
+
+def _stem(name: str) -> str | None:
+    """A CIF is named after its entry; the names of other files say nothing."""
+    return Path(name).stem if name.lower().endswith(_CIFS) else None
+
+
+def _cif_blocks(data: bytes, source: str, whole: tuple[Payload, str | None]) -> Found:
+    """Each block with atoms by itself; the whole file where there is one, or where the reader has to say why not."""
+    text = data.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        blocks = _blocks(text, source)
+    except CloudError:
+        blocks = []
+    if len(blocks) < 2:
+        yield whole
+        return
+    names: dict[str, None] = {}
+    for block in blocks:
+        name = _unused(f"{source}#{_block_name(block)}", names)
+        names[name] = None
+        yield Payload("cif", name, block.encode()), _block_name(block) or None
+
+
+def _plain_tar(task: Task) -> Found:
+    wanted = [Member(*entry) for entry in task["members"]]
+    return _members(task["source"], read_at(Path(task["path"]), wanted))
+
+
+def _archive(task: Task) -> Found:
+    return _members(task["source"], read_members(Path(task["path"]), task["start"], task["stop"]))
+
+
+def _members(source: str, found: Iterator[tuple[Member, bytes | str]]) -> Found:
+    for member, data in found:
+        name = f"{source}#{member.name}" if member.name else source
+        if isinstance(data, str):
+            yield _error(name, data), None
+            continue
+        kind = "cif" if name.lower().endswith(_CIFS) else "poscar"
+        whole = Payload(kind, name, data), _stem(member.name)
+        if kind == "cif" and sum(1 for _ in _DATA_BLOCK.finditer(data)) > 1:
+            yield from _cif_blocks(data, name, whole)
+        else:
+            yield whole
+
+
+def _lines(task: Task) -> Found:
+    offset, start, stop = task.get("offset"), task["start"], task["stop"]
+    try:
+        with open_lines(Path(task["path"])) as file:
+            file.seek(offset or 0)
+            for number, (_, line) in enumerate(json_lines(file), 0 if offset is None else start):
+                if number >= stop:
+                    return
+                if number >= start:
+                    source = f"{task['source']}:{number}"
+                    yield (_error(source, line) if isinstance(line, str) else Payload("json", source, line)), None
+    except OSError as error:
+        yield _error(task["source"], f"the file cannot be read ({error.strerror or error})"), None
+
+
+def _parquet(task: Task) -> Found:
+    """Rows of a range; where the file breaks off, each row that is missing says so."""
+    row, stop = task["start"], task["stop"]
+    try:
+        with parquet.ParquetFile(task["path"], memory_map=True) as file:
+            columns = _wanted(file.schema_arrow.names)
+            for batch in _batches(file, row, stop, columns):
+                for value in _rows(batch):
+                    yield Payload("row", f"{task['source']}:{row}", value), None
+                    row += 1
+    except Exception as error:  # pyarrow raises almost anything on damaged files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        for missing in range(row, stop):
+            yield _error(f"{task['source']}:{missing}", f"the table cannot be read here ({reason})"), None
+
+
+def _batches(file: parquet.ParquetFile, start: int, stop: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    first = 0
+    for group in range(file.num_row_groups):
+        length = file.metadata.row_group(group).num_rows
+        if first < stop and first + length > start:
+            position = first
+            for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns):
+                low, high = max(start - position, 0), min(stop - position, len(batch))
+                if low < high:
+                    yield batch.slice(low, high - low)
+                position += len(batch)
+                if position >= stop:
+                    break
+        first += length
+
+
+def _wanted(names: list[str]) -> list[str]:
+    keys = next((keys for keys in STRUCTURE_KEYS if set(keys) <= set(names)), ())
+    if not keys:
+        ways = "; ".join(", ".join(keys) for keys in STRUCTURE_KEYS)
+        raise CrystalReadError(f"no columns of structures ({ways}), only {', '.join(names[:20])}")
+    others = (*ID_COLUMNS, *LICENSE_COLUMNS, *PROVIDER_COLUMNS, "species")
+    return [name for name in names if name in keys or name in others]
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any]]:
+    """Rows as mappings; lists of numbers stay arrays, which is what most rows of a corpus consist of."""
+    columns = [_values(batch.column(number)) for number in range(batch.num_columns)]
+    for row in range(len(batch)):
+        yield {name: column(row) for name, column in zip(batch.schema.names, columns, strict=True)}
+
+
+def _values(column: pa.Array) -> Any:
+    """A function from the number of a row to its value."""
+    kind = column.type
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and column.null_count == 0:
+        numbers = column.flatten()
+        if pa.types.is_primitive(numbers.type) and numbers.null_count == 0:
+            offsets = column.offsets.to_numpy()
+            offsets = (offsets - offsets[0]).tolist()
+            return partial(_slice, numbers.to_numpy(zero_copy_only=False), offsets)
+    return column.to_pylist().__getitem__
+
+
+def _slice(numbers: np.ndarray[Any, Any], offsets: list[int], row: int) -> Any:
+    return numbers[offsets[row] : offsets[row + 1]]
+
+
+def _dataset(task: Task) -> Found:
+    from datasets import load_dataset, load_from_disk
+
+    row, stop = task["start"], task["stop"]
+    try:
+        if task["kind"] == "hub":
+            loaded: Any = load_dataset(task["path"], task["config"] or None, split=task["split"])
+        else:
+            loaded = load_from_disk(task["path"])
+            loaded = loaded[task["split"]] if task["split"] else loaded
+        columns = _wanted(loaded.column_names)
+        dataset = loaded.select_columns(columns).with_format("arrow")
+        for first in range(row, stop, BATCH):
+            for batch in dataset[first : min(first + BATCH, stop)].to_batches():
+                for value in _rows(batch):
+                    yield Payload("row", f"{task['source']}:{row}", value), None
+                    row += 1
+    except Exception as error:  # damaged Arrow files, a data set that has vanished
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        for missing in range(row, stop):
+            yield _error(f"{task['source']}:{missing}", f"the data set cannot be read here ({reason})"), None

@@ -1,0 +1,246 @@
+"""The stages of a build as datatrove steps: encode, find duplicates, write shards, report."""
+
+import multiprocessing
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as compute
+import pyarrow.parquet as parquet
+from datatrove.pipeline.base import PipelineStep
+from numpy.typing import NDArray
+
+from cloud_hf.corpus.encoding import EncodedRow, RecordEncoder, failed_row
+from cloud_hf.corpus.plan import load_plan, load_task
+from cloud_hf.corpus.records import Payload, Record, read_task
+from cloud_hf.corpus.report import write_report
+from cloud_hf.corpus.schema import (
+    DOUBLED,
+    DOUBLED_SCHEMA,
+    DUPLICATES,
+    ENCODED,
+    ORIGIN_COLUMNS,
+    QUARANTINE,
+    QUARANTINE_SCHEMA,
+    ROWS_READ,
+    SHARDS,
+    Folders,
+    duplicate_schema,
+    encoded_schema,
+    open_rows,
+    shard_schema,
+)
+from cloud_hf.errors import CloudError, WorkerDiedError
+from cloud_hf.scope import encode_batch
+from cloud_hf.scope.worker import start_method
+
+__all__ = ["DuplicateStep", "EncodeStep", "ReportStep", "ShardStep", "remove_leftovers"]
+
+READ_ROWS = 8192
+"""Rows of an encoded file that are in memory at a time."""
+
+
+class EncodeStep(PipelineStep):
+    """Encode the crystals of task `rank`: a file of strings and a file of what failed.
+
+    Args:
+        root: Folder of the corpus.
+        processes: Worker processes.
+        timeout: Longest time for one crystal, s; None for no limit.
+    """
+
+    name = "encode"
+    type = "corpus"
+
+    def __init__(self, root: str, processes: int = 1, timeout: float | None = 60.0) -> None:
+        super().__init__()
+        self.root, self.processes, self.timeout = root, processes, timeout
+        self.progress: Callable[[int], Any] | None = None
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
+        """Work on one task; datatrove calls this."""
+        folders = Folders(self.root)
+        plan = load_plan(folders)
+        encoder = RecordEncoder(plan.settings.encoder(), plan.settings.grammars)
+        if self.processes > 1 or self.timeout is not None:
+            _preload()
+        records = _Counted(read_task(load_task(folders, rank)))
+        outcomes: Iterator[Any] = encode_batch(encoder, records, self.processes, self.timeout)
+        with (
+            open_rows(folders.table(ENCODED, rank), encoded_schema(plan.settings.grammars)) as encoded,
+            open_rows(folders.table(QUARANTINE, rank), QUARANTINE_SCHEMA) as quarantine,
+        ):
+            for outcome in outcomes:
+                record = records.waiting.popleft()
+                row = self._row(outcome, record, encoder)
+                origin = (
+                    record.source,
+                    row.id or record.id,
+                    row.provider or record.provider,
+                    row.license or plan.settings.license,
+                )
+                if row.error is None:
+                    facts = row.formula, row.space_group, row.n_sites, row.n_atoms
+                    encoded.add((row.digest, *row.strings, *facts, *origin))
+                else:
+                    quarantine.add((*origin, type(row.error).__name__, str(row.error)))
+                if self.progress is not None:
+                    self.progress(1)
+            encoded.set_metadata({ROWS_READ: str(records.number).encode()})
+
+    def _row(self, outcome: Any, record: Record, encoder: RecordEncoder) -> EncodedRow:
+        """The row of a record; if its worker died it is tried once more by itself, as the system may be to blame."""
+        if isinstance(outcome, WorkerDiedError):
+            outcome = next(iter(encode_batch(encoder, [record.payload], 1, self.timeout or 3600.0)))
+        if isinstance(outcome, CloudError):  # the pool's own: its worker died or was stopped
+            reason = str(outcome).partition("): ")[2] or str(outcome)
+            return failed_row(record.payload, type(outcome)(reason))
+        row: EncodedRow = outcome
+        return row
+
+
+def _preload() -> None:
+    """Where workers are not forked from this process, let the server that forks them import what they need once."""
+    if start_method().get_start_method() == "forkserver":
+        multiprocessing.set_forkserver_preload(["cloud_hf.scope.worker", "cloud_hf.corpus.encoding"])
+        forkserver.ensure_running()
+
+
+@dataclass
+class _Counted:
+    """Records on their way to the workers: those that were read and not yet answered, and how many there were."""
+
+    records: Iterator[Record]
+
+    def __post_init__(self) -> None:
+        self.waiting: deque[Record] = deque()
+        self.number = 0
+
+    def __iter__(self) -> Iterator[Payload]:
+        for record in self.records:
+            self.number += 1
+            self.waiting.append(record)
+            yield record.payload
+
+
+class DuplicateStep(PipelineStep):
+    """Find the rows of bucket `rank` whose hash an earlier row has, in the order of the tasks.
+
+    Args:
+        root: Folder of the corpus.
+    """
+
+    name = "find duplicates"
+    type = "corpus"
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self.root = root
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
+        """Work on one bucket; datatrove calls this."""
+        folders = Folders(self.root)
+        plan = load_plan(folders)
+        parts: list[NDArray[np.uint64]] = []
+        for task in range(plan.tasks):
+            digests = _digests(folders.table(ENCODED, task))
+            places = np.flatnonzero(digests[:, 0] % np.uint64(plan.buckets) == rank).astype(np.uint64)
+            number = np.full(len(places), task, np.uint64)
+            parts.append(np.column_stack([digests[places], number, places]))
+        rows = np.concatenate(parts)
+        rows = rows[np.lexsort(rows.T[::-1])]
+        again = np.flatnonzero((rows[1:, :2] == rows[:-1, :2]).all(axis=1)) + 1
+        doubled = rows[again][:, 2:].astype(np.int64)
+        doubled = doubled[np.lexsort(doubled.T[::-1])]
+        with open_rows(folders.table(DOUBLED, rank), DOUBLED_SCHEMA) as file:
+            file.add_table(pa.table([doubled[:, 0], doubled[:, 1]], schema=DOUBLED_SCHEMA))
+
+
+def _digests(path: Path) -> NDArray[np.uint64]:
+    """Hashes of an encoded file as two numbers each, shape (rows, 2)."""
+    column = parquet.read_table(path, columns=["hash"])["hash"].combine_chunks()
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    halves = [
+        np.frombuffer(chunk.buffers()[1], ">u8", 2 * len(chunk), 16 * chunk.offset).reshape(-1, 2)
+        for chunk in chunks
+        if len(chunk)
+    ]
+    return np.concatenate(halves or [np.empty((0, 2), ">u8")]).astype(np.uint64)
+
+
+class ShardStep(PipelineStep):
+    """Write the shard of task `rank`, and the table of its duplicates.
+
+    Args:
+        root: Folder of the corpus.
+    """
+
+    name = "write shards"
+    type = "corpus"
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self.root = root
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
+        """Work on one task; datatrove calls this."""
+        folders = Folders(self.root)
+        plan = load_plan(folders)
+        doubled = [
+            parquet.read_table(folders.table(DOUBLED, bucket), columns=["position"], filters=[("task", "=", rank)])
+            for bucket in range(plan.buckets)
+        ]
+        positions = pa.concat_tables(doubled)["position"].to_numpy()
+        schema = shard_schema(plan.settings.grammars)
+        with (
+            parquet.ParquetFile(folders.table(ENCODED, rank)) as encoded,
+            open_rows(folders.table(SHARDS, rank), schema) as shard,
+            open_rows(folders.table(DUPLICATES, rank), duplicate_schema()) as duplicates,
+        ):
+            is_doubled = np.zeros(encoded.metadata.num_rows, dtype=bool)
+            is_doubled[positions] = True
+            start = 0
+            for batch in encoded.iter_batches(READ_ROWS):
+                chosen = is_doubled[start : start + len(batch)]
+                start += len(batch)
+                table = pa.Table.from_batches([batch])
+                names = pa.array([digest.hex() for digest in table["hash"].to_pylist()], pa.string())
+                table = table.set_column(0, "hash", names)
+                duplicates.add_table(table.filter(pa.array(chosen)).select([*ORIGIN_COLUMNS, "hash"]))
+                kept = table.filter(compute.invert(pa.array(chosen)))
+                for name, text in (("encoder", plan.encoder), ("versions", plan.versions)):
+                    kept = kept.append_column(name, pa.array([text] * len(kept), pa.string()))
+                shard.add_table(kept.select(schema.names))
+
+
+class ReportStep(PipelineStep):
+    """Count everything anew, write `corpus.json`, and remove what was only needed on the way.
+
+    Args:
+        root: Folder of the corpus.
+    """
+
+    name = "report"
+    type = "corpus"
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self.root = root
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
+        """Work on the whole corpus; datatrove calls this."""
+        folders = Folders(self.root)
+        write_report(folders, load_plan(folders))
+        remove_leftovers(folders)
+
+
+def remove_leftovers(folders: Folders) -> None:
+    """Remove the encoded files of a corpus that is complete."""
+    for kind in (ENCODED, DOUBLED):
+        shutil.rmtree(folders.work / kind, ignore_errors=True)

@@ -1,0 +1,72 @@
+"""What `cloud-hf pretrain --corpus` trains on: the rows of a corpus that are neither excluded nor too long."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers.utils import logging
+
+from cloud_hf.checkpoints import read_config
+from cloud_hf.corpus.rows import CorpusRows, select_rows
+from cloud_hf.corpus.shards import Corpus
+from cloud_hf.data.tables import read_table
+from cloud_hf.errors import GrammarError, TableError
+from cloud_hf.training.arguments import PretrainArguments
+
+logger = logging.get_logger(__name__)
+
+__all__ = ["HASH_COLUMN", "corpus_grammar", "corpus_rows", "excluded_hashes"]
+
+HASH_COLUMN = "hash"
+
+
+def corpus_grammar(own: PretrainArguments, corpus: Corpus) -> str:
+    """Return the column to train on: what `--grammar` says, what the checkpoint reads, else `sites` if it is there.
+
+    Raises:
+        GrammarError: The corpus does not have it.
+    """
+    wanted = own.grammar or (read_config(own.model).grammar if own.model else None)
+    wanted = wanted or ("sites" if "sites" in corpus.grammars else corpus.grammars[0])
+    if wanted not in corpus.grammars:
+        raise GrammarError(
+            f"{corpus.name}: has no strings in the grammar {wanted!r}, only in {', '.join(corpus.grammars)}; name "
+            "another one with --grammar, or build the corpus with it (--grammars)."
+        )
+    return wanted
+
+
+def excluded_hashes(paths: Sequence[str]) -> set[str]:
+    """Read exclusion lists, as `cloud-hf corpus leakage` writes them.
+
+    Raises:
+        TableError: A table has no column `hash`.
+    """
+    hashes: set[str] = set()
+    for path in paths:
+        table = read_table(path)
+        if HASH_COLUMN not in table.columns:
+            raise TableError(
+                f"{path}: there is no column {HASH_COLUMN!r}; `cloud-hf corpus leakage` writes such a list."
+            )
+        hashes |= set(table[HASH_COLUMN].dropna().astype(str))
+    return hashes
+
+
+def corpus_rows(
+    own: PretrainArguments, corpus: Corpus, grammar: str, tokenizer: Any, seed: int, progress: bool = False
+) -> tuple[CorpusRows, list[str]]:
+    """Return the rows to train on, and the strings that are kept back.
+
+    Raises:
+        CorpusError: The corpus cannot be read, or nothing is left of it.
+    """
+    longest = min(tokenizer.model_max_length, own.packing_length if own.packing else tokenizer.model_max_length)
+    excluded = excluded_hashes(own.exclude)
+    found = select_rows(corpus, grammar, own.validation_fraction, seed, longest, excluded, progress)
+    if found.too_long:
+        limit = "--packing_length" if own.packing else "--max_position_embeddings of a new model"
+        logger.warning(f"{found.too_long} strings of more than {longest} tokens are left out ({limit} sets the limit).")
+    if own.exclude:
+        logger.warning(f"{found.excluded} rows of {len(corpus)} are left out, as the exclusion list asks.")
+    rows = CorpusRows(corpus, grammar, found, tokenizer, own.packing_length if own.packing else None, seed)
+    return rows, found.validation

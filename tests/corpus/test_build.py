@@ -1,0 +1,294 @@
+"""Building a corpus: the same strings from every form of input, and every row accounted for."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from cloud_hf import CloudError
+from cloud_hf.corpus import BuildSettings, build_corpus
+from cloud_hf.corpus.encoding import canonical_hash
+from cloud_hf.corpus.report import equation
+from cloud_hf.errors import CorpusError
+
+from .conftest import FORMS, Crystal, no_leftovers, same_corpus, tables, write_jsonl, write_parquet
+
+SMALL = BuildSettings(rows=37)
+
+
+def build(inputs: list[str], output: Path, settings: BuildSettings = SMALL) -> dict[str, Any]:
+    """In this process, without a time limit, which is quick."""
+    return build_corpus(inputs, output, settings, processes=1, timeout=None)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_input_gives_the_same_strings(
+    form: str, crystals: list[Crystal], strings: dict[str, str], tmp_path: Path
+) -> None:
+    report = build([str(FORMS[form](crystals, tmp_path))], tmp_path / "corpus")
+    assert report["rows"] == {"in": 144, "out": 144, "duplicates": 0, "quarantined": 0}
+    rows = tables(tmp_path / "corpus")["shards"]
+    assert dict(zip(rows["id"], rows["sites"], strict=True)) == strings
+    assert [bytes.fromhex(name) for name in rows["hash"]] == [canonical_hash(scope) for scope in rows["sites"]]
+    assert rows["hash"].is_unique
+    assert (rows["n_sites"] == [len(row["numbers"]) for row in sorted_as(rows["id"], crystals)]).all()
+    assert rows["encoder"].str.startswith("sites, canonical, spglib").all()
+    assert rows["versions"].str.contains("cloud-hf").all()
+    no_leftovers(tmp_path / "corpus")
+
+
+def sorted_as(ids: pd.Series, crystals: list[Crystal]) -> list[Crystal]:
+    known = {row["id"]: row for row in crystals}
+    return [known[name] for name in ids]
+
+
+def test_every_grammar_has_the_string_of_its_encoder(crystals: list[Crystal], tmp_path: Path) -> None:
+    from cloud_hf import ScopeEncoder
+
+    chosen = crystals[::12]
+    build([str(write_jsonl(chosen, tmp_path / "rows.jsonl"))], tmp_path / "corpus")
+    rows = tables(tmp_path / "corpus")["shards"]
+    for grammar in ("sites", "composition", "full"):
+        encoder = ScopeEncoder(grammar)
+        assert rows[grammar].tolist() == [encoder.encode(row) for row in chosen]
+    known = ScopeEncoder().describe(chosen[-1])
+    assert (rows["formula"].iloc[-1], rows["space_group"].iloc[-1], rows["n_atoms"].iloc[-1]) == (
+        known.formula,
+        known.space_group,
+        known.n_atoms,
+    )
+
+
+def test_a_disordered_crystal_has_a_composition_alone(tmp_path: Path) -> None:
+    from cloud_hf import ScopeEncoder
+
+    alloy = {
+        "id": "alloy",
+        "attributes": {
+            "lattice_vectors": [[3, 0, 0], [0, 3, 0], [0, 0, 3]],
+            "cartesian_site_positions": [[0, 0, 0]],
+            "species_at_sites": ["mix"],
+            "species": [{"name": "mix", "chemical_symbols": ["Cu", "Au"], "concentration": [0.5, 0.5]}],
+        },
+    }
+    lines = str(write_jsonl([alloy], tmp_path / "rows.jsonl"))
+    build([lines], tmp_path / "corpus")
+    row = tables(tmp_path / "corpus")["shards"].iloc[0]
+    assert row["composition"] == ScopeEncoder("composition").encode(alloy)
+    assert pd.isna(row["sites"])
+    assert pd.isna(row["full"])
+    assert row["hash"] == canonical_hash(row["composition"]).hex()
+    build([lines], tmp_path / "sites", BuildSettings(("sites",)))
+    assert tables(tmp_path / "sites")["quarantine"]["error"].tolist() == ["DisorderedStructureError"]
+
+
+def test_duplicates_keep_the_first_and_every_row_is_somewhere(mixed: list[str], tmp_path: Path) -> None:
+    report = build(mixed, tmp_path / "corpus")
+    found = tables(tmp_path / "corpus")
+    assert report["rows"] == {"in": 41 + 71 + 85, "out": 144, "duplicates": 50, "quarantined": 3}
+    assert equation(report["rows"]) == "197 rows in = 144 rows out + 50 duplicates + 3 quarantined"
+    assert [len(found[kind]) for kind in ("shards", "duplicates", "quarantine")] == [144, 50, 3]
+    assert found["shards"]["hash"].is_unique
+    assert set(found["duplicates"]["hash"]) <= set(found["shards"]["hash"])
+    assert found["shards"]["provider"].value_counts().to_dict() == {"a": 40, "b": 50, "c": 54}
+    assert found["duplicates"]["provider"].value_counts().to_dict() == {"c": 30, "b": 20}
+    assert report["counts"]["space_groups"] == {"221": 96, "225": 48}
+    reasons = found["quarantine"]["reason"].tolist()
+    for reason, word in zip(
+        reasons, ("zz_broken.cif: not a CIF", "do not make a crystal", "c.jsonl:84: the line is cut"), strict=True
+    ):
+        assert word in reason
+
+
+def test_the_number_of_processes_changes_nothing(mixed: list[str], tmp_path: Path) -> None:
+    build(mixed, tmp_path / "one")
+    build_corpus(mixed, tmp_path / "two", SMALL, processes=2, timeout=60.0)
+    same_corpus(tmp_path / "one", tmp_path / "two")
+
+
+def test_the_number_of_parts_in_which_duplicates_are_looked_for_changes_nothing(
+    mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cloud_hf.corpus import plan
+
+    build(mixed, tmp_path / "one")
+    monkeypatch.setattr(plan, "BUCKET_ROWS", 30)
+    build(mixed, tmp_path / "seven")
+    assert json.loads((tmp_path / "seven" / "work" / "plan" / "plan.json").read_text())["buckets"] == 7
+    same_corpus(tmp_path / "one", tmp_path / "seven")
+
+
+def test_rows_say_who_published_them_under_which_licence(crystals: list[Crystal], tmp_path: Path) -> None:
+    rows = [crystals[0] | {"provider": "mp", "license": "CC-BY-4.0"}, crystals[1]]
+    path = write_jsonl(rows, tmp_path / "rows.jsonl")
+    build([str(path)], tmp_path / "corpus", BuildSettings(license="MIT"))
+    found = tables(tmp_path / "corpus")["shards"]
+    assert found["provider"].tolist() == ["mp", "rows"]
+    assert found["license"].tolist() == ["CC-BY-4.0", "MIT"]
+
+
+class TestAgain:
+    def test_a_finished_corpus_is_left_as_it_is(self, mixed: list[str], tmp_path: Path) -> None:
+        first = build(mixed, tmp_path / "corpus")
+        times = {path: path.stat().st_mtime_ns for path in (tmp_path / "corpus").rglob("*.parquet")}
+        assert build(mixed, tmp_path / "corpus") == first
+        assert build([], tmp_path / "corpus") == first
+        assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "corpus").rglob("*.parquet")}
+
+    def test_a_folder_holds_one_corpus(self, mixed: list[str], tmp_path: Path) -> None:
+        build(mixed, tmp_path / "corpus")
+        with pytest.raises(CorpusError, match=r"holds a corpus made otherwise .symprec: 0.01 there, 0.1 now"):
+            build(mixed, tmp_path / "corpus", BuildSettings(rows=37, symprec=0.1))
+        with pytest.raises(CorpusError, match="inputs"):
+            build(mixed[:1], tmp_path / "corpus")
+
+    @pytest.mark.parametrize("inputs", [["absent"], [], ["."]])
+    def test_inputs_that_cannot_be_used(self, inputs: list[str], tmp_path: Path, monkeypatch: Any) -> None:
+        (tmp_path / "empty").mkdir()
+        monkeypatch.chdir(tmp_path / "empty")
+        with pytest.raises(CloudError):
+            build(inputs, tmp_path / "corpus")
+
+
+# ------------------------------------------------------------------------------------------------ crashes
+
+
+def forked(work: Callable[[], Any]) -> int:
+    """Exit status of `work` in a fork of this process; negative: the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.dup2(os.open("/tmp/child.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def killed_at(event: int, inputs: list[str], output: Path) -> int:
+    """Build in a fork that is killed at a certain event: a row, or right before or after a file takes its name."""
+    from cloud_hf.corpus import build as module
+
+    left = event
+
+    def count(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def work() -> None:
+        engine = module.import_engine()
+        replace, local, mark = Path.replace, engine.run_local, engine.LocalTasks.mark_rank_as_completed
+
+        def watched(*arguments: Any) -> Any:
+            count()
+            done = replace(*arguments)
+            count()
+            return done
+
+        def marked(*arguments: Any) -> None:
+            count()
+            mark(*arguments)
+            count()
+
+        Path.replace = watched  # type: ignore[method-assign, assignment]
+        engine.LocalTasks.mark_rank_as_completed = marked
+        engine.run_local = lambda root, processes, timeout, progress: local(root, processes, timeout, count)
+        build(inputs, output)
+
+    return forked(work)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ten_kills_lose_no_row_and_double_none(seed: int, mixed: list[str], tmp_path: Path) -> None:
+    import random
+
+    build(mixed, tmp_path / "whole")
+    chance = random.Random(seed)
+    kills = 0
+    while kills < 10:
+        status = killed_at(chance.randrange(1, 60), mixed, tmp_path / "killed")
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        kills += 1
+    assert kills > 4
+    build(mixed, tmp_path / "killed")
+    same_corpus(tmp_path / "whole", tmp_path / "killed")
+    no_leftovers(tmp_path / "killed")
+
+
+def test_a_full_disk_damages_nothing(mixed: list[str], tmp_path: Path) -> None:
+    """A limit on the size of files fails as a full disk does: in the middle of a write."""
+    build(mixed, tmp_path / "whole")
+    for bytes_left in (100, 1_500, 4_000):
+
+        def work(limit: int = bytes_left) -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            with pytest.raises(CorpusError, match=r"cannot be written .* the same command again"):
+                build(mixed, tmp_path / "full")
+
+        assert forked(work) == 0
+        assert not (tmp_path / "full" / "corpus.json").exists()
+    build(mixed, tmp_path / "full")
+    same_corpus(tmp_path / "whole", tmp_path / "full")
+    no_leftovers(tmp_path / "full")
+
+
+def test_a_row_whose_worker_dies_by_chance_is_not_lost(
+    crystals: list[Crystal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system ends one worker; the crystal that it was at is tried again, one that kills every worker is not."""
+    from cloud_hf.corpus import stages
+    from cloud_hf.corpus.encoding import RecordEncoder
+
+    class Doomed(RecordEncoder):
+        def describe(self, payload: Any) -> Any:
+            if payload.source.endswith(":5") and not (tmp_path / "died").exists():
+                (tmp_path / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if payload.source.endswith(":7"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().describe(payload)
+
+    monkeypatch.setattr(stages, "RecordEncoder", Doomed)
+    monkeypatch.setattr(stages, "_preload", lambda: None)
+    path = write_parquet(crystals[:20], tmp_path / "rows.parquet")
+    status = forked_with_fork_workers(lambda: build_corpus([str(path)], tmp_path / "corpus", SMALL, 2, 60.0))
+    assert status == 0
+    found = tables(tmp_path / "corpus")
+    assert (tmp_path / "died").exists()
+    assert found["quarantine"]["source"].tolist() == [f"{path}:7"]
+    assert found["quarantine"]["error"].tolist() == ["WorkerDiedError"]
+    assert found["shards"]["id"].tolist() == [row["id"] for row in crystals[:20] if row is not crystals[7]]
+
+
+def forked_with_fork_workers(work: Callable[[], Any]) -> int:
+    """A class of a test reaches workers by fork alone."""
+    import multiprocessing
+
+    from cloud_hf.scope import pool
+
+    def run() -> None:
+        pool.start_method = lambda: multiprocessing.get_context("fork")
+        work()
+
+    return forked(run)
+
+
+def test_the_report_says_what_the_folder_holds(mixed: list[str], tmp_path: Path) -> None:
+    report = build(mixed, tmp_path / "corpus")
+    assert json.loads((tmp_path / "corpus" / "corpus.json").read_text()) == report
+    assert sum(shard["rows"] for shard in report["shards"]) == report["rows"]["out"]
+    assert all((tmp_path / "corpus" / shard["file"]).is_file() for shard in report["shards"])

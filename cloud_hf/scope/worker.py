@@ -52,8 +52,9 @@ def name_of(crystal: Any, short: bool = False) -> str:
     return f"structure {formula}" if isinstance(formula, str) else type(crystal).__name__
 
 
-def _work(connection: Connection, encoder: Encoder) -> None:
+def _work(connection: Connection, other_end: Connection, encoder: Encoder) -> None:
     """Answer chunks crystal by crystal until the other side goes away."""
+    other_end.close()  # a fork has the parent's end too, and would wait for itself when the parent was killed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     with contextlib.suppress(OSError):  # Linux: short of memory, end this process and not the parent
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -100,7 +101,7 @@ class Worker:
     def __init__(self, encoder: Encoder, context: Any) -> None:
         self.connection, theirs = context.Pipe(duplex=True)
         self.process: BaseProcess = context.Process(
-            target=_work, args=(theirs, encoder), daemon=True, name="encode_batch"
+            target=_work, args=(theirs, self.connection, encoder), daemon=True, name="encode_batch"
         )
         with warnings.catch_warnings():  # Python 3.12 warns of any thread; see _context for those that matter
             warnings.simplefilter("ignore", DeprecationWarning)

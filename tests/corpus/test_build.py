@@ -274,6 +274,29 @@ def test_a_row_whose_worker_dies_by_chance_is_not_lost(
     assert found["shards"]["id"].tolist() == [row["id"] for row in crystals[:20] if row is not crystals[7]]
 
 
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_workers_that_wait_end_with_a_run_that_is_killed(method: str, tmp_path: Path) -> None:
+    import multiprocessing
+    import time
+
+    from cloud_hf import ScopeEncoder
+    from cloud_hf.scope.worker import Worker
+
+    def work() -> None:
+        workers = [Worker(ScopeEncoder(), multiprocessing.get_context(method)) for _ in range(2)]
+        for worker in workers:
+            assert worker.connection.recv_bytes() == b"ready"
+        (tmp_path / "workers").write_text(" ".join(str(worker.process.pid) for worker in workers))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert forked(work) == -signal.SIGKILL
+    left = [Path("/proc", name) for name in (tmp_path / "workers").read_text().split()]
+    until = time.monotonic() + 60
+    while any(path.exists() and ") Z " not in (path / "stat").read_text() for path in left):
+        assert time.monotonic() < until, "workers outlive a killed run"
+        time.sleep(0.1)
+
+
 def forked_with_fork_workers(work: Callable[[], Any]) -> int:
     """A class of a test reaches workers by fork alone."""
     import multiprocessing

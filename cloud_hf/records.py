@@ -63,7 +63,10 @@ class Records:
 
 
 def checksum_of_weights(folder: Path) -> str | None:
-    """Return the SHA-256 of all tensors (names, types, shapes, values), however they are split; None without any."""
+    """Return the SHA-256 of all tensors (names, types, shapes, values), however they are split; None without any.
+
+    Half precision counts as the float32 that holds the same values, as which it may be loaded and saved again.
+    """
     files: dict[str, Path] = {}
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as tensors:
@@ -72,6 +75,7 @@ def checksum_of_weights(folder: Path) -> str | None:
     for name, path in sorted(files.items()):
         with safe_open(path, "pt") as tensors:
             tensor = tensors.get_tensor(name)
+        tensor = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest() if files else None

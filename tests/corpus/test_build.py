@@ -6,6 +6,9 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,7 +170,6 @@ def forked(work: Callable[[], Any]) -> int:
     if child == 0:
         status = 1
         try:
-            os.dup2(os.open("/tmp/child.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
             work()
             status = 0
         finally:
@@ -274,22 +276,26 @@ def test_a_row_whose_worker_dies_by_chance_is_not_lost(
     assert found["shards"]["id"].tolist() == [row["id"] for row in crystals[:20] if row is not crystals[7]]
 
 
+KILLED = """
+import multiprocessing, os, signal, sys
+from cloud_hf import ScopeEncoder
+from cloud_hf.scope.worker import Worker
+
+if __name__ == "__main__":
+    workers = [Worker(ScopeEncoder(), multiprocessing.get_context(sys.argv[1])) for _ in range(2)]
+    for worker in workers:
+        assert worker.connection.recv_bytes() == b"ready"
+    with open(sys.argv[2], "w") as file:
+        file.write(" ".join(str(worker.process.pid) for worker in workers))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_workers_that_wait_end_with_a_run_that_is_killed(method: str, tmp_path: Path) -> None:
-    import multiprocessing
-    import time
-
-    from cloud_hf import ScopeEncoder
-    from cloud_hf.scope.worker import Worker
-
-    def work() -> None:
-        workers = [Worker(ScopeEncoder(), multiprocessing.get_context(method)) for _ in range(2)]
-        for worker in workers:
-            assert worker.connection.recv_bytes() == b"ready"
-        (tmp_path / "workers").write_text(" ".join(str(worker.process.pid) for worker in workers))
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    assert forked(work) == -signal.SIGKILL
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    assert subprocess.run([sys.executable, script, method, tmp_path / "workers"]).returncode == -signal.SIGKILL
     left = [Path("/proc", name) for name in (tmp_path / "workers").read_text().split()]
     until = time.monotonic() + 60
     while any(path.exists() and ") Z " not in (path / "stat").read_text() for path in left):

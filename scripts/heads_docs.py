@@ -151,6 +151,29 @@ def transfer_block() -> str:
     return f"{found['rows']['n']:,} crystals.\n\n{text}"
 
 
+def learning_curve_block() -> str:
+    """Heat-capacity errors against the number of training rows."""
+    found = read("learning_curve.json")
+    rows, below = [], []
+    for line in found["sizes"]:
+        model, trees = line["arms"]["model"], line["arms"]["trees"]
+        gap = model["to_trees"]
+        if gap["high"] < 0:
+            below.append(str(line["train_rows"]))
+        spreads = []
+        for arm in (model, trees):
+            deviation = "" if arm["mae_std"] is None else f" +- {arm['mae_std']:.2f}"
+            spreads.append(f"{arm['mae_mean']:.2f}{deviation}")
+        difference = f"{gap['difference']:+.2f} ({gap['low']:+.2f} to {gap['high']:+.2f})"
+        rows.append([f"{line['train_rows']:,}", line["draws"], *spreads, difference])
+    headers = ["training rows", "draws", "MAE of the model", "of the trees", "model - trees"]
+    text = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return (
+        f"{found['unit']}, {found['test_rows']} rows of one fold; +-: standard deviation over the draws.\n\n{text}\n\n"
+        f"Shown to be below the trees at {', '.join(below) if below else 'no'} training rows."
+    )
+
+
 BLOCKS = {
     "heads": heads_block,
     "errors": errors_block,
@@ -159,4 +182,5 @@ BLOCKS = {
     "elsewhere": elsewhere_block,
     "likelihood": likelihood_block,
     "transfer": transfer_block,
+    "learning_curve": learning_curve_block,
 }

@@ -48,4 +48,5 @@ python "$here/bundle_results.py" --rows "$work"
 python "$here/ood.py" --mlm "$weights/likelihood" --inside "$work/held_out.parquet" --outside "$work/wbm.parquet" \
     --most 3000 --save --result "$results/ood.json"
 python "$here/transfer.py" "$work/scored/transfer.csv" --checkpoint "$weights/heat_capacity" --data "$data"
+python "$here/learning_curve.py" --encoder "$work/multitask" --data "$data" --split "$work/split" --epochs 30 --steps 400
 python "$here/write_docs.py"

@@ -42,6 +42,7 @@ RESULTS = [
     "elsewhere",
     "likelihood",
     "transfer",
+    "learning_curve",
     "pretraining",
     "screening",
     "training",

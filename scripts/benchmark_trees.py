@@ -103,7 +103,7 @@ def sides(task: Task, rows: pd.DataFrame) -> list[tuple[Rows, Rows]]:
     scored = rows["scored"].to_numpy(dtype=bool)
     if task.evaluation == "kfold":
         rounds = KFold(5, shuffle=True, random_state=0).split(rows)
-    elif task.evaluation == "bundled":  # the rows of the bundled checkpoint, as its recipe divides them
+    elif task.evaluation == "bundled":  # a fifth of the strings at random, the rows of the first bundled checkpoint
         rounds = iter([split_by_string(rows["scope"].tolist(), 0.2, seed=0)])
     elif task.evaluation == "folds":
         fold = rows["fold"].to_numpy(dtype=int)

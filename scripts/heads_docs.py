@@ -1,4 +1,4 @@
-"""Blocks about the bundled heads, from `heads.json`, `intervals_*.json` and `ood.json` in docs/results/."""
+"""Blocks about the bundled heads, from what the scripts of `train_bundled.sh` wrote into docs/results/."""
 
 import json
 from pathlib import Path
@@ -29,11 +29,6 @@ def percent(gap: dict[str, float]) -> str:
     return f"{gap['percent']:+.0f} % ({gap['low']:+.0f} to {gap['high']:+.0f})"
 
 
-def verdict(gap: dict[str, float]) -> str:
-    """What the interval of the difference lets one say."""
-    return "better" if gap["high"] < 0 else "worse" if gap["low"] > 0 else "not shown to differ"
-
-
 def heads_block() -> str:
     """Errors of the heads beside the trees' and what the intervals hold."""
     heads, bands = read("heads.json")["heads"], intervals()
@@ -51,7 +46,7 @@ def heads_block() -> str:
             ]
         )
     headers = ["head", "MAE", "trees", "difference (95 % interval)", "crystals", "inside the 90 % intervals"]
-    unsure = [f"`{name}`" for name in SHOWN if verdict(heads[name]["difference"]) != "better"]
+    unsure = [f"`{name}`" for name in SHOWN if heads[name]["difference"]["high"] >= 0]
     text = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
     return text + (f"\n\nNot shown to be better than trees: {', '.join(unsure)}." if unsure else "")
 

@@ -50,9 +50,7 @@ def demo_block() -> str:
     predictor = load_predictors(likelihood=None)
     files = [str(ROOT / "examples" / f"{name}.cif") for name in SHOWN_EXAMPLES]
     table = terminal_table(predict_items(predictor, collect_items(files)), predictor.units).drop(columns="error")
-    table = table.dropna(axis="columns", how="all").drop(columns=["space_group", "n_atoms"], errors="ignore")
-    if "scope" in table:
-        table["scope"] = [f"`{scope}`".replace("|", chr(92) + "|") for scope in table["scope"]]
+    table = table.dropna(axis="columns", how="all")
     shown = table.astype(str).map(lambda text: text.replace(chr(10), " "))
     headers = [str(name).replace(chr(10), " ") for name in table.columns]
     return tabulate(shown.to_numpy().tolist(), headers=headers, tablefmt="github", disable_numparse=True)

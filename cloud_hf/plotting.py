@@ -15,7 +15,7 @@ from cloud_hf.debye import GAS_CONSTANT, heat_capacity
 from cloud_hf.errors import CloudError
 from cloud_hf.prediction import Prediction
 
-__all__ = ["Parity", "plot_heat_capacity", "plot_parity"]
+__all__ = ["Parity", "plot_heat_capacity", "plot_parity", "save_figure"]
 
 LABELLED_CURVES = 24
 """More curves than this are drawn without names and bands."""
@@ -82,7 +82,7 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
         level = next(found["level"] for found, _ in curves if "low" in found)
         note += f"\nBands: {level:.0%} intervals of the Debye temperature."
     figure.supxlabel(note, fontsize=9, color="0.35")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _curves(debye_temperatures: Sequence[float], temperature: torch.Tensor) -> torch.Tensor:
@@ -96,7 +96,12 @@ def _with_ends(found: Mapping[str, Any]) -> str:
     return f"{found['value']:.0f}{ends}"
 
 
-def _save(figure: Figure, path: str) -> None:
+def save_figure(figure: Figure, path: str) -> None:
+    """Write a picture, with its folder.
+
+    Raises:
+        CloudError: It cannot be written.
+    """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
@@ -149,7 +154,7 @@ def plot_parity(targets: Sequence[Parity], path: str) -> None:
     FigureCanvasAgg(figure)
     for index, target in enumerate(targets):
         _draw_parity(figure, figure.add_subplot(rows, columns, index + 1), target)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_parity(figure: Figure, axes: Any, target: Parity) -> None:

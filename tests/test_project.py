@@ -25,7 +25,7 @@ MODELS = {
     "modeling_cloud", "configuration_cloud", "pipeline_cloud", "tokenization_scope", "registration", "chemistry_tables",
     "embeddings_cloud", "encoder_cloud", "heads_cloud",
 }  # fmt: skip
-ABOVE_DATA = {"prediction", "evaluation", "plotting", "training", "cli", "conversion", "export"}
+ABOVE_DATA = {"prediction", "evaluation", "plotting", "training", "cli", "conversion", "export", "studies"}
 FORBIDDEN = {
     "errors": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled"},
     "debye": MODELS | ABOVE_DATA | {"scope", "data", "bundled"},
@@ -45,17 +45,18 @@ FORBIDDEN = {
     "data": MODELS - {"tokenization_scope"} | ABOVE_DATA,
     "corpus": MODELS | ABOVE_DATA | {"bundled"},
     "baselines": MODELS | ABOVE_DATA | {"bundled", "data"},
-    "training": {"cli", "prediction", "evaluation", "conversion", "export"},
-    "prediction": {"cli", "training", "conversion", "export"},
+    "training": {"cli", "prediction", "evaluation", "conversion", "export", "studies"},
+    "studies": {"cli"},
+    "prediction": {"cli", "training", "conversion", "export", "studies"},
     "records": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled", "hub", "model_cards"},
     "model_cards": MODELS | ABOVE_DATA | {"scope", "data", "debye", "bundled", "hub"},
     "hub": ABOVE_DATA | {"data", "registration"},
-    "evaluation": {"cli"},
+    "evaluation": {"cli", "studies"},
     "metrics": MODELS | ABOVE_DATA | {"scope", "data", "bundled"},
     "checkpoints": ABOVE_DATA | {"modeling_cloud", "pipeline_cloud", "scope", "data"},
     "conversion": ABOVE_DATA - {"conversion"},
     "export": ABOVE_DATA - {"conversion", "export"},
-    "plotting": {"cli", "training"},
+    "plotting": {"cli", "training", "studies"},
 }
 
 

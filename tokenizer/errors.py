@@ -20,6 +20,7 @@ __all__ = [
     "OverlappingAtomsError",
     "ScopeError",
     "ScopeTooLongError",
+    "StudyError",
     "SymmetryError",
     "TableError",
     "UnknownElementError",
@@ -111,3 +112,7 @@ class TableError(CloudError):
 
 class CorpusError(CloudError):
     """A corpus that cannot be built, fetched, read or published."""
+
+
+class StudyError(CloudError):
+    """A study whose data, folds or folder of results cannot be used."""

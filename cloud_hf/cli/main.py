@@ -16,6 +16,7 @@ COMMANDS = {
     "corpus": ("cloud_hf.cli.corpus", "millions of crystals to shards of SCOPE strings"),
     "pretrain": ("cloud_hf.cli.train", "pre-train by masked-language modelling on SCOPE strings"),
     "finetune": ("cloud_hf.cli.train", "fine-tune a checkpoint on labelled crystals"),
+    "study": ("cloud_hf.cli.study", "benchmarks and studies with a report: MatBench, scaling, attention, ..."),
     "evaluate": ("cloud_hf.cli.evaluate", "errors of a head on a labelled table"),
     "split": ("cloud_hf.cli.split", "folds and validation rows by crystal"),
     "info": ("cloud_hf.cli.info", "versions, and what a checkpoint predicts"),
@@ -50,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             _hide_loading_bars()
             return TRAINING_COMMANDS[words[0]](words[1:])
+        if words and words[0] == "study":
+            from cloud_hf.cli.study import study
+
+            _hide_loading_bars()
+            return study(words[1:])
         arguments = build_parser(words[0] if words else None).parse_args(words)
         if arguments.command not in ("encode", "corpus"):  # which need neither torch nor transformers
             _hide_loading_bars()

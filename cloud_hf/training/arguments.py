@@ -15,7 +15,7 @@ from cloud_hf.data.collators import MASKINGS
 from cloud_hf.errors import CloudError
 from cloud_hf.tokenization_scope import GRAMMARS
 
-__all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range", "parse_recipe"]
+__all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range", "parse_flags", "parse_recipe"]
 
 
 @dataclass
@@ -191,7 +191,28 @@ def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, C
         argv: Arguments of the command.
 
     Raises:
-        CloudError: The recipe is missing or is not a flat mapping of argument names to values.
+        CloudError: As for `parse_flags`.
+    """
+    own, training = parse_flags(command, (kind, CloudTrainingArguments), argv)
+    if isinstance(own, PretrainArguments):
+        own.check_source()
+    return own, training
+
+
+def parse_flags(command: str, kinds: Sequence[Any], argv: Sequence[str]) -> tuple[Any, ...]:
+    """Read a YAML recipe (`--config FILE`) and flags into dataclasses; flags win.
+
+    Args:
+        command: Name of the command, for the help text.
+        kinds: Dataclasses of arguments; the first one's docstring describes the command.
+        argv: Arguments of the command.
+
+    Returns:
+        One object of each of `kinds`.
+
+    Raises:
+        CloudError: The recipe is missing or is not a flat mapping of argument names to values, or an argument is
+            unknown or has a value that it cannot have.
     """
     flags = list(argv)
     recipe: list[str] = []
@@ -203,24 +224,22 @@ def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, C
         recipe += _as_flags(Path(flags[position + 1]))
         del flags[position : position + 2]
     parser = HfArgumentParser(
-        (kind, CloudTrainingArguments),  # type: ignore[arg-type]
+        tuple(kinds),
         prog=f"cloud-hf {command}",
-        description=f"{kind.__doc__} --config FILE reads arguments from a YAML recipe; flags win over it.",
+        description=f"{kinds[0].__doc__} --config FILE reads arguments from a YAML recipe; flags win over it.",
         allow_abbrev=False,
     )
-    required = [f"--{entry.name} {entry.name.upper()}" for entry in fields(kind) if _is_required(entry)]  # type: ignore[arg-type]
+    required = [f"--{entry.name} {entry.name.upper()}" for entry in fields(kinds[0]) if _is_required(entry)]
     parser.usage = " ".join(["%(prog)s [-h] [--config FILE]", *required, "[--ARGUMENT VALUE ...]"])
     for action in parser._actions:
         if action.option_strings and action.option_strings[0].startswith("--no_") and action.nargs == 0:
             action.help = f"--{action.dest} false."
-    own, training, unknown = parser.parse_args_into_dataclasses(
+    *found, unknown = parser.parse_args_into_dataclasses(
         args=recipe + flags, look_for_args_file=False, return_remaining_strings=True
     )
     if unknown:
         raise CloudError(f"Unknown arguments: {' '.join(unknown)}; `cloud-hf {command} --help` lists them.")
-    if isinstance(own, PretrainArguments):
-        own.check_source()
-    return own, training
+    return tuple(found)
 
 
 def _is_required(entry: Field[Any]) -> bool:

@@ -1,0 +1,49 @@
+"""`cloud-hf study NAME`: the name and flags of a study to its `run`."""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from cloud_hf.errors import CloudError
+from cloud_hf.studies import STUDIES
+
+__all__ = ["study"]
+
+
+def study(argv: Sequence[str]) -> int:
+    """Run a study, or list them.
+
+    Args:
+        argv: The study's name and its flags.
+
+    Raises:
+        CloudError: There is no such study, or it cannot run; the message says why.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_listed())
+        return 0
+    name = argv[0].replace("_", "-")
+    if name not in STUDIES:
+        raise CloudError(f"There is no study {argv[0]!r}; there are: {', '.join(STUDIES)}.")
+    from transformers.utils import logging
+
+    from cloud_hf.training.arguments import parse_flags
+
+    module = import_module(STUDIES[name][0])
+    logging.set_verbosity_error()  # every training would say the same
+    try:
+        (arguments,) = parse_flags(f"study {name}", (module.Arguments,), argv[1:])
+        report = module.run(arguments)
+    except CloudError:
+        raise
+    except OSError as error:
+        raise CloudError(" ".join(str(error).split())) from error
+    print(f"{report}: the report, beside results.json and the pictures")
+    return 0
+
+
+def _listed() -> str:
+    width = max(map(len, STUDIES))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in STUDIES.items()]
+    head = ["usage: cloud-hf study NAME --data ... --out DIR", ""]
+    head += ["Studies that write results.json, a report and pictures, and go on where they were stopped:", ""]
+    return "\n".join([*head, *lines, "", "`cloud-hf study NAME --help` lists the flags of one."])

@@ -1,0 +1,62 @@
+"""What every study can be told."""
+
+from dataclasses import dataclass, field
+
+from cloud_hf.errors import StudyError
+from cloud_hf.training.arguments import in_range
+
+__all__ = ["StudyArguments", "TrainingStudyArguments"]
+
+
+@dataclass
+class StudyArguments:
+    """Data and results of a study."""
+
+    data: list[str] = field(metadata={"help": "Tables or folders that the study reads."})
+    out: str = field(metadata={"help": "Folder for results.json, report.md and pictures; a study goes on in its own."})
+    seed: int = field(default=0, metadata={"help": "Seed of every random choice."})
+    encode_processes: int = field(default=1, metadata={"help": "Processes that encode crystals."})
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        in_range("encode_processes", self.encode_processes, 1, 1000)
+        in_range("seed", self.seed, 0, 2**31)
+        if not self.data or not all(self.data):
+            raise StudyError("--data names no table or folder.")
+        if not self.out:
+            raise StudyError("--out names no folder.")
+
+
+@dataclass
+class TrainingStudyArguments(StudyArguments):
+    """Data, results and training of a study."""
+
+    model: str = field(
+        default="default",
+        metadata={
+            "help": "Encoder to fine-tune: 'default', the masked language model inside the package, which has seen "
+            "strings but no label; 'multitask', the one that learned energies, gaps and moduli too; 'scratch', the "
+            "same architecture with random weights; a folder; or a Hub id."
+        },
+    )
+    num_train_epochs: float = field(default=30.0, metadata={"help": "Passes over the training rows."})
+    max_steps: int = field(default=-1, metadata={"help": "Steps of every training instead of epochs."})
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Strings per step."})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of AdamW."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
+    head_layers: int = field(default=1, metadata={"help": "(linear, SiLU) layers of the head."})
+    head_dropout: float = field(default=0.0, metadata={"help": "Dropout before the head."})
+    bf16: bool = field(default=True, metadata={"help": "Compute in bfloat16 where that is exact enough."})
+    baselines: bool = field(
+        default=True, metadata={"help": "Train trees on the same rows too (pip install 'cloud-hf[baselines]')."}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        super().__post_init__()
+        in_range("num_train_epochs", self.num_train_epochs, 1e-3, 1e6)
+        in_range("per_device_train_batch_size", self.per_device_train_batch_size, 1, 1e6)
+        in_range("learning_rate", self.learning_rate, 1e-9, 1)
+        in_range("weight_decay", self.weight_decay, 0, 10)
+        in_range("head_layers", self.head_layers, 0, 16)
+        in_range("head_dropout", self.head_dropout, 0, 0.99)

@@ -1,0 +1,135 @@
+"""The folder of a study: whose it is, the cells that are done, and the results."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import cloud_hf
+from cloud_hf.data.tables import check_output, write_text
+from cloud_hf.errors import StudyError
+
+__all__ = ["STUDY_FILE", "StudyFolder", "digest_of", "provenance", "refuse_other_settings"]
+
+STUDY_FILE = "study.json"
+RESULTS_FILE = "results.json"
+REPORT_FILE = "report.md"
+
+
+class StudyFolder:
+    """Results of one study; an interrupted study goes on with the cells that are missing.
+
+    Args:
+        path: Folder; made if it is not there.
+        study: Name of the study.
+        settings: What decides its results, as JSON can hold it: what the data hold (a digest, not a path), how models
+            are trained. What only selects a part (folds, tasks) belongs into the names of cells.
+
+    Raises:
+        StudyError: The folder holds another study, one of other settings, or files of something else.
+        TableError: It cannot be written to.
+    """
+
+    def __init__(self, path: str | Path, study: str, settings: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self.study = study
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
+        check_output(self.path / STUDY_FILE)
+        found = self.path / STUDY_FILE
+        if found.is_file():
+            before = _read(found)
+            if before.get("study") != study:
+                raise StudyError(
+                    f"{self.path}: holds the study {before.get('study')!r}, not {study!r}; give another --out."
+                )
+            refuse_other_settings(self.path, before.get("settings", {}), self.settings)
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise StudyError(f"{self.path}: holds files that are not of a study; give a new folder with --out.")
+        else:
+            write_text(json.dumps({"study": study, "settings": self.settings}, indent=1) + "\n", found)
+
+    def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what a cell holds, or compute it and keep it.
+
+        Args:
+            name: Name of its file below `cells/`; may have a folder, as `dielectric/fold_0`.
+            compute: Gives the result as JSON can hold it; `seconds` is added.
+        """
+        path = self.path / "cells" / f"{name}.json"
+        if path.is_file():
+            return _read(path)
+        begin = time.perf_counter()
+        found = json.loads(json.dumps(compute()))
+        found["seconds"] = round(time.perf_counter() - begin, 1)
+        write_text(json.dumps(found) + "\n", path)
+        return dict(found)
+
+    def has(self, name: str) -> bool:
+        """Whether a cell is done."""
+        return (self.path / "cells" / f"{name}.json").is_file()
+
+    def write_results(self, results: Mapping[str, Any]) -> Path:
+        """Write `results.json` with study, settings and versions, and return its path."""
+        path = self.path / RESULTS_FILE
+        whole = {"study": self.study, "settings": self.settings, **provenance(), "results": results}
+        write_text(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
+        return path
+
+    def write_report(self, text: str) -> Path:
+        """Write `report.md` and return its path."""
+        write_text(text, self.path / REPORT_FILE)
+        return self.path / REPORT_FILE
+
+
+def refuse_other_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Stop where results of other settings would be taken for this run's.
+
+    Raises:
+        StudyError: Settings differ; the message names them.
+    """
+    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    if names:
+        differing = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names)
+        raise StudyError(f"{path}: made with other settings ({differing}). Give the same, or another folder.")
+
+
+def digest_of(path: str | Path) -> str:
+    """Short hash of a file, or of the weights in the folder of a checkpoint, by which results know what made them.
+
+    Raises:
+        StudyError: There is no such file.
+    """
+    path = Path(path)
+    file = path / "model.safetensors" if path.is_dir() else path
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise StudyError(f"{file}: cannot be read ({error.strerror}).") from error
+    return digest.hexdigest()[:12]
+
+
+def provenance() -> dict[str, str]:
+    """Version of the package and of torch, and what computed."""
+    device = "CPU"
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    elif torch.accelerator.is_available():
+        device = str(torch.accelerator.current_accelerator())
+    return {"version": cloud_hf.__version__, "torch": torch.__version__, "device": device}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path}: is damaged ({' '.join(str(error).split())[:120]}); remove it to go on.") from error
+    if not isinstance(found, dict):
+        raise StudyError(f"{path}: is damaged (not an object); remove it to go on.")
+    return found

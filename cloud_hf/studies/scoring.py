@@ -1,0 +1,81 @@
+"""Errors of a study: every number with its count, its unit and its rows, and paired differences."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cloud_hf.metrics import regression_metrics
+
+__all__ = ["compared", "paired", "scored", "signed"]
+
+
+def scored(labels: ArrayLike, predictions: ArrayLike, unit: str, rows: str) -> dict[str, Any]:
+    """Return `regression_metrics` with `unit`, and `rows`, what they were computed on, in words.
+
+    Args:
+        labels: Finite numbers, shape (n,).
+        predictions: In the same unit, shape (n,).
+        unit: Of labels and predictions.
+        rows: E.g. `test rows of fold 0`.
+    """
+    return {"rows": rows, "unit": unit, **regression_metrics(labels, predictions)}
+
+
+def compared(
+    labels: ArrayLike, predictions: Mapping[str, ArrayLike], unit: str, rows: str, reference: str = "trees"
+) -> dict[str, Any]:
+    """Score several arms on the same rows.
+
+    Args:
+        labels: Finite numbers, shape (n,).
+        predictions: Of each arm (`model`, `trees`, `mean`, ...), shape (n,).
+        unit: Of all of them.
+        rows: What they were computed on, in words.
+        reference: Arm that the others are compared with; their `difference` is that of the mean absolute errors, with
+            its 95 % interval.
+
+    Returns:
+        `n`, `unit`, `rows`, and `arms`: name to `regression_metrics`, and `difference` where there is a reference.
+    """
+    truth = np.asarray(labels, dtype=float)
+    found = {name: np.asarray(values, dtype=float) for name, values in predictions.items()}
+    arms: dict[str, Any] = {}
+    for name, values in found.items():
+        arms[name] = dict(regression_metrics(truth, values))
+        if reference in found and name != reference and len(truth):
+            arms[name]["difference"] = paired(np.abs(values - truth), np.abs(found[reference] - truth))
+    return {"n": len(truth), "unit": unit, "rows": rows, "reference": reference, "arms": arms}
+
+
+def paired(errors: ArrayLike, others: ArrayLike, resamples: int = 10_000, seed: int = 0) -> dict[str, float]:
+    """Compare two models by their absolute errors on the same rows.
+
+    Args:
+        errors: Of the first, shape (n,).
+        others: Of the second on the same rows, shape (n,).
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        `difference` of the mean absolute errors (negative: the first is better) with `low` and `high`, the 95 %
+        interval of the bootstrap over rows, in the unit of the errors; and `relative`, `difference` over the second's.
+    """
+    one, two = np.asarray(errors, dtype=float), np.asarray(others, dtype=float)
+    gap: NDArray[np.float64] = one - two
+    chance = np.random.default_rng(seed)
+    # in pieces, so that memory stays small for many rows
+    piece = max(1, min(100, 2_000_000 // max(len(gap), 1)))
+    means = np.concatenate(
+        [gap[chance.integers(0, len(gap), (piece, len(gap)))].mean(axis=1) for _ in range(-(-resamples // piece))]
+    )
+    low, high = np.quantile(means, (0.025, 0.975))
+    found = {"difference": float(gap.mean()), "low": float(low), "high": float(high)}
+    return found | ({"relative": float(gap.mean() / two.mean())} if two.mean() > 0 else {})
+
+
+def signed(found: Mapping[str, float], digits: int = 3) -> str:
+    """Write a paired difference as `-0.12 (-0.2 to -0.05)`."""
+    difference, low, high = (f"{found[key]:+.{digits}g}" for key in ("difference", "low", "high"))
+    return f"{difference} ({low} to {high})"

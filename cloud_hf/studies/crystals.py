@@ -1,7 +1,7 @@
 """Tables of crystals as a study reads them: strings of the grammar `sites`, and labels."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cloud_hf.errors import StudyError
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.studies.folder import digest_of
 
-__all__ = ["MAX_TOKENS", "Crystals", "encode_crystals", "read_crystals"]
+__all__ = ["MAX_TOKENS", "Crystals", "crystals_from_strings", "encode_crystals", "read_crystals"]
 
 MAX_TOKENS = 128
 """Longest string of the encoders inside the package, with [CLS] and [SEP]."""
@@ -113,53 +113,89 @@ def read_crystals(
         which = hashlib.sha256(chosen.tobytes()).hexdigest()[:6]
         kept = Path(cache) / f"{Path(path).stem}-{digest_of(path)}-{which}.parquet"
     strings = encode_crystals(items, kept, processes, str(Path(path).stem))
+    sources = [item.source for item in items]
+    return crystals_from_strings(strings, sources, numbers, path, max_tokens, chosen, table.drop(columns=[*labels]))
+
+
+def crystals_from_strings(
+    strings: pd.DataFrame,
+    sources: Sequence[str],
+    labels: Mapping[str, Numbers],
+    path: str | Path,
+    max_tokens: int = MAX_TOKENS,
+    rows: Indices | None = None,
+    table: pd.DataFrame | None = None,
+) -> Crystals:
+    """Sort what `encode_crystals` returned into crystals with a usable string and failures.
+
+    Args:
+        strings: From `encode_crystals`, m rows.
+        sources: What each of them is called, m names.
+        labels: Each label column of the whole table.
+        path: Of the table, for the message.
+        max_tokens: Rows with longer strings, [CLS] and [SEP] counted, are failures.
+        rows: Rows of the table that were encoded, shape (m,); None: all.
+        table: The other columns of the whole table.
+
+    Raises:
+        StudyError: No row has a usable string.
+    """
+    chosen = np.arange(len(strings)) if rows is None else rows
     reasons = strings["error"].tolist()
     for row, scope in enumerate(strings["scope"]):
         if reasons[row] is None and len(scope.split()) + 2 > max_tokens:
-            reasons[row] = f"{items[row].source}: the string has more than {max_tokens} tokens"
+            reasons[row] = f"{sources[row]}: the string has more than {max_tokens} tokens"
     good = np.array([row for row, reason in enumerate(reasons) if reason is None], dtype=np.int64)
     failures = pd.DataFrame(
-        [(int(chosen[row]), items[row].source, reason) for row, reason in enumerate(reasons) if reason is not None],
+        [(int(chosen[row]), sources[row], reason) for row, reason in enumerate(reasons) if reason is not None],
         columns=["row", "source", "reason"],
     )
     if not len(good):
         first = f"; the first: {failures['reason'].iloc[0]}" if len(failures) else ""
-        raise StudyError(f"{path}: none of {len(items)} rows has a usable SCOPE string{first}")
+        raise StudyError(f"{path}: none of {len(strings)} rows has a usable SCOPE string{first}")
     found = strings.iloc[good]
+    rest = pd.DataFrame(index=range(len(good))) if table is None else table.iloc[chosen[good]].reset_index(drop=True)
     return Crystals(
         position=chosen[good],
-        ids=[items[row].source for row in good],
+        ids=[sources[row] for row in good],
         scopes=found["scope"].tolist(),
         space_group=found["space_group"].to_numpy(dtype=np.int64),
         n_atoms=found["n_atoms"].to_numpy(dtype=float),
-        labels={name: values[chosen[good]] for name, values in numbers.items()},
+        labels={name: values[chosen[good]] for name, values in labels.items()},
         failures=failures,
-        table=table.iloc[chosen[good]].drop(columns=[*labels]).reset_index(drop=True),
+        table=rest,
     )
 
 
 def encode_crystals(
-    items: Sequence[Item], kept: Path | None = None, processes: int = 1, name: str = "crystals"
+    items: Iterable[Item],
+    kept: Path | None = None,
+    processes: int = 1,
+    name: str = "crystals",
+    total: int | None = None,
 ) -> pd.DataFrame:
     """Encode items, or read what an earlier call kept.
 
     Args:
-        items: From `table_items`, or `Item(source=..., crystal=structure)` for anything that `ScopeEncoder` takes.
+        items: From `table_items`, or `Item(source=..., crystal=structure)` for anything that `ScopeEncoder` takes; may
+            be a generator, which is read as the work proceeds.
         kept: Parquet file of the strings; None keeps nothing.
         processes: That encode.
         name: What the progress bar shows.
+        total: Number of items where they are a generator.
 
     Returns:
         Columns `scope`, `formula`, `space_group`, `n_atoms` (per primitive cell) and `error`, None where the others are
         not; one row an item, in order.
     """
+    total = len(items) if isinstance(items, Sized) else total
     if kept is not None and kept.is_file():
         found = pd.read_parquet(kept)
-        if len(found) == len(items):
+        if len(found) == total:
             return _with_none(found)
     rows: list[dict[str, Any]] = []
     encoded = encode_items(items, ScopeEncoder(), processes)
-    for item in tqdm(encoded, total=len(items), desc=f"encoding {name}", unit="crystal", disable=None):
+    for item in tqdm(encoded, total=total, desc=f"encoding {name}", unit="crystal", disable=None):
         failed = item.error is not None
         rows.append(
             {

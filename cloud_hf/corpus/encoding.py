@@ -95,8 +95,9 @@ class RecordEncoder:
             CloudError: The crystal cannot be read or encoded.
         """
         cell = check_cell(_cell(payload, row, self.encoder.max_atoms), self.encoder.max_atoms)
-        canonical = "sites" if cell.is_ordered else "composition"
-        if not cell.is_ordered and "composition" not in self.grammars:
+        is_ordered = cell.is_ordered
+        canonical = "sites" if is_ordered else "composition"
+        if not is_ordered and "composition" not in self.grammars:
             raise DisorderedStructureError(
                 f"{payload.source}: only the grammar 'composition' can write partially occupied sites; add it to "
                 "--grammars."
@@ -109,7 +110,7 @@ class RecordEncoder:
             known.scope
             if name == canonical
             else self.encoders[name]._scope(cell, found, amounts)
-            if cell.is_ordered
+            if is_ordered
             else None
             for name in self.grammars
         )

@@ -28,8 +28,12 @@ class LocalTasks(LocalPipelineExecutor):
         """Run what this executor depends on, then its tasks that are not marked as completed."""
         if self.depends:
             self.depends.run()
-        for rank in self.get_incomplete_ranks():
-            self._run_for_rank(rank, local_rank=1)  # the log of any rank but 0 goes to its file alone
+        with contextlib.ExitStack() as stack:
+            for step in self.pipeline:
+                if isinstance(step, EncodeStep):
+                    stack.enter_context(step.workers())
+            for rank in self.get_incomplete_ranks():
+                self._run_for_rank(rank, local_rank=1)  # the log of any rank but 0 goes to its file alone
 
 
 def executor_chain(

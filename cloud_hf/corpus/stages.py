@@ -4,6 +4,7 @@ import multiprocessing
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
@@ -38,6 +39,7 @@ from cloud_hf.corpus.schema import (
 )
 from cloud_hf.errors import CloudError, WorkerDiedError
 from cloud_hf.scope import encode_batch
+from cloud_hf.scope.pool import Pool
 from cloud_hf.scope.worker import start_method
 
 __all__ = ["DuplicateStep", "EncodeStep", "ReportStep", "ShardStep", "remove_leftovers"]
@@ -62,17 +64,45 @@ class EncodeStep(PipelineStep):
         super().__init__()
         self.root, self.processes, self.timeout = root, processes, timeout
         self.progress: Callable[[int], Any] | None = None
+        self._pool: Pool | None = None
+
+    @contextmanager
+    def workers(self) -> Iterator[None]:
+        """Keep the worker processes from task to task inside the block: what they have learned takes a second each."""
+        if self.processes > 1 or self.timeout is not None:
+            _preload()
+            self._pool = Pool(self._encoder(), self.processes, self.timeout)
+        try:
+            yield
+        finally:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                pool.close()
+
+    def _encoder(self) -> RecordEncoder:
+        settings = load_plan(Folders(self.root)).settings
+        return RecordEncoder(settings.encoder(), settings.grammars)
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Work on one task; datatrove calls this."""
+        if self._pool is None and (self.processes > 1 or self.timeout is not None):
+            with self.workers():
+                self._encode(rank)
+        else:
+            self._encode(rank)
+
+    def _encode(self, rank: int) -> None:
         folders = Folders(self.root)
         plan = load_plan(folders)
-        encoder = RecordEncoder(plan.settings.encoder(), plan.settings.grammars)
-        if self.processes > 1 or self.timeout is not None:
-            _preload()
         records = _Counted(read_task(load_task(folders, rank)))
-        outcomes: Iterator[Any] = encode_batch(encoder, records, self.processes, self.timeout)
+        if self._pool is not None:
+            encoder: Any = self._pool.encoder
+            outcomes: Iterator[Any] = self._pool.rows(records)
+        else:
+            encoder = self._encoder()
+            outcomes = encode_batch(encoder, records, 1, None)
         with (
+            closing(outcomes),  # type: ignore[type-var]
             open_rows(folders.table(ENCODED, rank), encoded_schema(plan.settings.grammars)) as encoded,
             open_rows(folders.table(QUARANTINE, rank), QUARANTINE_SCHEMA) as quarantine,
         ):
@@ -94,7 +124,7 @@ class EncodeStep(PipelineStep):
                     self.progress(1)
             encoded.set_metadata({ROWS_READ: str(records.number).encode()})
 
-    def _row(self, outcome: Any, record: Record, encoder: RecordEncoder) -> EncodedRow:
+    def _row(self, outcome: Any, record: Record, encoder: Any) -> EncodedRow:
         """The row of a record; if its worker died it is tried once more by itself, as the system may be to blame."""
         if isinstance(outcome, WorkerDiedError):
             outcome = next(iter(encode_batch(encoder, [record.payload], 1, self.timeout or 3600.0)))

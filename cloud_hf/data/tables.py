@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as parquet
 
 from cloud_hf.errors import CrystalReadError, TableError
-from cloud_hf.scope.cell import Cell
+from cloud_hf.scope.cell import Cell, Content
 from cloud_hf.scope.objects import element_symbol
 
 __all__ = [
@@ -44,6 +44,9 @@ STRUCTURE_COLUMNS = ("lattice", "numbers", "frac_coords")
 """Lattice vectors as 9 numbers (row-major, Å), atomic numbers, fractional coordinates as 3 numbers a site."""
 
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+_CONTENTS: dict[float, Content] = {number: ((str(element_symbol(number)), 1.0),) for number in range(1, 119)}
+"""What sits on a site, by atomic number."""
 
 CHUNK_ROWS = 16_384
 """Rows that are in memory at a time where a table is read or written piece by piece."""
@@ -233,13 +236,14 @@ def cell_from_row(row: Any, name: str) -> Cell:
         coordinates = np.array(_listed(row["frac_coords"]), dtype=float).reshape(-1, 3)
         if numbers.shape != coordinates.shape[:1]:
             raise ValueError(f"{numbers.size} atomic numbers for {len(coordinates)} sites")
-        if not ((numbers >= 1) & (numbers <= 118) & (numbers == np.rint(numbers))).all():
+        contents = tuple([_CONTENTS.get(number, ()) for number in numbers.tolist()])
+        if () in contents:  # of a number that is no element
             raise ValueError(f"atomic numbers are whole numbers from 1 to 118, not {numbers.tolist()[:8]}")
     except (ValueError, TypeError, KeyError) as error:
         raise CrystalReadError(
             f"{name}: lattice (9 numbers, Å), numbers and frac_coords (3 a site) do not make a crystal ({error})."
         ) from error
-    return Cell(lattice, coordinates, tuple(((str(element_symbol(number)), 1.0),) for number in numbers), name)
+    return Cell(lattice, coordinates, contents, name)
 
 
 def _listed(value: Any) -> Any:

@@ -52,8 +52,15 @@ def encode_batch(
     elif multiprocessing.current_process().daemon:
         raise CloudError("A daemonic process cannot start workers; use processes=1, timeout=None here.")
     else:
-        rows = Pool(encoder, crystals, processes, timeout, chunk_size).rows()
+        rows = _once(Pool(encoder, processes, timeout, chunk_size), crystals)
     return _shown(rows, getattr(crystals, "__len__", lambda: None)()) if progress else rows
+
+
+def _once(pool: Pool, crystals: Iterable[Any]) -> Iterator[Outcome]:
+    try:
+        yield from pool.rows(crystals)
+    finally:
+        pool.close()
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]

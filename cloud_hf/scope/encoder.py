@@ -1,25 +1,22 @@
 """`ScopeEncoder`: crystal in, SCOPE string out."""
 
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.metadata import version
-from math import gcd
 from typing import Any
 
 import numpy as np
-from pymatgen.core import Composition
 
 from cloud_hf.errors import CloudError, DisorderedStructureError
 from cloud_hf.scope.backends import check_backend
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK, KindOrbits, find_kind_orbits
 from cloud_hf.scope.cell import Cell
+from cloud_hf.scope.formula import reduced_formula
 from cloud_hf.scope.generators import generator_words
 from cloud_hf.scope.readers import MAX_ATOMS, Crystal, read_cell
 from cloud_hf.scope.symmetry import SymmetrySites, find_symmetry
 
-__all__ = ["ENCODER_GRAMMARS", "EncodedCrystal", "ScopeEncoder", "reduced_formula"]
+__all__ = ["ENCODER_GRAMMARS", "EncodedCrystal", "ScopeEncoder"]
 
 ENCODER_GRAMMARS = ("sites", "composition", "full")
 
@@ -230,32 +227,13 @@ class ScopeEncoder:
         )
 
 
-def reduced_formula(amounts: dict[str, float]) -> str:
-    """Return pymatgen's reduced formula, e.g. `Al2O3`.
-
-    Args:
-        amounts: Amount of each element; elements of equal electronegativity keep their order.
-    """
-    if all(amount.is_integer() for amount in amounts.values()):
-        divisor = gcd(*map(int, amounts.values()))
-        amounts = {element: amount / divisor for element, amount in amounts.items()}
-    return _formula(tuple(amounts.items()))
-
-
-@lru_cache(maxsize=2**16)
-def _formula(amounts: tuple[tuple[str, float], ...]) -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pymatgen warns of noble gases, which have no electronegativity
-        return Composition(dict(amounts)).reduced_formula
-
-
 def _fractions(amounts: dict[str, float]) -> list[str]:
     """Element and atomic fraction to two decimals, for each element in the given order."""
     total = sum(amounts.values())
     words: list[str] = []
     for element, amount in amounts.items():
-        # numpy rounds 0.075 to 0.08 and 0.125 to 0.12, as the paper's strings do; Python's round() does not
-        words += [element, str(float(np.round(amount / total, 2)))]
+        # this rounds 0.075 to 0.08 and 0.125 to 0.12, as numpy and the paper's strings do; round(x, 2) does not
+        words += [element, str(round(amount / total * 100) / 100)]
     return words
 
 

@@ -8,9 +8,11 @@ lock a killed worker would keep) and answers crystal by crystal, which tells wha
 
 import pickle
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -28,8 +30,12 @@ __all__ = ["Pool"]
 CHUNK_SECONDS = 0.05
 """s; a worker is handed crystals for about this long at a time, so that handing over costs little."""
 
-GATHER_SECONDS = 0.01
+GATHER_SECONDS = 0.02
 """s; how long answers may lie while every worker has more to do."""
+
+ROOM = 65_536 if sys.platform == "linux" else 0
+"""Bytes that a connection holds for a busy worker without making this process wait (Linux: 200 kB); a worker that has
+more ahead of it is handed the next crystals when it has answered all."""
 
 MAX_CHUNK = 64
 MAX_AHEAD = 4096
@@ -44,33 +50,34 @@ TICK_SECONDS = 1.0
 
 
 class Pool:
-    """Workers that encode the crystals of one iterable.
+    """Workers that encode crystals; they stay for the next ones, with what they have learned.
 
     Args:
         encoder: As for `encode_batch`, and so are the others.
-        crystals: Inputs.
         processes: Most workers at a time.
         timeout: s, or None.
         chunk: Crystals handed out at a time, or None.
     """
 
-    def __init__(
-        self, encoder: Encoder, crystals: Iterable[Any], processes: int, timeout: float | None, chunk: int | None
-    ) -> None:
+    def __init__(self, encoder: Encoder, processes: int, timeout: float | None, chunk: int | None = None) -> None:
         self.encoder, self.processes, self.timeout, self.chunk = encoder, processes, timeout, chunk
+        self.context = start_method()
+        self.workers: list[Worker] = []
+        self.failed_starts = 0
+        self.seconds, self.answers = CHUNK_SECONDS, 1  # spent and given by all workers: the size of a chunk
+        self._begin(())
+
+    def _begin(self, crystals: Iterable[Any]) -> None:
         self.source = enumerate(crystals)
         self.exhausted = False
         self.source_error: Exception | None = None
-        self.context = start_method()
-        self.workers: list[Worker] = []
         self.pending: deque[Task] = deque()  # read from the source, not handed out
         self.done: dict[int, Any] = {}
         self.next_place = 0  # the row that the caller gets next
-        self.failed_starts = 0
-        self.seconds, self.answers = CHUNK_SECONDS, 1  # spent and given by all workers: the size of a chunk
 
-    def rows(self) -> Iterator[Any]:
-        """Yield one row per crystal in their order; see `encode_batch`."""
+    def rows(self, crystals: Iterable[Any]) -> Iterator[Any]:
+        """Yield one row per crystal in their order; see `encode_batch`. Leaving it early ends the workers."""
+        self._begin(crystals)
         try:
             while True:
                 self._read()
@@ -86,14 +93,20 @@ class Pool:
                     continue
                 self._collect()
                 self._look_after()
-            if self.source_error is not None:
-                raise self.source_error
-        finally:
-            for worker in self.workers:
-                worker.process.kill()
-            for worker in self.workers:
-                worker.end()
-                worker.connection.close()
+        except BaseException:
+            self.close()
+            raise
+        if self.source_error is not None:
+            raise self.source_error
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self.workers:
+            worker.process.kill()
+        for worker in self.workers:
+            worker.end()
+            worker.connection.close()
+        self.workers = []
 
     def _chunk_now(self) -> int:
         return self.chunk or max(1, min(MAX_CHUNK, round(CHUNK_SECONDS * self.answers / self.seconds)))
@@ -121,18 +134,33 @@ class Pool:
         while len(self.workers) < min(self.processes, len(self.workers) + len(self.pending)):
             self._start_worker()
         for worker in list(self.workers):
-            if not (worker.ready and not worker.tasks and self.pending):
+            if not (worker.ready and self.pending):
                 continue
             if self.pending[0].place - self.next_place > MAX_AHEAD:
                 return
-            worker.tasks.extend(self.pending.popleft() for _ in range(min(self._chunk_now(), len(self.pending))))
-            worker.since = time.monotonic()
+            number = min(self._chunk_now(), len(self.pending))
+            if worker.tasks and not self._has_room(worker, number):
+                continue
+            tasks = [self.pending.popleft() for _ in range(number)]
+            is_idle = not worker.tasks
             try:
-                worker.connection.send_bytes(pickle.dumps([task.payload for task in worker.tasks]))
-            except OSError:  # it died idle, or of the size of the chunk
-                first = worker.tasks[0]
-                self._replace(worker, WorkerDiedError if first.spared else None)
-                first.spared = True
+                worker.connection.send_bytes(pickle.dumps([task.payload for task in tasks]))
+            except OSError:
+                if not is_idle:  # look_after() sees that it is dead, and of what
+                    self.pending.extendleft(reversed(tasks))
+                    continue
+                worker.tasks.extend(tasks)  # it died idle, or of the size of the chunk
+                self._replace(worker, WorkerDiedError if tasks[0].spared else None)
+                tasks[0].spared = True
+            else:
+                worker.tasks.extend(tasks)
+                worker.since = time.monotonic() if is_idle else worker.since
+
+    def _has_room(self, worker: Worker, number: int) -> bool:
+        """Whether a busy worker is to get more crystals now, so that it need not wait for them."""
+        if 2 * len(worker.tasks) >= self._chunk_now():
+            return False
+        return sum(len(task.payload) for task in (*worker.tasks, *islice(self.pending, number))) < ROOM
 
     def _start_worker(self) -> None:
         if self.failed_starts >= MAX_FAILED_STARTS:
@@ -164,7 +192,7 @@ class Pool:
 
     def _drain(self, worker: Worker) -> None:
         try:
-            while worker.connection.poll():
+            while worker.has_answer():
                 self._take(worker, worker.connection.recv_bytes())
         except (EOFError, OSError):
             worker.end()  # nothing more will come; look_after() sees that it is dead
@@ -190,7 +218,7 @@ class Pool:
             limit = self._limit(worker)
             if not worker.process.is_alive():
                 self._replace(worker, WorkerDiedError)
-            elif limit and time.monotonic() - worker.since > limit and not worker.connection.poll():
+            elif limit and time.monotonic() - worker.since > limit and not worker.has_answer():
                 self._replace(worker, EncodingTimeoutError)
 
     def _replace(self, worker: Worker, reason: type[CrystalError] | None) -> None:

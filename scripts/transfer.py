@@ -41,33 +41,23 @@ from heat_capacity_study import (
     quiet,
     read_heat_capacities,
 )
-from known_heat_capacities import COMPOUNDS, ELEMENTS, Known, phonon_energy
 from tabulate import tabulate
 from transfer_plot import plot_curves
 
 from cloud_hf.baselines import TreeBaseline, tree_features
 from cloud_hf.data.inputs import Item
 from cloud_hf.data.tables import write_text
-from cloud_hf.debye import (
-    GAS_CONSTANT,
-    debye_temperature_from_heat_capacity,
-    heat_capacity,
-    internal_energy,
-)
+from cloud_hf.debye import heat_capacity
 from cloud_hf.prediction import load_predictor, predict_items
+from cloud_hf.studies.debye_temperatures import thermal_energy, theta_of
+from cloud_hf.studies.known_heat_capacities import COMPOUNDS, ELEMENTS, Known
+from cloud_hf.studies.phonons import phonon_energy
 
 TEMPERATURES = (100, 300, 500, 1000)
 MATCH = 0.5
 """Largest difference between label and density of states at 300 K, J/(mol atom K)."""
 ARMS = ("model", "trees", "label")
 THETA = "debye_temperature (K)"
-
-
-def theta_of(per_atom: Numbers) -> Numbers:
-    """Debye temperature in K at which Cv per atom at 300 K is the given one, J/(mol atom K)."""
-    limit = 3 * GAS_CONSTANT
-    found: Numbers = debye_temperature_from_heat_capacity(np.clip(per_atom, 1e-6, (1 - 1e-4) * limit), 300.0).numpy()
-    return found
 
 
 def read_thetas(run: Path, data: HeatCapacities) -> pd.DataFrame:
@@ -131,14 +121,9 @@ def transferred(thetas: pd.DataFrame, data: HeatCapacities) -> dict[str, Any]:
         found = {arm: heat_capacity(thetas[name].to_numpy(), float(kelvin)).numpy() for arm, name in columns.items()}
         result["heat_capacity"][str(kelvin)] = _scored(cv, found, "J/(mol atom K)")
         energy = np.array([phonon_energy(x, y, kelvin) for x, y in zip(table["phfreq"], table["phdos"], strict=True)])
-        found = {arm: _thermal_energy(thetas[name].to_numpy(), kelvin) for arm, name in columns.items()}
+        found = {arm: thermal_energy(thetas[name].to_numpy(), kelvin) for arm, name in columns.items()}
         result["internal_energy"][str(kelvin)] = _scored(energy, found, "J/(mol atom)")
     return result
-
-
-def _thermal_energy(theta: Numbers, kelvin: float) -> Numbers:
-    energy: Numbers = (internal_energy(theta, float(kelvin)) - internal_energy(theta, 0.0)).numpy()
-    return energy
 
 
 def _scored(truth: Numbers, found: dict[str, Numbers], unit: str) -> dict[str, Any]:

@@ -1,19 +1,10 @@
-"""Measured values to hold predictions against, and heat and energy of a phonon density of states."""
+"""Measured heat capacities and handbook Debye temperatures to hold predictions against."""
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from cloud_hf.debye import GAS_CONSTANT
 from cloud_hf.scope.grammar import Scope
 
-__all__ = ["COMPOUNDS", "ELEMENTS", "Known", "phonon_energy", "phonon_heat_capacity"]
-
-KELVIN_CM = 1.438776877
-"""hc/k in K cm: a wavenumber in 1/cm times this is a temperature in K (CODATA 2018)."""
-
-Numbers = NDArray[np.float64]
+__all__ = ["COMPOUNDS", "ELEMENTS", "Known"]
 
 
 @dataclass(frozen=True)
@@ -66,31 +57,3 @@ ELEMENTS = tuple(
     for element, ((group, word), theta) in _HANDBOOK.items()
 )
 """Handbook Debye temperatures. They depend on their definition, so heat capacities are compared, not temperatures."""
-
-
-def phonon_heat_capacity(wavenumber: ArrayLike, density: ArrayLike, temperature: float) -> float:
-    """Return Cv in J/(mol atom K) of a phonon density of states with 3 modes an atom.
-
-    Args:
-        wavenumber: 1/cm, shape (m,).
-        density: In any unit, shape (m,).
-        temperature: K, above 0.
-    """
-    x, weight = _modes(wavenumber, density, temperature)
-    small = np.maximum(x, 1e-6)
-    return float(3 * GAS_CONSTANT * (weight * small**2 * np.exp(-small) / np.expm1(-small) ** 2).sum())
-
-
-def phonon_energy(wavenumber: ArrayLike, density: ArrayLike, temperature: float) -> float:
-    """Return U(T) - U(0) in J/(mol atom); arguments as for `phonon_heat_capacity`."""
-    x, weight = _modes(wavenumber, density, temperature)
-    small = np.maximum(x, 1e-6)
-    return float(3 * GAS_CONSTANT * temperature * (weight * small * np.exp(-small) / -np.expm1(-small)).sum())
-
-
-def _modes(wavenumber: ArrayLike, density: ArrayLike, temperature: float) -> tuple[Numbers, Numbers]:
-    """H nu / kT of each point and its share of the modes, by the trapezoidal rule."""
-    points, heights = np.asarray(wavenumber, dtype=float), np.asarray(density, dtype=float)
-    steps = np.diff(points)
-    weight = heights * (np.concatenate([steps, [0.0]]) + np.concatenate([[0.0], steps])) / 2
-    return points * KELVIN_CM / temperature, weight / weight.sum()

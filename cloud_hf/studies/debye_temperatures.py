@@ -1,0 +1,63 @@
+"""Between heat capacities at 300 K and Debye temperatures: what one says about other quantities and temperatures."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, internal_energy
+from cloud_hf.errors import TableError
+
+__all__ = ["HIGHEST", "check_heat_capacities", "thermal_energy", "theta_of"]
+
+Numbers = NDArray[np.float64]
+
+HIGHEST = 1 - 1e-4
+"""Largest share of the Dulong-Petit limit 3R that is turned into a Debye temperature (13 K at 300 K)."""
+
+MARGIN = 1.2
+"""Labels above so many times 3R per atom are taken for a mistake of unit, not for a measurement."""
+
+
+def theta_of(per_atom: ArrayLike, temperature: float = 300.0) -> Numbers:
+    """Return the Debye temperature in K at which Cv is the given one.
+
+    Args:
+        per_atom: Cv in J/(mol atom K), any shape; values outside 0 to 3R, which no Debye temperature has, count as the
+            nearest that one has.
+        temperature: K.
+    """
+    limit = 3 * GAS_CONSTANT
+    clipped = np.clip(np.asarray(per_atom, dtype=float), 1e-6, HIGHEST * limit)
+    found: Numbers = debye_temperature_from_heat_capacity(clipped, temperature).numpy()
+    return found
+
+
+def thermal_energy(theta: ArrayLike, temperature: float) -> Numbers:
+    """Return U(T) - U(0) in J/(mol atom) of Debye temperatures in K."""
+    given = np.asarray(theta, dtype=float)
+    energy: Numbers = (internal_energy(given, float(temperature)) - internal_energy(given, 0.0)).numpy()
+    return energy
+
+
+def check_heat_capacities(labels: Numbers, n_atoms: Numbers, column: str, path: str | Path) -> None:
+    """Refuse labels that cannot be heat capacities of so many atoms.
+
+    Args:
+        labels: J/(mol K), shape (n,), NaN where there is none.
+        n_atoms: Atoms that each is meant for, shape (n,).
+        column: Name of the labels, for the message.
+        path: Their table, for the message.
+
+    Raises:
+        TableError: A label that is not positive, or far above the Dulong-Petit limit 3NR.
+    """
+    limit = 3 * GAS_CONSTANT
+    bad = np.flatnonzero((labels <= 0) | (labels > MARGIN * limit * n_atoms))
+    if len(bad):
+        row = bad[0]
+        raise TableError(
+            f"{path}: column {column!r} must hold heat capacities between 0 and 3NR = {limit * n_atoms[row]:.4g} "
+            f"J/(mol K); crystal {row} with N = {n_atoms[row]:g} has {labels[row]:.6g} ({len(bad)} such rows). Check "
+            "the unit, and whether the values are per primitive cell or per atom."
+        )

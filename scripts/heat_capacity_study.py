@@ -7,7 +7,6 @@ Run by itself, it writes the rows and folds of the studies as a table for `cloud
 """
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -20,28 +19,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, set_seed
 from transformers.utils import logging
 
-import cloud_hf
-from cloud_hf import CloudForMaskedLM, ScopeEncoder, ScopeTokenizer
+from cloud_hf import ScopeEncoder
 from cloud_hf.baselines import tree_predictions
 from cloud_hf.data.assignment import folds_of_strings
 from cloud_hf.data.tables import cell_from_row, write_table, write_text
+from cloud_hf.errors import StudyError
 from cloud_hf.scope import parse
-from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.studies import folder as studies
+from cloud_hf.studies.fitting import random_encoder
+from cloud_hf.studies.folder import digest_of, refuse_other_settings
+from cloud_hf.studies.scoring import paired
+from cloud_hf.training.arguments import CloudTrainingArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.finetune_heads import build_model, head_config, set_scales
 from cloud_hf.training.finetune_rows import Rows, parse_targets
 from cloud_hf.training.finetune_trainer import FinetuneTrainer
-from cloud_hf.training.pretrain import new_config
 
 __all__ = [
     "BATCH", "HEADS", "LABEL", "LEARNING_RATE", "ROOT", "TABLE", "UNIT", "HeatCapacities", "Indices", "Numbers",
     "cached", "digest_of", "fit", "paired", "provenance", "quiet", "random_encoder", "read_heat_capacities",
-    "refuse_other_settings", "trees",
+    "trees",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,23 +127,6 @@ def read_heat_capacities(data: Path, split: Path | None, work: Path) -> HeatCapa
     )
 
 
-def random_encoder(folder: Path, grammar: str = "sites", seed: int = 0, **architecture: Any) -> Path:
-    """Write an encoder without pre-training into `folder`, unless it is there, and return the folder."""
-    if not (folder / "model.safetensors").is_file():
-        own = PretrainArguments(data=[], grammar=grammar, **architecture)
-        tokenizer = ScopeTokenizer(model_max_length=own.max_position_embeddings)
-        set_seed(seed)
-        model = CloudForMaskedLM(new_config(own, len(tokenizer), grammar))
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
-            tokenizer.save_pretrained(aside)
-            model.save_pretrained(aside)
-            # the weights last: where they are, everything is
-            for path in sorted(Path(aside).iterdir(), key=lambda path: path.suffix == ".safetensors"):
-                path.replace(folder / path.name)
-    return folder
-
-
 def fit(
     encoder: Path, train: Rows, tests: Mapping[str, Rows], head: str, seed: int, epochs: float, batch: int = BATCH
 ) -> dict[str, Numbers]:
@@ -181,22 +165,6 @@ def trees(data: HeatCapacities, train: Indices, test: Indices) -> Numbers:
     return tree_predictions(data.strings["sites"], data.label, train, test, "heat_capacity", data.n_atoms)
 
 
-def paired(errors: Numbers, others: Numbers, resamples: int = 10_000, seed: int = 0) -> dict[str, float]:
-    """Compare two models by their absolute errors on the same rows.
-
-    Returns:
-        `difference` of the mean absolute errors (negative: the first is better) with `low` and `high`, the 95 %
-        interval of the bootstrap over rows; in the unit of the errors.
-    """
-    gap = np.asarray(errors, dtype=float) - np.asarray(others, dtype=float)
-    chance = np.random.default_rng(seed)
-    means = np.concatenate(
-        [gap[chance.integers(0, len(gap), (100, len(gap)))].mean(axis=1) for _ in range(resamples // 100)]
-    )
-    low, high = np.quantile(means, (0.025, 0.975))
-    return {"difference": float(gap.mean()), "low": float(low), "high": float(high)}
-
-
 def cached(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what `path` holds, or compute it and put it there, with the settings and the time it took.
 
@@ -206,7 +174,10 @@ def cached(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str,
     settings = json.loads(json.dumps(settings))
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        refuse_other_settings(path, found["settings"], settings)
+        try:
+            refuse_other_settings(path, found["settings"], settings)
+        except StudyError as error:
+            raise SystemExit(str(error)) from error
         return found
     begin = time.perf_counter()
     found = compute()
@@ -216,19 +187,6 @@ def cached(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str,
     return found
 
 
-def refuse_other_settings(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Stop where a result of other settings would be taken for this run's."""
-    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    if names:
-        differing = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names)
-        raise SystemExit(f"{path}: made with other settings ({differing}). Give the same, or another folder.")
-
-
-def digest_of(encoder: Path) -> str:
-    """Short hash of an encoder's weights, by which results know what they were made from."""
-    return hashlib.sha256((encoder / "model.safetensors").read_bytes()).hexdigest()[:12]
-
-
 def provenance() -> dict[str, str]:
     """Version and commit of the package (`+`: changed since), torch, and what computed."""
     git = ["git", "-C", str(ROOT)]
@@ -236,16 +194,9 @@ def provenance() -> dict[str, str]:
     changed = subprocess.run(
         [*git, "status", "--porcelain", "-uno", "cloud_hf", "scripts"], capture_output=True, text=True, check=False
     )
-    device = "CPU"
-    if torch.accelerator.is_available():
-        device = (
-            torch.cuda.get_device_name() if torch.cuda.is_available() else str(torch.accelerator.current_accelerator())
-        )
     return {
-        "version": cloud_hf.__version__,
+        **studies.provenance(),
         "commit": (done.stdout.strip() or "unknown") + ("+" if changed.stdout.strip() else ""),
-        "torch": torch.__version__,
-        "device": device,
     }
 
 

@@ -111,14 +111,6 @@ class TestLabellings:
 
 
 class TestShared:
-    def test_the_difference_is_paired(self, scripts: Any) -> None:
-        chance = np.random.default_rng(0)
-        errors = chance.gamma(1, 5, 300)
-        gap = scripts.heat_capacity_study.paired(errors - 0.1 + 0.01 * chance.normal(size=300), errors)
-        assert gap["low"] < -0.1 < gap["high"] < 0  # far smaller than the spread of the errors themselves
-        back = scripts.heat_capacity_study.paired(errors, errors)
-        assert back == {"difference": 0.0, "low": 0.0, "high": 0.0}
-
     def test_the_rows_are_written_for_finetuning(self, scripts: Any, data: Path, tmp_path: Path) -> None:
         scripts.heat_capacity_study.main(["--data", str(data), "--output", str(tmp_path / "rows.parquet")])
         table = pd.read_parquet(tmp_path / "rows.parquet")

@@ -72,6 +72,14 @@ class Crystals:
         return self.take(np.flatnonzero(~np.isnan(np.stack([self.labels[name] for name in names])).any(axis=0)))
 
     @property
+    def failed_by_reason(self) -> dict[str, list[str]]:
+        """The failures' sources by reason, as results list them."""
+        found: dict[str, list[str]] = {}
+        for source, reason in zip(self.failures["source"], self.failures["reason"], strict=True):
+            found.setdefault(str(reason).removeprefix(f"{source}: "), []).append(str(source))
+        return found
+
+    @property
     def digest(self) -> str:
         """Hash of strings and labels, by which the folder of a study knows its data."""
         digest = hashlib.sha256("\n".join(self.scopes).encode())

@@ -28,11 +28,12 @@ class LocalTasks(LocalPipelineExecutor):
         """Run what this executor depends on, then its tasks that are not marked as completed."""
         if self.depends:
             self.depends.run()
+        ranks = self.get_incomplete_ranks()
         with contextlib.ExitStack() as stack:
-            for step in self.pipeline:
+            for step in self.pipeline if ranks else ():
                 if isinstance(step, EncodeStep):
                     stack.enter_context(step.workers())
-            for rank in self.get_incomplete_ranks():
+            for rank in ranks:
                 self._run_for_rank(rank, local_rank=1)  # the log of any rank but 0 goes to its file alone
 
 

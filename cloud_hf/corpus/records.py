@@ -1,7 +1,6 @@
 """The crystals of one task, one record each: what is wrong with an input is a record too."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,8 +54,7 @@ class Payload(NamedTuple):  # travels to a worker in half the time that a data c
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One input crystal.
 
     Attributes:

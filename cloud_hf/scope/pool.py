@@ -30,7 +30,7 @@ __all__ = ["Pool"]
 CHUNK_SECONDS = 0.05
 """s; a worker is handed crystals for about this long at a time, so that handing over costs little."""
 
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.05
 """s; how long answers may lie while every worker has more to do."""
 
 ROOM = 65_536 if sys.platform == "linux" else 0
@@ -113,8 +113,8 @@ class Pool:
 
     def _read(self) -> None:
         """Pickle inputs until a chunk is at hand, or the source has been slow."""
-        until = time.monotonic() + CHUNK_SECONDS
-        while not self.exhausted and len(self.pending) < self._chunk_now() and len(self.done) < MAX_AHEAD:
+        until, chunk = time.monotonic() + CHUNK_SECONDS, self._chunk_now()
+        while not self.exhausted and len(self.pending) < chunk and len(self.done) < MAX_AHEAD:
             try:
                 place, crystal = next(self.source)
             except StopIteration:
@@ -122,11 +122,12 @@ class Pool:
             except Exception as error:
                 self.exhausted, self.source_error = True, error
             else:
-                name = f"input {place} ({name_of(crystal, short=True)})"
+                task = Task(place, name_of(crystal, short=True), b"")
                 try:
-                    self.pending.append(Task(place, name, pickle.dumps(crystal, pickle.HIGHEST_PROTOCOL)))
+                    task.payload = pickle.dumps(crystal, pickle.HIGHEST_PROTOCOL)
+                    self.pending.append(task)
                 except Exception as error:  # pickle raises what the object's own methods raise
-                    self.done[place] = EncoderFailureError(f"{name} cannot be pickled for a worker: {error}")
+                    self.done[place] = EncoderFailureError(f"{task.name} cannot be pickled for a worker: {error}")
             if time.monotonic() > until:
                 return
 

@@ -92,12 +92,17 @@ def _answer(encoder: Encoder, payload: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Task:
-    """One input on its way: its place in the order, its name for messages, and itself as bytes."""
+    """One input on its way: its place in the order, what it is, and itself as bytes."""
 
     place: int
-    name: str
+    what: str
     payload: bytes
     spared: bool = False  # a worker was lost while this was on its way to it, which may have been an accident
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"input {self.place} ({self.what})"
 
 
 class Worker:

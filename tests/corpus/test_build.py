@@ -21,6 +21,7 @@ from cloud_hf.corpus import BuildSettings, build_corpus
 from cloud_hf.corpus.encoding import canonical_hash
 from cloud_hf.corpus.report import equation
 from cloud_hf.errors import CorpusError
+from cloud_hf.scope import pool
 
 from .conftest import FORMS, Crystal, no_leftovers, same_corpus, tables, write_jsonl, write_parquet
 
@@ -115,6 +116,19 @@ def test_the_number_of_processes_changes_nothing(mixed: list[str], tmp_path: Pat
     build(mixed, tmp_path / "one")
     build_corpus(mixed, tmp_path / "two", SMALL, processes=2, timeout=60.0)
     same_corpus(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_worker_stays_from_task_to_task(mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has learned of symmetry takes a second, and would be learned again by each task."""
+    started = []
+    start = pool.Pool._start_worker
+    monkeypatch.setattr(pool.Pool, "_start_worker", lambda self: (started.append(1), start(self)))
+    build_corpus(mixed, tmp_path / "corpus", SMALL, processes=1, timeout=60.0)
+    assert len(started) == 1
+    build(mixed, tmp_path / "alone")
+    same_corpus(tmp_path / "corpus", tmp_path / "alone")
+    build_corpus([], tmp_path / "corpus", processes=1, timeout=60.0)
+    assert len(started) == 1
 
 
 def test_the_number_of_parts_in_which_duplicates_are_looked_for_changes_nothing(

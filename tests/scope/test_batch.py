@@ -231,6 +231,33 @@ def test_leaving_early_ends_the_workers(tmp_path: Path) -> None:
             os.kill(int(log.name), 0)
 
 
+def test_workers_stay_for_the_next_crystals(tmp_path: Path) -> None:
+    """One that has died in the meantime is replaced, and costs no crystal."""
+    workers = pool.Pool(Stub(tmp_path), processes=1, timeout=60.0)
+    try:
+        assert list(workers.rows(range(100))) == [row(i) for i in range(100)]
+        assert kinds(list(workers.rows(["a", "refuse:1", "b"]))) == ["ok", "CrystalReadError", "ok"]
+        assert list(workers.rows([])) == []
+        (log,) = tmp_path.iterdir()
+        os.kill(int(log.name), signal.SIGKILL)
+        assert list(workers.rows(range(50))) == [row(i) for i in range(50)]
+        assert len(list(tmp_path.iterdir())) == 2
+    finally:
+        workers.close()
+    assert workers.workers == []
+
+
+def test_a_worker_that_was_handed_more_than_it_does_costs_one_crystal(tmp_path: Path) -> None:
+    """Crystals that wait in the connection of a busy worker go to another one."""
+    crystals = [f"{'kill' if i % 97 == 60 else 'stop' if i == 300 else 'ok'}:{i}" for i in range(1000)]
+    rows = list(encode_batch(Stub(tmp_path), crystals, 2, timeout=1.0))
+    for crystal, outcome in zip(crystals, rows, strict=True):
+        expected = {"ok": EncodedCrystal, "kill": WorkerDiedError, "stop": EncodingTimeoutError}
+        assert type(outcome) is expected[crystal.partition(":")[0]], crystal
+    encoded = [line for log in tmp_path.iterdir() for line in log.read_text().split()]
+    assert sorted(encoded) == sorted(crystals)
+
+
 def test_beside_other_threads_fresh_processes_do_the_same() -> None:
     """A process with threads is not forked, as a lock may be held by one of them."""
     over = threading.Event()

@@ -12,10 +12,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cloud_hf.data.inputs import _is_crystal_file
-from cloud_hf.scope.readers import MAX_FILE_BYTES
+from cloud_hf.scope.readers import _COMPRESSED, MAX_FILE_BYTES
 
-__all__ = ["ARCHIVE_SUFFIXES", "Member", "is_archive", "is_plain_tar", "members", "read_at", "read_members"]
+__all__ = [
+    "ARCHIVE_SUFFIXES",
+    "JSON_LINES",
+    "Member",
+    "is_archive",
+    "is_crystal",
+    "is_plain_tar",
+    "members",
+    "read_at",
+    "read_members",
+    "unpacked",
+]
 
+JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, OSError, EOFError, ValueError, RuntimeError)
@@ -42,6 +54,33 @@ class Member:
 def is_archive(path: Path) -> bool:
     """Whether a file is an archive, by its name."""
     return path.name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def is_crystal(name: str) -> bool:
+    """Whether a file is one crystal (or a CIF of several), by its name, compressed or not."""
+    others = (*ARCHIVE_SUFFIXES, *JSON_LINES, ".parquet")  # `POSCARs.tar` is no POSCAR
+    return not name.lower().endswith(others) and _is_crystal_file(Path(_without_packing(name)))
+
+
+def _without_packing(name: str) -> str:
+    return next((name[: -len(suffix)] for suffix in _COMPRESSED if name.lower().endswith(suffix)), name)
+
+
+def unpacked(name: str, data: bytes) -> tuple[str, bytes | str]:
+    """Return the name of a file without the suffix of its compression, and its bytes, or what is wrong with them."""
+    inner = _without_packing(name)
+    if inner == name:
+        return name, data
+    try:
+        with _COMPRESSED[name[len(inner) :].lower()](io.BytesIO(data)) as file:
+            content: bytes = file.read(MAX_FILE_BYTES + 1)
+    except _DAMAGE as error:
+        return inner, _damaged(error)
+    return inner, content if len(content) <= MAX_FILE_BYTES else _too_large()
+
+
+def _damaged(error: Exception) -> str:
+    return f"it cannot be unpacked ({' '.join(str(error).split())[:200] or type(error).__name__})"
 
 
 def is_plain_tar(path: Path) -> bool:
@@ -108,7 +147,7 @@ def _walk_tar(path: Path, read: bool, start: int) -> Iterator[tuple[Member, byte
             if found.isdir():
                 continue
             problem = _problem(found.name, found.size, found.islnk() or found.issym(), found.isreg())
-            if problem is None and not _is_crystal_file(Path(found.name)):
+            if problem is None and not is_crystal(found.name):
                 continue
             member = Member(found.name, -1 if found.issparse() else found.offset_data, found.size, problem)
             data: bytes | str = problem or b""
@@ -131,16 +170,16 @@ def _walk_zip(path: Path, read: bool, start: int) -> Iterator[tuple[Member, byte
             if found.is_dir():
                 continue
             problem = _problem(found.filename, found.file_size, stat.S_ISLNK(mode), True)
-            if problem is None and not _is_crystal_file(Path(found.filename)):
+            if problem is None and not is_crystal(found.filename):
                 continue
             data: bytes | str = problem or b""
             if read and problem is None and number >= start:
-                data = _unpacked(archive, found)
+                data = _content(archive, found)
             number += 1
             yield Member(found.filename, -1, found.file_size, problem), data
 
 
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
     """The bytes of one member; a damaged one does not end the others."""
     buffer = io.BytesIO()
     try:
@@ -148,7 +187,7 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
             while len(buffer.getbuffer()) <= MAX_FILE_BYTES and (piece := file.read(1 << 20)):
                 buffer.write(piece)
     except (*_DAMAGE, NotImplementedError) as error:
-        return f"it cannot be unpacked ({' '.join(str(error).split())[:200] or type(error).__name__})"
+        return _damaged(error)
     if len(buffer.getbuffer()) > MAX_FILE_BYTES:  # more than its header admits
         return _too_large()
     return buffer.getvalue()

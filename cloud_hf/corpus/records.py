@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from cloud_hf.corpus.archives import Member, read_at, read_members
+from cloud_hf.corpus.archives import Member, read_at, read_members, unpacked
 from cloud_hf.corpus.sources import Task, json_lines, open_lines
 from cloud_hf.data.inputs import _DATA_BLOCK, _has_blocks
 from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
 from cloud_hf.scope.cif import _block_name, _blocks, _unused
-from cloud_hf.scope.readers import MAX_FILE_BYTES
+from cloud_hf.scope.readers import _COMPRESSED, MAX_FILE_BYTES
 
 __all__ = ["ID_COLUMNS", "LICENSE_COLUMNS", "PROVIDER_COLUMNS", "STRUCTURE_KEYS", "Payload", "Record", "read_task"]
 
@@ -38,6 +38,7 @@ BATCH = 512
 """Rows that are taken from a table at a time."""
 
 _CIFS = (".cif", ".mcif")
+_PACKED_CIFS = tuple(cif + packing for cif in _CIFS for packing in _COMPRESSED)
 
 
 class Payload(NamedTuple):  # travels to a worker in half the time that a data class takes
@@ -109,7 +110,9 @@ def _files(task: Task) -> Found:
         source = f"{task['source'].rstrip('/')}/{name}" if name else task["source"]
         whole = Payload("path", source, str(path)), _stem(path.name)
         try:
-            if _has_blocks(path) and path.stat().st_size <= MAX_FILE_BYTES:
+            if path.name.lower().endswith(_PACKED_CIFS) and path.stat().st_size <= MAX_FILE_BYTES:
+                yield from _file_of(path.name, path.read_bytes(), source)
+            elif _has_blocks(path) and path.stat().st_size <= MAX_FILE_BYTES:
                 yield from _cif_blocks(path.read_bytes(), source, whole)
             else:
                 yield whole
@@ -153,13 +156,22 @@ def _members(source: str, found: Iterator[tuple[Member, bytes | str]]) -> Found:
         name = f"{source}#{member.name}" if member.name else source
         if isinstance(data, str):
             yield _error(name, data), None
-            continue
-        kind = "cif" if name.lower().endswith(_CIFS) else "poscar"
-        whole = Payload(kind, name, data), _stem(member.name)
-        if kind == "cif" and sum(1 for _ in _DATA_BLOCK.finditer(data)) > 1:
-            yield from _cif_blocks(data, name, whole)
         else:
-            yield whole
+            yield from _file_of(member.name, data, name)
+
+
+def _file_of(name: str, data: bytes, source: str) -> Found:
+    """The crystals of one file that is in memory."""
+    name, content = unpacked(name, data)
+    if isinstance(content, str):
+        yield _error(source, content), None
+        return
+    kind = "cif" if name.lower().endswith(_CIFS) else "poscar"
+    whole = Payload(kind, source, content), _stem(name)
+    if kind == "cif" and sum(1 for _ in _DATA_BLOCK.finditer(content)) > 1:
+        yield from _cif_blocks(content, source, whole)
+    else:
+        yield whole
 
 
 def _lines(task: Task) -> Found:

@@ -10,8 +10,8 @@ from typing import IO, Any
 
 import pyarrow.parquet as parquet
 
-from cloud_hf.corpus.archives import is_archive, is_plain_tar, members
-from cloud_hf.data.inputs import _is_crystal_file
+from cloud_hf.corpus.archives import JSON_LINES, is_archive, is_crystal, is_plain_tar, members
+from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.errors import CorpusError
 
 __all__ = ["MAX_LINE_BYTES", "Task", "json_lines", "open_lines", "plan_tasks"]
@@ -26,7 +26,6 @@ MAX_LINE_BYTES = 50_000_000
 IN_ONE_STREAM = 10
 """A compressed stream is read from its beginning by each task, so its tasks are larger by this factor."""
 
-_JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 _DATASET_FILES = ("dataset_info.json", "dataset_dict.json")
 HUB = "hf://"
 
@@ -52,6 +51,8 @@ def _tasks(text: str, rows: int) -> Iterator[Task]:
     if text.startswith(HUB):
         yield from _hub_dataset(text, rows)
     elif path.is_dir():
+        if _is_corpus(path):
+            raise CorpusError(f"{text}: is a corpus, which holds strings; name the structures that it was built from.")
         if any((path / name).is_file() for name in _DATASET_FILES):
             yield from _saved_dataset(path, text, rows)
         else:
@@ -63,15 +64,19 @@ def _tasks(text: str, rows: int) -> Iterator[Task]:
             f"{text}: not an input of a corpus; those are folders, tar and zip archives of CIFs, CIF and POSCAR files, "
             f".parquet and .jsonl tables of structures, and data sets (a folder of save_to_disk, or {HUB}OWNER/NAME)."
         )
-    elif _is_crystal_file(path):
+    elif is_crystal(path.name):
         yield {"kind": "files", "path": str(path.absolute()), "source": text, "files": [""], "rows": 1}
     else:
         yield from _file(path, text, rows)
 
 
+def _is_corpus(path: Path) -> bool:
+    return (path / CORPUS_FILE).is_file() or (path / "work" / "plan" / "plan.json").is_file()
+
+
 def _is_input(path: Path) -> bool:
     name = path.name.lower()
-    return is_archive(path) or name.endswith((".parquet", *_JSON_LINES)) or _is_crystal_file(path)
+    return is_archive(path) or name.endswith((".parquet", *JSON_LINES)) or is_crystal(path.name)
 
 
 def _folder(path: Path, source: str, rows: int) -> Iterator[Task]:
@@ -79,12 +84,12 @@ def _folder(path: Path, source: str, rows: int) -> Iterator[Task]:
     found = False
     names = _names(path, path)
     common = {"kind": "files", "path": str(path.absolute()), "source": source}
-    crystals = (name for name in names if _is_crystal_file(Path(name)))
+    crystals = (name for name in names if is_crystal(name))
     while files := list(islice(crystals, rows)):
         found = True
         yield {**common, "files": files, "rows": len(files)}
     for name in _names(path, path):
-        if not _is_crystal_file(Path(name)):
+        if not is_crystal(name):
             found = True
             yield from _file(path / name, f"{source.rstrip('/')}/{name}", rows)
     if not found:
@@ -92,7 +97,10 @@ def _folder(path: Path, source: str, rows: int) -> Iterator[Task]:
 
 
 def _names(root: Path, folder: Path) -> Iterator[str]:
-    """Paths of inputs below `root`, relative to it; links to folders, which may lead back, are passed over."""
+    """Paths of inputs below `root`, relative to it.
+
+    Links to folders, which may lead back, are passed over, and so are corpora, as they hold no structures.
+    """
     try:
         with os.scandir(folder) as entries:
             inside = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file()) for entry in entries)
@@ -100,7 +108,8 @@ def _names(root: Path, folder: Path) -> Iterator[str]:
         raise CorpusError(f"{folder}: the folder cannot be read ({error.strerror}).") from error
     for name, is_folder, is_file in inside:
         if is_folder:
-            yield from _names(root, folder / name)
+            if not _is_corpus(folder / name):
+                yield from _names(root, folder / name)
         elif is_file and not name.startswith(".") and _is_input(folder / name):
             yield (folder / name).relative_to(root).as_posix()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 
 from cloud_hf.corpus import BuildSettings, build_corpus
 from cloud_hf.corpus import sources as sources_module
+from cloud_hf.errors import CorpusError
 
 from .conftest import Crystal, cif, tables, write_folder, write_jsonl, write_parquet, write_tar, write_zip
 
@@ -168,6 +172,43 @@ def test_every_block_of_a_cif_is_a_row(crystals: list[Crystal], tmp_path: Path) 
     assert rows == {"in": 4, "out": 4, "duplicates": 0, "quarantined": 0}
     assert shards["id"].tolist() == [row["id"] for row in crystals[:4]]
     assert shards["source"].tolist() == [f"{tmp_path}/cifs/many.cif#{row['id']}" for row in crystals[:4]]
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "tar.gz", "zip"])
+def test_packed_cifs_are_read_or_named(form: str, crystals: list[Crystal], tmp_path: Path) -> None:
+    folder = tmp_path / "cifs"
+    folder.mkdir()
+    texts = [cif(row).encode() for row in crystals[:5]]
+    (folder / "a.cif.gz").write_bytes(gzip.compress(texts[0] + texts[1]))
+    (folder / "b.cif.bz2").write_bytes(bz2.compress(texts[2]))
+    (folder / "c.CIF.XZ").write_bytes(lzma.compress(texts[3]))
+    (folder / "d.cif.gz").write_bytes(gzip.compress(texts[4])[:-20])
+    (folder / "e.cif.gz").write_bytes(b"<html>")
+    (folder / "f.cif.gz").write_bytes(gzip.compress(b"0" * 60_000_000))
+    path = folder
+    if form != "folder":
+        kind = {"tar": "tar", "tar.gz": "gztar", "zip": "zip"}[form]
+        path = Path(shutil.make_archive(str(tmp_path / "packed"), kind, folder))
+    rows, shards, quarantine = build(path, tmp_path / "corpus")
+    assert rows == {"in": 7, "out": 4, "duplicates": 0, "quarantined": 3}
+    assert set(shards["id"]) == {*(row["id"] for row in crystals[:2]), "b", "c"}
+    reasons = dict(zip(quarantine["source"].str[-8:], quarantine["reason"], strict=True))
+    assert "more than 50 MB" in reasons["f.cif.gz"]
+    assert all("cannot be unpacked" in reasons[name] for name in ("d.cif.gz", "e.cif.gz"))
+
+
+def test_an_archive_named_after_what_it_holds_is_an_archive(crystals: list[Crystal], tmp_path: Path) -> None:
+    rows, _, _ = build(write_tar(crystals[:3], tmp_path / "POSCARs.tar"), tmp_path / "corpus")
+    assert rows == {"in": 3, "out": 3, "duplicates": 0, "quarantined": 0}
+
+
+def test_a_corpus_is_no_input(crystals: list[Crystal], tmp_path: Path) -> None:
+    folder = write_folder(crystals[:3], tmp_path / "cifs")
+    build(folder, folder / "corpus")
+    rows, _, _ = build(folder, tmp_path / "again")
+    assert rows == {"in": 3, "out": 3, "duplicates": 0, "quarantined": 0}
+    with pytest.raises(CorpusError, match="is a corpus"):
+        build(folder / "corpus", tmp_path / "other")
 
 
 def test_a_table_without_structures_is_quarantined_row_by_row(tmp_path: Path) -> None:

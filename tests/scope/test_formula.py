@@ -14,7 +14,7 @@ from cloud_hf.scope.encoder import _fractions
 from cloud_hf.scope.formula import reduced_formula
 
 #: Elements with formulas of their own, noble gases, and makers of polyanions.
-SPECIAL = ("O", "N", "H", "F", "Cl", "Li", "Na", "K", "Rb", "Cs", "He", "Ne", "Ar", "P", "S", "C", "Si", "As", "Se", "Fe")
+SPECIAL = tuple("O N H F Cl Li Na K Rb Cs He Ne Ar P S C Si As Se Fe".split())  # noqa: SIM905
 
 
 def pymatgen(amounts: dict[str, float]) -> str:

@@ -199,11 +199,11 @@ class _Provider:
                 while True:
                     page = self._ask("structures", self.request.filter, next_page)
                     bar.total = page.meta.get("data_returned") if isinstance(page.meta, Mapping) else None
-                    rows = [self._row(entry) for entry in page.data]
+                    rows, following = [self._row(entry) for entry in page.data], _next_page(page.links)
                     self.waiting += rows[: self._room()]
+                    next_page = following  # at once: a user who stops the run must not find this page twice
                     bar.update(len(rows))
                     empty = 0 if rows else empty + 1
-                    next_page = _next_page(page.links)
                     if next_page is None or self._room() <= 0:
                         state.done = True
                         break

@@ -50,13 +50,14 @@ from cloud_hf.data.tables import write_text
 from cloud_hf.debye import heat_capacity
 from cloud_hf.prediction import load_predictor, predict_items
 from cloud_hf.studies.debye_temperatures import thermal_energy, theta_of
-from cloud_hf.studies.known_heat_capacities import COMPOUNDS, ELEMENTS, Known
+from cloud_hf.studies.known_heat_capacities import COMPOUNDS, ELEMENTS, Known, beside_handbook, beside_measured
 from cloud_hf.studies.phonons import phonon_energy
 
 TEMPERATURES = (100, 300, 500, 1000)
 MATCH = 0.5
 """Largest difference between label and density of states at 300 K, J/(mol atom K)."""
-ARMS = ("model", "trees", "label")
+PREDICTED = ("model", "trees")
+ARMS = (*PREDICTED, "label")
 THETA = "debye_temperature (K)"
 
 
@@ -179,31 +180,6 @@ def _thetas_of_model(folder: Path, strings: Sequence[str]) -> list[float]:
     return found
 
 
-def measured(crystals: Sequence[Known], entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add Cv(T) per formula unit, J/(mol K), beside the measured one, to the Debye temperatures of compounds."""
-    for crystal, entry in zip(crystals, entries, strict=True):
-        kelvin = np.array(list((crystal.heat_capacity or {}).keys()), dtype=float)
-        truth = np.array(list((crystal.heat_capacity or {}).values()))
-        entry |= {"atoms": crystal.atoms, "unit": "J/(mol formula unit K)", "temperature": kelvin.tolist()}
-        entry["measured"] = truth.tolist()
-        for arm in ("model", "trees"):
-            if entry[arm] is not None:
-                values = heat_capacity(entry[arm], kelvin, crystal.atoms).numpy()
-                entry[f"{arm}_heat_capacity"] = values.round(3).tolist()
-                entry[f"{arm}_mae"] = float(np.abs(values - truth).mean())
-    return entries
-
-
-def elements(crystals: Sequence[Known], entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add Cv(300 K) per atom beside that of the handbook's Debye temperature."""
-    for crystal, entry in zip(crystals, entries, strict=True):
-        entry |= {"handbook": crystal.debye_temperature, "unit": "J/(mol atom K)"}
-        for arm in ("handbook", "model", "trees"):
-            if entry[arm] is not None:
-                entry[f"{arm}_heat_capacity"] = round(float(heat_capacity(entry[arm], 300.0)), 3)
-    return entries
-
-
 def show(result: dict[str, Any]) -> str:
     """All figures as tables."""
     texts = []
@@ -257,8 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     entries = known_thetas([*COMPOUNDS, *ELEMENTS], checkpoints, thetas, data)
     result: dict[str, Any] = {
         "table": TABLE, "predictions": len(thetas), "models": len(checkpoints), "match_below": MATCH, **provenance(),
-        "rows": transferred(thetas, data), "compounds": measured(COMPOUNDS, entries[: len(COMPOUNDS)]),
-        "elements": elements(ELEMENTS, entries[len(COMPOUNDS) :]),
+        "rows": transferred(thetas, data),
+        "compounds": [beside_measured(*pair, PREDICTED) for pair in zip(COMPOUNDS, entries, strict=False)],
+        "elements": [
+            beside_handbook(*pair, PREDICTED) for pair in zip(ELEMENTS, entries[len(COMPOUNDS) :], strict=True)
+        ],
     }  # fmt: skip
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", args.out)

@@ -25,7 +25,7 @@ def plot_curves(
     """Draw measured compounds, and held-out rows with their phonon density of states.
 
     Args:
-        compounds: From `transfer.measured`.
+        compounds: From `beside_measured`.
         thetas: From `transfer.read_thetas`.
         data: The table.
         match: Rows below this `cloud_match_dcv_per_atom` are drawn, J/(mol atom K).
@@ -41,7 +41,7 @@ def plot_curves(
         row = thetas.iloc[number]
         crystal = data.table.iloc[int(row["row"])]
         title = f"{crystal['formula']}, held-out row, error quantile {quantile:g}"
-        phonon_panel(panel, title, row, ARMS, crystal["phfreq"], crystal["phdos"])
+        phonon_panel(panel, title, row.to_dict(), ARMS, crystal["phfreq"], crystal["phdos"])
     aside = path.with_name(f".{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(aside, dpi=130, format="png")

@@ -22,7 +22,7 @@ CURVES: dict[str, tuple[str, str]] = {
 """Colour and name of the curve of each Debye temperature."""
 
 
-def measured_panel(axes: Axes, entry: Mapping[str, Any], arms: Sequence[str]) -> None:
+def measured_panel(axes: Axes, entry: Mapping[Any, Any], arms: Sequence[str]) -> None:
     """Draw Cv(T) of a measured compound.
 
     Args:
@@ -40,7 +40,7 @@ def measured_panel(axes: Axes, entry: Mapping[str, Any], arms: Sequence[str]) ->
 
 
 def phonon_panel(
-    axes: Axes, title: str, thetas: Mapping[str, Any], arms: Sequence[str], wavenumber: ArrayLike, density: ArrayLike,
+    axes: Axes, title: str, thetas: Mapping[Any, Any], arms: Sequence[str], wavenumber: ArrayLike, density: ArrayLike,
     highest: float = 1000.0,
 ) -> None:  # fmt: skip
     """Draw Cv(T) per atom of a crystal with a phonon density of states.
@@ -76,7 +76,7 @@ def rows_at_quantiles(errors: ArrayLike, usable: ArrayLike, quantiles: Sequence[
     return [int(order[min(int(quantile * len(order)), len(order) - 1)]) for quantile in quantiles] if len(order) else []
 
 
-def _curves(axes: Axes, thetas: Mapping[str, Any], arms: Sequence[str], kelvin: Any, atoms: float) -> None:
+def _curves(axes: Axes, thetas: Mapping[Any, Any], arms: Sequence[str], kelvin: Any, atoms: float) -> None:
     for arm in arms:
         if thetas[arm] is not None:
             colour, name = CURVES[arm]
@@ -89,4 +89,4 @@ def _finish(axes: Axes) -> None:
     axes.set_xlabel("T, K")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=7, loc="lower right")

@@ -1,10 +1,15 @@
 """Measured heat capacities and handbook Debye temperatures to hold predictions against."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from cloud_hf.debye import heat_capacity
 from cloud_hf.scope.grammar import Scope
 
-__all__ = ["COMPOUNDS", "ELEMENTS", "Known"]
+__all__ = ["COMPOUNDS", "ELEMENTS", "Known", "beside_handbook", "beside_measured"]
 
 
 @dataclass(frozen=True)
@@ -57,3 +62,46 @@ ELEMENTS = tuple(
     for element, ((group, word), theta) in _HANDBOOK.items()
 )
 """Handbook Debye temperatures. They depend on their definition, so heat capacities are compared, not temperatures."""
+
+
+def beside_measured(known: Known, entry: Mapping[str, Any], arms: Sequence[str]) -> dict[str, Any]:
+    """Add Cv(T) that follows from Debye temperatures, per formula unit, beside the measured one.
+
+    Args:
+        known: A compound with measured heat capacities.
+        entry: Debye temperature of each arm in K, or None.
+        arms: Their names in `entry`.
+
+    Returns:
+        `entry` with `atoms` (per formula unit), `unit`, `temperature` (K) and `measured`, and of each arm that has a
+        temperature `ARM_heat_capacity` at the same temperatures and `ARM_mae`, J/(mol formula unit K).
+    """
+    kelvin = np.array(list((known.heat_capacity or {}).keys()), dtype=float)
+    truth = np.array(list((known.heat_capacity or {}).values()))
+    found = dict(entry) | {"atoms": known.atoms, "unit": "J/(mol formula unit K)", "temperature": kelvin.tolist()}
+    found["measured"] = truth.tolist()
+    for arm in arms:
+        if entry[arm] is not None:
+            values = heat_capacity(entry[arm], kelvin, known.atoms).numpy()
+            found[f"{arm}_heat_capacity"] = values.round(3).tolist()
+            found[f"{arm}_mae"] = float(np.abs(values - truth).mean())
+    return found
+
+
+def beside_handbook(known: Known, entry: Mapping[str, Any], arms: Sequence[str]) -> dict[str, Any]:
+    """Add Cv at 300 K that follows from Debye temperatures, per atom, beside that of the handbook's.
+
+    Args:
+        known: An element with a handbook Debye temperature.
+        entry: Debye temperature of each arm in K, or None.
+        arms: Their names in `entry`.
+
+    Returns:
+        `entry` with `handbook` (K), `unit`, and of `handbook` and each arm that has a temperature `ARM_heat_capacity`,
+        J/(mol atom K).
+    """
+    found = dict(entry) | {"handbook": known.debye_temperature, "unit": "J/(mol atom K)"}
+    for arm in ("handbook", *arms):
+        if found[arm] is not None:
+            found[f"{arm}_heat_capacity"] = round(float(heat_capacity(found[arm], 300.0)), 3)
+    return found

@@ -25,45 +25,24 @@ from heat_capacity_study import (
     TABLE,
     UNIT,
     HeatCapacities,
-    Indices,
     cached,
     digest_of,
     fit,
-    paired,
     provenance,
     quiet,
     random_encoder,
     read_heat_capacities,
     trees,
 )
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from tabulate import tabulate
 from transformers import AutoTokenizer
 
 from cloud_hf.data.tables import write_text
+from cloud_hf.plotting import save_figure
+from cloud_hf.studies.low_data import draw_rows, schedule, summary
+from cloud_hf.studies.low_data_report import curve_figure
 
 SIZES = (50, 100, 200, 400, 800)
-SMALL = 400
-"""Below so many training rows a batch has `SMALL_BATCH` strings."""
-SMALL_BATCH = 16
-STYLES = {
-    "model": ("tab:blue", "o", "model"),
-    "scratch": ("tab:cyan", "s", "model without pre-training"),
-    "trees": ("tab:orange", "^", "trees"),
-}
-
-
-def schedule(n: int, epochs: float, steps: int) -> tuple[int, float]:
-    """Return batch size and epochs of a training on `n` rows: `epochs`, or as many as `steps` steps take."""
-    batch = SMALL_BATCH if n < SMALL else BATCH
-    per_epoch = -(-n // batch)
-    return batch, max(epochs, float(-(-steps // per_epoch)))
-
-
-def draw_rows(train: Indices, n: int, draw: int) -> Indices:
-    """Return `n` of the training rows, sorted; the same ones for every arm and on every machine."""
-    return np.sort(np.random.default_rng([n, draw]).choice(train, n, replace=False))
 
 
 def run_arm(data: HeatCapacities, arm: str, args: argparse.Namespace, n: int, draw: int) -> dict[str, Any]:
@@ -71,7 +50,7 @@ def run_arm(data: HeatCapacities, arm: str, args: argparse.Namespace, n: int, dr
     test, train = np.flatnonzero(data.fold == args.fold), np.flatnonzero(data.fold != args.fold)
     rows = draw_rows(train, n, draw)
     settings: dict[str, Any] = {"fold": args.fold, "folds_from": data.folds_from, "rows": rows.tolist()}
-    batch, epochs = schedule(n, args.epochs, args.steps)
+    batch, epochs = schedule(n, args.epochs, args.steps, BATCH)
     encoder = args.encoder
     if arm == "scratch":
         encoder = random_encoder(args.work / "encoders" / f"random_seed{draw}", "sites", draw, **BASE)
@@ -91,66 +70,6 @@ def run_arm(data: HeatCapacities, arm: str, args: argparse.Namespace, n: int, dr
         return {"absolute_error": np.abs(predicted - data.label[test]).round(4).tolist()}
 
     return cached(args.work / f"{arm}_{n}_{draw}.json", settings, compute)
-
-
-def summary(found: dict[int, dict[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """One row per size: of each arm the MAE of every draw, mean and spread, and the paired difference to the trees.
-
-    Args:
-        found: Results of the draws, by size and arm.
-    """
-    lines = []
-    for n, arms in sorted(found.items()):
-        draws = min(map(len, arms.values()))
-        if not draws:
-            continue
-        errors = {arm: np.array([one["absolute_error"] for one in runs[:draws]]) for arm, runs in arms.items()}
-        line: dict[str, Any] = {"train_rows": n, "draws": draws, "arms": {}}
-        for arm, values in errors.items():
-            maes = values.mean(axis=1)
-            entry = {"mae": maes.tolist(), "mae_mean": float(maes.mean())}
-            entry["mae_std"] = float(maes.std(ddof=1)) if draws > 1 else None
-            if arm != "trees":
-                entry["to_trees"] = paired(values.mean(axis=0), errors["trees"].mean(axis=0))
-                entry["draws_better_than_trees"] = int((maes < errors["trees"].mean(axis=1)).sum())
-                entry["seconds"] = [one["seconds"] for one in arms[arm][:draws]]
-                entry |= {key: arms[arm][0]["settings"][key] for key in ("batch", "epochs")}
-            line["arms"][arm] = entry
-        lines.append(line)
-    return lines
-
-
-def plot(lines: Sequence[dict[str, Any]], test_rows: int, path: Path) -> None:
-    """Draw mean and standard deviation of the MAE over the number of training rows, both logarithmic."""
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for arm, (colour, marker, label) in STYLES.items():
-        points = [(line["train_rows"], line["arms"][arm]) for line in lines if arm in line["arms"]]
-        if points:
-            axes.errorbar(
-                [n for n, _ in points], [entry["mae_mean"] for _, entry in points],
-                yerr=[entry["mae_std"] or 0.0 for _, entry in points], color=colour, marker=marker, capsize=3,
-                label=label,
-            )  # fmt: skip
-    sizes = [line["train_rows"] for line in lines]
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks(sizes, labels=[str(n) for n in sizes])
-    axes.set_xticks([], minor=True)
-    low, high = axes.get_ylim()
-    ticks = [value for value in (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30) if low <= value <= high]
-    axes.set_yticks(ticks, labels=[f"{value:g}" for value in ticks])
-    axes.set_yticks([], minor=True)
-    axes.set_xlabel("training rows")
-    axes.set_ylabel("MAE of Cv at 300 K, J/(mol cell K)")
-    axes.set_title(f"{test_rows} test rows; bars: standard deviation over draws", fontsize=10)
-    axes.grid(which="major", color="0.9")
-    axes.legend(frameon=False)
-    aside = path.with_name(f".{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(aside, dpi=150, format="png")
-    aside.replace(path)
 
 
 def show(lines: Sequence[dict[str, Any]]) -> str:
@@ -189,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }  # fmt: skip
             args.out.parent.mkdir(parents=True, exist_ok=True)
             write_text(json.dumps(result, indent=1) + "\n", args.out)
-            plot(lines, test_rows, args.picture)
+            figure = curve_figure(lines, f"MAE of Cv at 300 K, {UNIT}", f"{test_rows} test rows")
+            save_figure(figure, str(args.picture))
     print(show(summary(found)))
 
 

@@ -92,5 +92,7 @@ def comparison_table(
             )  # fmt: skip
         for name, mae in ((published or {}).get(task) or {}).items():
             lines.append([task, f"{name} (published)", None, mae, *[None] * 4, found["unit"], None])
-    headers = ["task", "by", "N", "MAE", "median error", "RMSE", "MAE:MAD", "MAE - trees' (95 %)", "unit", "rows"]
+    references = dict.fromkeys(str(found.get("reference", "trees")) for found in scores.values())
+    whose = " or ".join("trees'" if name == "trees" else f"{name}'s" for name in references)
+    headers = ["task", "by", "N", "MAE", "median error", "RMSE", "MAE:MAD", f"MAE - {whose} (95 %)", "unit", "rows"]
     report.table(headers, lines)

@@ -63,7 +63,7 @@ def rows_and_failures(report: Report, tasks: Sequence[FoldedTask]) -> None:
     failures = failures_of(tasks)
     if len(failures):
         report.text(
-            f"{len(failures):,} rows have no usable string. They are predicted as the median of the fold's training "
+            f"Rows without a usable string: {len(failures):,}. They are predicted as the median of the fold's training "
             f"labels and count in every error; all are in `failures.csv`. The first {min(LISTED, len(failures))}:"
         )
         report.table(["task", "id", "reason"], failures[["task", "id", "reason"]].head(LISTED).to_numpy().tolist())
@@ -171,7 +171,11 @@ def arm_bars(
         line: Height of a reference line and its name.
     """
     arms = list(dict.fromkeys(arm for found in values.values() for arm in found))
-    styles = {**ARM_STYLES, "best on the board": {"color": "#8c6d1f", "label": "best on the board"}}
+    styles = {
+        **ARM_STYLES,
+        "published": {"color": ARM_STYLES["published"]["color"], "label": "CLOUD, published"},
+        "best on the board": {"color": "#8c6d1f", "label": "best on the board"},
+    }
     figure = new_figure(max(5.5, 1.8 + 1.3 * len(values)), 4.6)
     axes = figure.add_subplot()
     width = min(0.8 / len(arms), 0.4)

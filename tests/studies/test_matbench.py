@@ -76,7 +76,7 @@ class TestStudy:
             "Not to be submitted",
             "CLOUD (published)",
             "nothing is selected: the last step's weights",
-            "1 rows have no usable string",
+            "Rows without a usable string: 1.",
             "mb-perovskites-04",
         ):
             assert words in report

@@ -106,7 +106,7 @@ class TestTables:
         folds = found["tasks"]["defected"]["folds"]
         assert [(fold["train_without_string"], fold["test_without_string"]) for fold in folds] == [(0, 1), (1, 0)]
         assert found["tasks"]["defected"]["pooled"]["n"] == 8
-        assert "rows have no usable string" in report
+        assert "Rows without a usable string: 2." in report
         assert len(pd.read_csv(tmp_path / "out/failures.csv")) == 2  # once in each fold
 
 

@@ -13,6 +13,7 @@ speed       Builds against `ScopeEncoder().encode` on the same rows, which lie i
             counts. It works in this process, or, as the command does, in a worker that can be stopped.
 processes   The command with one and with two worker processes on one table, in turn: wall-clock time, which whatever
             else runs on the machine disturbs, and processor time per crystal, which shows what the second one costs.
+            The table is large, as the command needs two seconds to start and each worker one to learn symmetry.
 
 The crystals are those of the reference data in random order, then again with cells scaled at random and elements
 exchanged, so that they take as long as real ones and have strings of their own.
@@ -233,7 +234,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="crystals of the memory part")
-    parser.add_argument("--piece", type=int, default=10_000, help="crystals per round of the other parts")
+    parser.add_argument("--piece", type=int, default=10_000, help="crystals per round of the part speed")
+    parser.add_argument("--table", type=int, default=40_000, help="crystals of the part processes")
     parser.add_argument("--rounds", type=int, default=3, help="of the other parts (default 3)")
     parser.add_argument("--data", type=Path, default=shared / "data", help=f"folder with {', '.join(TABLES)}.parquet")
     parser.add_argument("--again", action="store_true", help="also what the output file has")
@@ -246,7 +248,7 @@ def main() -> None:
     if "speed" in arguments.parts:
         jobs.append(("speed", lambda: speed(data, arguments.piece, rounds)))
     if "processes" in arguments.parts:
-        jobs.append(("processes", lambda: processes(data, arguments.piece, rounds)))
+        jobs.append(("processes", lambda: processes(data, arguments.table, rounds)))
     for name, job in jobs:
         found = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
         if name in found and not arguments.again:

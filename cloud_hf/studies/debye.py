@@ -49,9 +49,9 @@ class Arguments(TrainingStudyArguments):
     and, never trained on, Cv at other temperatures and U(T) - U(0) against phonon densities of states and measured
     compounds; and the thermodynamic consistency of the fine-tuned model. --data names one table (.parquet, .jsonl or
     .csv) or its folder, with structures or SCOPE strings, Cv in J/(mol of primitive cells K), and phonon densities of
-    states. The paper's labels are in its released code (MIT); structures and densities of states are those of Petretto
-    et al., Sci. Data 5, 180065 (2018), doi 10.1038/sdata.2018.65 (CC BY 4.0), by the `mp-` numbers. Neither publishes
-    a checksum of such a table: results.json holds the table's own.
+    states. The paper's labels are in its released code (github.com/ChangwenXu98/CLOUD, MIT); structures and densities
+    of states are those of Petretto et al., Sci. Data 5, 180065 (2018), doi 10.1038/sdata.2018.65 (CC BY 4.0), joined
+    by the `mp-` numbers. No checksum of such a joined table is published: results.json holds the table's own.
     """
 
     label: str = field(
@@ -60,6 +60,9 @@ class Arguments(TrainingStudyArguments):
     wavenumber: str = field(default="phfreq", metadata={"help": "Column of lists of wavenumbers, 1/cm."})
     density: str = field(default="phdos", metadata={"help": "Column of phonon densities of states, in any unit."})
     phonons: bool = field(default=True, metadata={"help": "Compare with phonon densities of states."})
+    n_atoms: str | None = field(
+        default=None, metadata={"help": "Column of atoms per primitive cell; not given: as the strings say."}
+    )
     match_below: float = field(
         default=0.5,
         metadata={"help": "Trust a density of states whose Cv at 300 K is so near to the label, J/(mol atom K)."},
@@ -100,11 +103,12 @@ def run(arguments: Arguments) -> Path:
     columns = (arguments.wavenumber, arguments.density) if arguments.phonons else None
     settings = training_settings(arguments) | {
         "data": f"{path.name} {digest_of(path)}", "label": arguments.label, "folds": arguments.folds,
+        "n_atoms": arguments.n_atoms,
     }  # fmt: skip
     folder = StudyFolder(arguments.out, "debye", settings)
     rows = read_debye_rows(
         path, arguments.label, columns, arguments.folds, arguments.seed, folder.path / "cells" / "strings",
-        arguments.encode_processes,
+        arguments.encode_processes, arguments.n_atoms,
     )  # fmt: skip
     empty = [fold for fold in chosen if not (rows.fold == fold).any()]
     if empty:

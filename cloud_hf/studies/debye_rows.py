@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cloud_hf.data.assignment import composition_name, folds_of_strings
+from cloud_hf.data.tables import numeric_column
 from cloud_hf.errors import StudyError, TableError
 from cloud_hf.scope import parse
 from cloud_hf.studies.crystals import Crystals, read_crystals
@@ -15,7 +16,7 @@ from cloud_hf.studies.debye_temperatures import check_heat_capacities
 from cloud_hf.studies.known_heat_capacities import COMPOUNDS, ELEMENTS, Known
 from cloud_hf.studies.phonons import Density, phonon_heat_capacity, read_densities
 
-__all__ = ["KNOWN", "TABLE", "DebyeRows", "read_debye_rows", "table_of"]
+__all__ = ["KNOWN", "TABLE", "DebyeRows", "read_debye_rows", "table_of", "with_atoms"]
 
 Numbers = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -89,8 +90,9 @@ def table_of(data: list[str]) -> Path:
 
 
 def read_debye_rows(
-    path: Path, label: str, columns: tuple[str, str] | None, folds: int, seed: int, cache: Path, processes: int = 1
-) -> DebyeRows:
+    path: Path, label: str, columns: tuple[str, str] | None, folds: int, seed: int, cache: Path, processes: int = 1,
+    n_atoms: str | None = None,
+) -> DebyeRows:  # fmt: skip
     """Read and check the table, give each crystal its fold, and add the crystals with measured values.
 
     Args:
@@ -101,6 +103,7 @@ def read_debye_rows(
         seed: Of the folds.
         cache: Folder that keeps the strings.
         processes: That encode.
+        n_atoms: Column of atoms per primitive cell; None: as the strings say.
 
     Raises:
         TableError: A column is missing or holds something else.
@@ -110,7 +113,8 @@ def read_debye_rows(
     crystals = found.labelled(label)
     if not len(crystals):
         raise StudyError(f"{path}: column {label!r} is empty in all of {len(found)} rows; name another with --label.")
-    check_heat_capacities(crystals.labels[label], crystals.n_atoms, label, path)
+    crystals = with_atoms(crystals, n_atoms, path)
+    check_heat_capacities(crystals.labels[label], crystals.n_atoms, crystals.ids, label, path)
     densities = _densities(crystals.table, columns, path)
     names = [composition_name(scope) for scope in crystals.scopes]
     if folds > len(set(names)):
@@ -130,6 +134,24 @@ def read_debye_rows(
         names=[*names, *(composition_name(known.scope) for known in KNOWN)],
         unlabelled=len(found) - len(crystals),
     )
+
+
+def with_atoms(crystals: Crystals, column: str | None, path: str | Path) -> Crystals:
+    """Return the crystals with the atoms per primitive cell that a column of their table gives; None: as they are.
+
+    Raises:
+        TableError: The column is missing, or holds anything but numbers from 1 on.
+    """
+    if column is None:
+        return crystals
+    atoms = numeric_column(crystals.table, column, path).to_numpy()
+    bad = np.flatnonzero(~(atoms >= 1))
+    if len(bad):
+        raise TableError(
+            f"{path}: column {column!r} must hold atoms per primitive cell, 1 or more; {crystals.ids[bad[0]]} has "
+            f"{atoms[bad[0]]:g} ({len(bad)} such rows)."
+        )
+    return replace(crystals, n_atoms=atoms)
 
 
 def _densities(table: pd.DataFrame, columns: tuple[str, str] | None, path: Path) -> list[Density | None]:

@@ -1,5 +1,6 @@
 """Between heat capacities at 300 K and Debye temperatures: what one says about other quantities and temperatures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +41,13 @@ def thermal_energy(theta: ArrayLike, temperature: float) -> Numbers:
     return energy
 
 
-def check_heat_capacities(labels: Numbers, n_atoms: Numbers, column: str, path: str | Path) -> None:
+def check_heat_capacities(labels: Numbers, n_atoms: Numbers, ids: Sequence[str], column: str, path: str | Path) -> None:
     """Refuse labels that cannot be heat capacities of so many atoms.
 
     Args:
         labels: J/(mol K), shape (n,), NaN where there is none.
         n_atoms: Atoms that each is meant for, shape (n,).
+        ids: What each crystal is called.
         column: Name of the labels, for the message.
         path: Their table, for the message.
 
@@ -58,6 +60,7 @@ def check_heat_capacities(labels: Numbers, n_atoms: Numbers, column: str, path: 
         row = bad[0]
         raise TableError(
             f"{path}: column {column!r} must hold heat capacities between 0 and 3NR = {limit * n_atoms[row]:.4g} "
-            f"J/(mol K); crystal {row} with N = {n_atoms[row]:g} has {labels[row]:.6g} ({len(bad)} such rows). Check "
-            "the unit, and whether the values are per primitive cell or per atom."
+            f"J/(mol K); {ids[row]} with N = {n_atoms[row]:g} has {labels[row]:.6g} ({len(bad)} such rows). Check the "
+            "unit, and whether the values are per primitive cell or per atom. Strings of the paper's grammars can lose "
+            "atoms; where the table has a column of atoms per primitive cell, name it with --n_atoms."
         )

@@ -13,6 +13,7 @@ from cloud_hf.data.assignment import composition_name, folds_of_strings
 from cloud_hf.errors import StudyError
 from cloud_hf.studies.arguments import TrainingStudyArguments
 from cloud_hf.studies.crystals import Crystals, read_crystals
+from cloud_hf.studies.debye_rows import with_atoms
 from cloud_hf.studies.debye_temperatures import check_heat_capacities
 from cloud_hf.studies.fitting import StudyTarget, fit_and_predict, training_settings, trees
 from cloud_hf.studies.folder import StudyFolder, digest_of
@@ -48,6 +49,9 @@ class Arguments(TrainingStudyArguments):
         default=False, metadata={"help": "The labels are heat capacities at 300 K, learned through the Debye model."}
     )
     per_cell: bool = field(default=False, metadata={"help": "The labels are of primitive cells, not per atom."})
+    n_atoms: str | None = field(
+        default=None, metadata={"help": "Column of atoms per primitive cell; not given: as the strings say."}
+    )
     sizes: list[int] = field(
         default_factory=lambda: [50, 100, 200, 400, 800], metadata={"help": "Numbers of labels to learn from."}
     )
@@ -87,6 +91,7 @@ def run(arguments: Arguments) -> Path:
         "data": f"{path.name} {digest_of(path)}", "target": f"{target.name}:{target.unit}",
         "transform": target.transform, "debye": target.debye, "per_cell": target.per_cell,
         "min_steps": arguments.min_steps, "folds": arguments.folds, "fold": arguments.fold,
+        "n_atoms": arguments.n_atoms,
     }  # fmt: skip
     folder = StudyFolder(arguments.out, "low-data", settings)
     found = read_crystals(path, [target.name], folder.path / "cells" / "strings", arguments.encode_processes)
@@ -219,13 +224,13 @@ def below_from(lines: Sequence[dict[str, Any]], arm: str) -> int | None:
 def _checked(arguments: Arguments, target: StudyTarget, found: Crystals) -> tuple[Crystals, Indices]:
     """The labelled crystals and their folds."""
     path = arguments.data[0]
-    crystals = found.labelled(target.name)
+    crystals = with_atoms(found.labelled(target.name), arguments.n_atoms, path)
     if not len(crystals):
         raise StudyError(f"{path}: no row has a label in the column {target.name!r}.")
     labels = crystals.labels[target.name]
     if target.debye:
         atoms = crystals.n_atoms if target.per_cell else np.ones(len(crystals))
-        check_heat_capacities(labels, atoms, target.name, path)
+        check_heat_capacities(labels, atoms, crystals.ids, target.name, path)
     elif target.transform.startswith("log") and (labels <= 0).any():
         row = int(np.flatnonzero(labels <= 0)[0])
         raise StudyError(

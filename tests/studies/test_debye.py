@@ -145,6 +145,18 @@ class TestRows:
             assert {one.scope for one in KNOWN[4:]} <= predicted
         assert np.isnan(rows.match).all()
 
+    def test_atoms_of_a_column_count_where_strings_lose_some(self, table: Path, tmp_path: Path) -> None:
+        frame = pd.read_parquet(table).assign(atoms=8.0)
+        frame[LABEL] *= 4
+        frame.to_parquet(tmp_path / "rows.parquet")
+        given = (tmp_path / "rows.parquet", LABEL, COLUMNS, 2, 0, tmp_path / "kept")
+        rows = read_debye_rows(*given, n_atoms="atoms")
+        assert set(rows.n_atoms) == {8.0}
+        assert np.nanmax(rows.match) < 1e-4
+        frame.assign(atoms=0).to_parquet(tmp_path / "rows.parquet")
+        with pytest.raises(TableError, match="1 or more"):
+            read_debye_rows(*given, n_atoms="atoms")
+
     def test_the_match_is_that_of_label_and_density(self, table: Path, tmp_path: Path) -> None:
         rows = read_debye_rows(table, LABEL, COLUMNS, 2, 0, tmp_path)
         assert np.isnan(rows.match).sum() == 1

@@ -45,11 +45,11 @@ class TestDebyeTemperatures:
         assert np.isfinite(theta_of([-1.0, 0.0, 3 * GAS_CONSTANT, 100.0])).all()
         assert theta_of([30.0])[0] < 20
 
-    @pytest.mark.parametrize(("label", "text"), [(0.0, "crystal 1"), (-3.0, "crystal 1"), (90.0, "3NR = 49.89")])
+    @pytest.mark.parametrize(("label", "text"), [(0.0, "mp-2"), (-3.0, "mp-2"), (90.0, "3NR = 49.89")])
     def test_labels_that_are_no_heat_capacities(self, label: float, text: str) -> None:
         with pytest.raises(TableError, match=text):
-            check_heat_capacities(np.array([40.0, label, np.nan]), np.full(3, 2.0), "cv", "rows.csv")
-        check_heat_capacities(np.array([40.0, np.nan]), np.full(2, 2.0), "cv", "rows.csv")
+            check_heat_capacities(np.array([40.0, label, np.nan]), np.full(3, 2.0), ["mp-1", "mp-2", "mp-3"], "cv", "x")
+        check_heat_capacities(np.array([40.0, np.nan]), np.full(2, 2.0), ["mp-1", "mp-2"], "cv", "x")
 
 
 def test_known_crystals_are_those_of_the_examples(root: Path) -> None:

@@ -168,9 +168,9 @@ def _open(arguments: Arguments, target: StudyTarget) -> tuple[StudyFolder, Cryst
         raise StudyError(f"{path}: no row has a label in the column {target.name!r}.")
     bad = labelled[labels[labelled] <= 0]
     if len(bad) and (target.debye or target.transform.startswith("log")):
+        which = "a heat capacity" if target.debye else f"a label under --transform {target.transform}"
         raise StudyError(
-            f"{path}: {target.name!r} is {labels[bad[0]]:g} in row {bad[0]}, but "
-            f"{'a heat capacity' if target.debye else f'a label under --transform {target.transform}'} must be positive."
+            f"{path}: {target.name!r} is {labels[bad[0]]:g} in row {bad[0]}, but {which} must be positive."
         )
     rows = labelled
     if arguments.rows > len(labelled):

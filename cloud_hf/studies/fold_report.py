@@ -50,11 +50,11 @@ def protocol(arguments: FoldArguments) -> str:
     return words + "Test rows are predicted once and choose nothing."
 
 
-def rows_and_failures(report: Report, tasks: Sequence[FoldedTask]) -> None:
+def rows_and_failures(report: Report, tasks: Sequence[FoldedTask], scores: Mapping[str, Mapping[str, Any]]) -> None:
     """Add a table of the data, remarks, and the rows without a usable string."""
     rows = [
         [task.name, task.facts.get("file"), len(task.labels), len(task.crystals), len(task.crystals.failures),
-         task.unit, task.transform]
+         task.unit, ", ".join(dict.fromkeys(fold["transform"] for fold in scores[task.name]["folds"]))]
         for task in tasks
     ]  # fmt: skip
     report.table(["task", "file", "rows read", "with a string", "without", "unit", "what is learned"], rows)

@@ -103,9 +103,11 @@ def run_folds(
 
 def _digest(task: FoldedTask, fold: Fold) -> str:
     """Hash of all that a fold is trained on and scored by."""
-    digest = hashlib.sha256("\n".join(task.crystals.scopes).encode())
-    for values in (task.crystals.position, fold.train, fold.test, task.labels):
-        digest.update(np.ascontiguousarray(values).tobytes())
+    scopes = dict(zip(task.crystals.position.tolist(), task.crystals.scopes, strict=True))
+    digest = hashlib.sha256()
+    for rows in (fold.train, fold.test):
+        digest.update("\n".join(scopes.get(row, "") for row in rows.tolist()).encode())
+        digest.update(task.labels[rows].tobytes())
     return digest.hexdigest()[:12]
 
 
@@ -118,6 +120,11 @@ def _cell(arguments: FoldArguments, task: FoldedTask, fold: Fold, digest: str) -
     labels = task.labels[fold.train]
     transform = task.transform if arguments.transform == "auto" else arguments.transform
     if transform == "log" and labels.min() <= 0:
+        if arguments.transform == "log":
+            raise StudyError(
+                f"{task.name}: {int((labels <= 0).sum())} training labels of fold {fold.number} are not positive, so "
+                "there is no logarithm to learn; leave --transform log out."
+            )
         transform = "standardise"
     target = StudyTarget(task.name, task.unit, transform, per_cell=transform == "per_atom")
     fitted, validation = train, None

@@ -121,7 +121,7 @@ def _report(
         "*mean* predicts the mean of the training labels.",
     )
     report.heading("Data")
-    rows_and_failures(report, tasks)
+    rows_and_failures(report, tasks, scores)
     report.heading("Errors over folds")
     report.text(
         "Mean and standard deviation of the folds' mean absolute errors, as the board gives them; N is the number of "

@@ -81,7 +81,7 @@ def _report(
         "are boosted and extra trees on features of the same strings; *mean* predicts the mean of the training labels.",
     )
     report.heading("Data")
-    rows_and_failures(report, [task for task, _ in done])
+    rows_and_failures(report, [task for task, _ in done], scores)
     report.heading("Errors over folds")
     report.text(
         "Mean and standard deviation of the folds' mean absolute errors; N is the number of test rows of these folds "

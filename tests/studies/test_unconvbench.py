@@ -66,6 +66,21 @@ class TestTables:
         for name in ("mae_mad.png", "parity_exfoliation.png"):
             assert (tmp_path / "out" / name).read_bytes()[:4] == b"\x89PNG"
 
+    def test_folds_one_after_the_other(self, crystals: Crystals, encoder: Path, tmp_path: Path) -> None:
+        write_tables(tmp_path / "data/supercon", rows_of(crystals, 10, "cif"))
+        run(quick(tmp_path / "data", tmp_path / "out", encoder, folds=[1]))
+        before = (tmp_path / "out/cells/supercon/fold_1.json").read_bytes()
+        run(quick(tmp_path / "data", tmp_path / "out", encoder))
+        assert (tmp_path / "out/cells/supercon/fold_1.json").read_bytes() == before
+        assert (
+            len(json.loads((tmp_path / "out/results.json").read_text())["results"]["tasks"]["supercon"]["folds"]) == 2
+        )
+
+    def test_a_logarithm_that_was_asked_for(self, crystals: Crystals, encoder: Path, tmp_path: Path) -> None:
+        write_tables(tmp_path / "data/supercon", rows_of(crystals, 10, "cif"))
+        with pytest.raises(StudyError, match="8 training labels of fold 0 are not positive"):
+            run(quick(tmp_path / "data", tmp_path / "out", encoder, transform="log"))
+
     @pytest.mark.parametrize("how", ["cif", "json", "path", "scope"])
     def test_all_forms_of_a_crystal_give_the_same_strings(self, how: str, crystals: Crystals, tmp_path: Path) -> None:
         table = rows_of(crystals, 10, "json" if how == "json" else "cif")

@@ -1,6 +1,5 @@
 """`build_corpus`: crystals from anywhere to deduplicated Parquet shards of SCOPE strings."""
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from cloud_hf.corpus.plan import BuildSettings, make_plan
+from cloud_hf.corpus.report import read_report
 from cloud_hf.corpus.schema import CORPUS_FILE, Folders
 from cloud_hf.data.tables import check_output
 from cloud_hf.errors import CorpusError
@@ -42,7 +42,8 @@ def build_corpus(
         What `corpus.json` holds.
 
     Raises:
-        CorpusError: An input that cannot be used, a folder that holds another corpus, a disk that is full.
+        CorpusError: An input that cannot be used, a folder that holds another corpus or one that lacks shards, a disk
+            that is full.
     """
     engine = import_engine()
     folders = Folders(output)
@@ -60,8 +61,7 @@ def build_corpus(
                 "make room, then give the same command again."
             ) from error
     engine.remove_leftovers(folders)
-    report: dict[str, Any] = json.loads((folders.root / CORPUS_FILE).read_text(encoding="utf-8"))
-    return report
+    return read_report(folders)
 
 
 def import_engine() -> Any:

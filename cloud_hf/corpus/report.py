@@ -1,5 +1,6 @@
 """`corpus.json`: what a corpus holds, counted from its files, and the equation that must hold."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from cloud_hf.corpus.schema import (
 )
 from cloud_hf.errors import CorpusError
 
-__all__ = ["equation", "write_report"]
+__all__ = ["equation", "read_report", "write_report"]
 
 FORMAT = 1
 
@@ -64,6 +65,27 @@ def write_report(folders: Folders, plan: Plan) -> dict[str, Any]:
         "counts": _counts(folders, plan),
     }
     save_json(report, folders.root / CORPUS_FILE)
+    return report
+
+
+def read_report(folders: Folders) -> dict[str, Any]:
+    """Return what `corpus.json` says, after a look at whether the shards are still there.
+
+    Raises:
+        CorpusError: The report cannot be read, or a shard is missing or has other rows than it says.
+    """
+    path = folders.root / CORPUS_FILE
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        expected = [int(shard["rows"]) for shard in report["shards"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorpusError(f"{path}: cannot be read as the report of a corpus ({error}).") from error
+    for number, rows in enumerate(expected):
+        if (found := _n_rows(folders, SHARDS, number)) != rows:
+            raise CorpusError(
+                f"{folders.table(SHARDS, number)}: has {found} rows, not {rows}: it was changed from outside; build "
+                "the corpus anew in another folder."
+            )
     return report
 
 

@@ -330,6 +330,17 @@ def forked_with_fork_workers(work: Callable[[], Any]) -> int:
     return forked(run)
 
 
+def test_a_complete_corpus_that_lost_a_shard_is_not_called_complete(mixed: list[str], tmp_path: Path) -> None:
+    build(mixed, tmp_path / "corpus")
+    shard = tmp_path / "corpus" / "shards" / "00001.parquet"
+    pd.read_parquet(shard).iloc[1:].to_parquet(shard)
+    with pytest.raises(CorpusError, match=r"00001\.parquet: has 2 rows, not 3"):
+        build(mixed, tmp_path / "corpus")
+    shard.unlink()
+    with pytest.raises(CorpusError, match=r"00001\.parquet: cannot be read"):
+        build([], tmp_path / "corpus")
+
+
 def test_the_report_says_what_the_folder_holds(mixed: list[str], tmp_path: Path) -> None:
     report = build(mixed, tmp_path / "corpus")
     assert json.loads((tmp_path / "corpus" / "corpus.json").read_text()) == report

@@ -49,9 +49,10 @@ class Arguments(TrainingStudyArguments):
     and, never trained on, Cv at other temperatures and U(T) - U(0) against phonon densities of states and measured
     compounds; and the thermodynamic consistency of the fine-tuned model. --data names one table (.parquet, .jsonl or
     .csv) or its folder, with structures or SCOPE strings, Cv in J/(mol of primitive cells K), and phonon densities of
-    states. The paper's labels are in its released code (github.com/ChangwenXu98/CLOUD, MIT); structures and densities
-    of states are those of Petretto et al., Sci. Data 5, 180065 (2018), doi 10.1038/sdata.2018.65 (CC BY 4.0), joined
-    by the `mp-` numbers. No checksum of such a joined table is published: results.json holds the table's own.
+    states. The paper's labels are in its released code (github.com/ChangwenXu98/CLOUD, example_data/
+    cloud_cv_train_and_val.csv, MIT); structures and densities of states are those of Petretto et al., Sci. Data 5,
+    180065 (2018), doi 10.1038/sdata.2018.65 (CC BY 4.0), joined by the `mp-` numbers. No checksum of such a joined
+    table is published: results.json holds the size and checksum of the one that was read.
     """
 
     label: str = field(

@@ -38,8 +38,7 @@ def write_low_data_report(folder: StudyFolder, results: Mapping[str, Any]) -> Pa
         f"{len(table['failures'])} without a usable string), {table['crystals']:,} different crystals. Scored on "
         f"{results['test_rows']:,} {results['rows']}; draws are from the other {results['train_rows']:,}, "
         f"{results['test_crystals_in_training']} of the held-out rows have their crystal among these. Encoder "
-        f"`{settings['model']}` ({settings['parameters']}), {settings['num_train_epochs']:g} epochs or "
-        f"{settings['min_steps']:,} steps, whichever is more; the last step's weights, no selection."
+        f"`{settings['model']}` ({settings['parameters']}), {_length(settings)}; the last step's weights, no selection."
     )
     for one in table["failures"][:5]:
         report.text(f"No usable string, row {one['row']}: {one['reason']}")
@@ -114,6 +113,12 @@ def curve_figure(lines: Sequence[Mapping[str, Any]], quantity: str, title: str) 
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     return figure
+
+
+def _length(settings: Mapping[str, Any]) -> str:
+    if settings["max_steps"] > 0:
+        return f"{settings['max_steps']:,} steps"
+    return f"{settings['num_train_epochs']:g} epochs or {settings['min_steps']:,} steps, whichever is more"
 
 
 def _verdicts(results: Mapping[str, Any]) -> list[str]:

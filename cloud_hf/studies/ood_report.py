@@ -40,7 +40,8 @@ def write_ood_report(folder: StudyFolder, results: Mapping[str, Any]) -> Path:
         + (", listed in results.json." if table["failures"] else ".")
         + f" Model: {settings['parameters']}, {settings['model']}, {_length(settings)} of "
         f"{settings['per_device_train_batch_size']} strings a step, last weights, seed {settings['seed']}. Trees: mean "
-        "of gradient boosting and extra trees. No published result exists for these splits."
+        "of gradient boosting and extra trees. Both sides of a split share one training, so that after a short one the "
+        "ratio says more than the errors themselves. No published result exists for these splits."
     )
     report.heading("Errors inside and outside")
     report.table(

@@ -1,11 +1,10 @@
 """The crystals of one task, one record each: what is wrong with an input is a record too."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
@@ -231,26 +230,23 @@ def _wanted(names: list[str]) -> list[str]:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any]]:
-    """Rows as mappings; most rows of a corpus consist of lists of numbers, which are taken out without a detour."""
-    columns = [_values(batch.column(number)) for number in range(batch.num_columns)]
-    for row in range(len(batch)):
-        yield {name: column(row) for name, column in zip(batch.schema.names, columns, strict=True)}
+    """Rows as mappings."""
+    names, columns = batch.schema.names, [_values(column) for column in batch.columns]
+    for row in zip(*columns, strict=True):
+        yield dict(zip(names, row, strict=True))
 
 
-def _values(column: pa.Array) -> Any:
-    """A function from the number of a row to its value."""
+def _values(column: pa.Array) -> list[Any]:
+    """The values of a column; lists of numbers, of which most rows of a corpus consist, without pyarrow's detour."""
     kind = column.type
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and column.null_count == 0:
         numbers = column.flatten()
         if (pa.types.is_floating(numbers.type) or pa.types.is_integer(numbers.type)) and numbers.null_count == 0:
+            flat = numbers.to_numpy(zero_copy_only=False).tolist()
             offsets = column.offsets.to_numpy()
-            offsets = (offsets - offsets[0]).tolist()
-            return partial(_slice, numbers.to_numpy(zero_copy_only=False), offsets)
-    return column.to_pylist().__getitem__
-
-
-def _slice(numbers: np.ndarray[Any, Any], offsets: list[int], row: int) -> list[float]:
-    return numbers[offsets[row] : offsets[row + 1]].tolist()  # a list travels faster than an array
+            return [flat[start:stop] for start, stop in pairwise((offsets - offsets[0]).tolist())]
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _dataset(task: Task) -> Found:

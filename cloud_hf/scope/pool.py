@@ -194,7 +194,8 @@ class Pool:
     def _drain(self, worker: Worker) -> None:
         try:
             while worker.has_answer():
-                self._take(worker, worker.connection.recv_bytes())
+                for answer in worker.answers():
+                    self._take(worker, answer)
         except (EOFError, OSError):
             worker.end()  # nothing more will come; look_after() sees that it is dead
 

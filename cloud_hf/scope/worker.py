@@ -3,9 +3,11 @@
 import contextlib
 import gc
 import multiprocessing
+import os
 import pickle
 import select
 import signal
+import struct
 import sys
 import threading
 import time
@@ -23,6 +25,14 @@ from tqdm import TMonitor
 from cloud_hf.errors import CloudError, EncoderFailureError
 
 __all__ = ["Encoder", "Task", "Worker", "attempt", "name_of", "start_method"]
+
+
+_IS_STREAM = os.name == "posix"
+"""Elsewhere a connection is no file, and keeps messages apart by itself."""
+
+_SIZE = struct.Struct("!Q")
+_AT_ONCE = 2**18
+"""Bytes; all answers that lie in a connection are read in one call, which takes a third of the time."""
 
 
 class Encoder(Protocol):
@@ -64,12 +74,21 @@ def _work(connection: Connection, other_end: Connection, encoder: Encoder) -> No
     with contextlib.suppress(OSError):  # Linux: short of memory, end this process and not the parent
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:
-        connection.send_bytes(b"ready")
+        _send(connection, b"ready")
         while True:
             for payload in pickle.loads(connection.recv_bytes()):  # noqa: S301  (bytes from the parent)
-                connection.send_bytes(_answer(encoder, payload))
+                _send(connection, _answer(encoder, payload))
     except (EOFError, OSError):
         return
+
+
+def _send(connection: Connection, message: bytes) -> None:
+    if not _IS_STREAM:
+        connection.send_bytes(message)
+        return
+    rest = memoryview(_SIZE.pack(len(message)) + message)
+    while rest:
+        rest = rest[os.write(connection.fileno(), rest) :]
 
 
 def _answer(encoder: Encoder, payload: bytes) -> bytes:
@@ -120,14 +139,38 @@ class Worker:
         self.tasks: deque[Task] = deque()
         self.ready = False
         self.since = time.monotonic()
+        self._partial = bytearray()  # of an answer whose end has not come yet
         self._poll: Any = None
-        if hasattr(select, "poll"):  # not on Windows; a tenth of the time that the connection's own poll() takes
-            self._poll = select.poll()
+        if _IS_STREAM:
+            self._poll = select.poll()  # a tenth of the time that the connection's own poll() takes
             self._poll.register(self.connection, select.POLLIN)
 
     def has_answer(self) -> bool:
-        """Whether an answer, or the end of the connection, can be read now."""
-        return bool(self._poll.poll(0)) if self._poll else self.connection.poll()
+        """Whether something, or the end of the connection, can be read now."""
+        return bool(self._poll.poll(0)) if _IS_STREAM else self.connection.poll()
+
+    def answers(self) -> list[bytes]:
+        """Return the answers that have come whole.
+
+        Raises:
+            EOFError: The connection has ended.
+        """
+        if not _IS_STREAM:
+            return [self.connection.recv_bytes()]
+        data = os.read(self.connection.fileno(), _AT_ONCE)
+        if not data:
+            raise EOFError
+        self._partial += data
+        found, start = [], 0
+        while start + _SIZE.size <= len(self._partial):
+            begin = start + _SIZE.size
+            stop = begin + _SIZE.unpack_from(self._partial, start)[0]
+            if stop > len(self._partial):
+                break
+            found.append(bytes(self._partial[begin:stop]))
+            start = stop
+        del self._partial[:start]
+        return found
 
     def end(self) -> None:
         """Kill the process; nothing that it has sent is lost."""

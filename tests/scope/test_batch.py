@@ -240,6 +240,7 @@ def test_workers_stay_for_the_next_crystals(tmp_path: Path) -> None:
         assert list(workers.rows([])) == []
         (log,) = tmp_path.iterdir()
         os.kill(int(log.name), signal.SIGKILL)
+        workers.workers[0].process.join()
         assert list(workers.rows(range(50))) == [row(i) for i in range(50)]
         assert len(list(tmp_path.iterdir())) == 2
     finally:

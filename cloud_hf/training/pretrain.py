@@ -44,7 +44,7 @@ ARCHITECTURE = (
 )
 """Arguments of a new model that are fields of its config too."""
 
-__all__ = ["new_config", "pretrain", "read_strings", "tokenize_strings", "training_rows"]
+__all__ = ["best_and_nats", "new_config", "pretrain", "read_strings", "tokenize_strings", "training_rows"]
 
 
 def read_strings(paths: Sequence[str]) -> tuple[list[str], str | None]:
@@ -152,7 +152,7 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         eval_dataset=validation,
         processing_class=tokenizer,
         compute_metrics=partial(mlm_metrics, classes=TokenClasses(tokenizer)),
-        preprocess_logits_for_metrics=_best_and_nats,
+        preprocess_logits_for_metrics=best_and_nats,
         identity=_identity(own, train),
     )
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
@@ -270,7 +270,15 @@ def new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudCo
     )
 
 
-def _best_and_nats(logits: Tensor, labels: Tensor) -> Any:
-    """Keep the best id and the negative log probability of the label per word, instead of all logits."""
+def best_and_nats(logits: Tensor, labels: Tensor) -> Any:
+    """Keep the best id and the negative log probability of the label per word, instead of all logits.
+
+    Args:
+        logits: Of a batch, shape (batch, length, vocab_size).
+        labels: Ids to predict, -100 where nothing is asked (0 nats there), shape (batch, length).
+
+    Returns:
+        Ids and nats, each of shape (batch, length), as `mlm_metrics` reads them.
+    """
     nats = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")
     return logits.argmax(-1), nats

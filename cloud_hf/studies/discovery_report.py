@@ -57,8 +57,8 @@ def write_discovery_report(
         "Energies of other settings differ by an offset that no model of one of them can know. *Offset removed*: from "
         "the predictions of either half of the rows (by string) the mean difference of the other half is subtracted, "
         f"{_offsets(energies['unseen, offset removed']['offsets'])}. Settings need not be its only cause: most "
-        "crystals of the Materials Project lie near the hull, those of WBM were made by exchanging elements, so a model "
-        "that learned from the former errs towards too stable.\n\n"
+        "crystals of the Materials Project lie near the hull, those of WBM were made by exchanging elements, so what "
+        "learned from the former errs towards too stable.\n\n"
         "No row's own label has a part in its correction, but labels of WBM have, so these errors are not predictions."
     )
     published = {"unseen, as predicted": {name: row["MAE"] for name, row in WBM.items() if "MAE" in row}}
@@ -158,22 +158,23 @@ def _parity(labels: Numbers, arms: Mapping[str, Numbers]) -> Figure:
     low, high = float(every.min()), float(every.max())
     margin = 0.04 * (high - low) or 1.0
     limits = (low - margin, high + margin)
-    figure = new_figure(max(4.6, 4.2 * len(arms) + 0.8), 4.6)
+    figure = new_figure(max(4.6, 2.9 * len(arms) + 1.0), 3.7)
     panels = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
     maps = []
     for axes, (arm, values) in zip(panels, arms.items(), strict=True):
         extent = (*limits, *limits)
         maps.append(
             axes.hexbin(
-                labels, values, gridsize=55, extent=extent, bins="log", mincnt=1, cmap="viridis", linewidths=0.1
+                labels, values, gridsize=32, extent=extent, bins="log", mincnt=1, cmap="viridis", linewidths=0.1
             )
         )
         axes.plot(limits, limits, color="0.2", linestyle="--", linewidth=1)
         mae = np.abs(values - labels).mean()
         axes.set_title(f"{_STYLES[arm]['label']}\nMAE {mae:.3g} eV/atom, n = {len(labels):,}", fontsize=10)
-        axes.set(xlabel="True formation energy, eV/atom", xlim=limits, ylim=limits, aspect="equal")
+        axes.set(xlabel="True energy, eV/atom", xlim=limits, ylim=limits, aspect="equal")
         axes.grid(alpha=0.25)
-    panels[0].set_ylabel("Predicted formation energy, eV/atom")
+    panels[0].set_ylabel("Predicted energy, eV/atom")
+    figure.suptitle("Formation energies of unseen crystals of WBM", fontsize=11)
     most = max(2.0, *(float(np.max(cells.get_array())) for cells in maps))
     for cells in maps:
         cells.set_clim(1, most)

@@ -49,7 +49,7 @@ class Arguments(StudyArguments):
         default_factory=lambda: ["default", "multitask", "heat_capacity"],
         metadata={
             "help": "Checkpoints: 'default', the masked language model inside the package; 'multitask'; the name of a "
-            "head inside the package; folders; or Hub ids."
+            "head inside the package; 'scratch', random weights; folders; or Hub ids."
         },
     )
     n_crystals: int = field(default=1000, metadata={"help": "Distinct strings, drawn by the seed, for attention."})
@@ -113,7 +113,10 @@ def run(arguments: Arguments) -> Path:
         key = f"{encoder.settings}, {longest}"
         if key not in samples:
             samples[key] = _sample(arguments, encoder, longest)
-        models[Path(name).name] = _measure(arguments, folder, name, path, samples[key].scopes)
+        shown = Path(name).name
+        if shown in models:
+            shown = f"{shown} ({len(models) + 1})"
+        models[shown] = _measure(arguments, folder, name, path, samples[key].scopes)
     failures = pd.concat([sample.failures for sample in samples.values()])
     if len(failures):
         write_table(failures, folder.path / FAILURES_FILE)
@@ -134,8 +137,14 @@ def run(arguments: Arguments) -> Path:
 
 def _path(name: str) -> str:
     """Folder or Hub id of a model."""
-    if name in bundled_heads():
+    heads = bundled_heads()
+    if name in heads:
         return bundled_model(name)
+    if name not in ("default", "multitask", "scratch") and "/" not in name and not Path(name).exists():
+        raise CheckpointError(
+            f"--model {name}: neither a folder nor a Hub id 'owner/name'; inside the package there are default, "
+            f"multitask, scratch, {', '.join(heads)}."
+        )
     return str(encoder_folder(name))
 
 

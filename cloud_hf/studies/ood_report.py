@@ -28,9 +28,9 @@ def write_ood_report(folder: StudyFolder, results: Mapping[str, Any]) -> Path:
         "Crystals unlike those trained on",
         f"`{name}` in {unit}, from {settings['data'].split()[0]}. Each split leaves crystals of one kind out of the "
         "training (outside), and as many random others (inside, whole strings, no more than a third of them); model "
-        "and trees learn from the same remaining rows and predict both. No SCOPE string stands in two parts. The ratio of "
-        "the two errors is the price of the other kind; how much the labels vary there has a part in it, which MAE:MAD "
-        "and the error of the mean show.",
+        "and trees learn from the same remaining rows and predict both. No SCOPE string stands in two parts. The ratio "
+        "of the two errors is the price of the other kind; how much the labels vary there has a part in it, which "
+        "MAE:MAD and the error of the mean show.",
     )
     report.text(
         f"{table['used']:,} rows with a string ({table['strings']:,} different strings) of {table['labelled']:,} "

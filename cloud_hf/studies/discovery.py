@@ -118,6 +118,8 @@ def run(arguments: Arguments) -> Path:
         },
         "energies": _energy_scores(arms, labels, seen, wbm, arguments.seed),
     }  # fmt: skip
+    if arguments.checkpoint is not None:
+        results["checkpoint"] = {"weights": _checkpoint(arguments.checkpoint, arguments.target)[1]}
     if hull is not None:
         results["hull_file"] = checksum(str(arguments.hull))
         results["stability"] = _stability(arms, labels, wbm, hull)
@@ -147,8 +149,7 @@ def _arms(arguments: Arguments, folder: StudyFolder, learned: Crystals, wbm: Cry
             "model", lambda: fit_and_predict(arguments, target, both, train, {"wbm": test}).predictions["wbm"]
         )  # fmt: skip
     if arguments.checkpoint is not None:
-        path = bundled_model(target.name) if arguments.checkpoint == "bundled" else arguments.checkpoint
-        tag = digest_of(path) if Path(path).is_dir() else path.replace("/", "_")
+        path, tag = _checkpoint(arguments.checkpoint, target.name)
         wanted["checkpoint"] = (f"checkpoint-{tag}", lambda: _predicted(path, target.name, wbm))
     if arguments.baselines:
         wanted["trees"] = ("trees", lambda: trees(target, both, train, test))
@@ -159,6 +160,12 @@ def _arms(arguments: Arguments, folder: StudyFolder, learned: Crystals, wbm: Cry
         if len(found[arm]) != len(wbm):
             raise StudyError(f"{folder.path}/cells/wbm/{name}.json: holds other rows; remove it to compute it again.")
     return found | {"mean": np.full(len(wbm), learned.labels[target.name].mean())}
+
+
+def _checkpoint(given: str, head: str) -> tuple[str, str]:
+    """Folder or Hub id of a checkpoint, and what its results are known by: a digest of the weights, or the id."""
+    path = bundled_model(head) if given == "bundled" else given
+    return path, digest_of(path) if Path(path).is_dir() else path.replace("/", "_")
 
 
 def _joined(learned: Crystals, wbm: Crystals, name: str) -> Crystals:

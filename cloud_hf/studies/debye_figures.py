@@ -75,9 +75,10 @@ def temperatures_figure(found: Mapping[str, Any]) -> Figure:
     ):
         kelvin = [float(one) for one in found[quantity]]
         scores = [*found[quantity].values()]
-        for arm in scores[0]["arms"]:
+        for place, arm in enumerate(scores[0]["arms"]):
             values = [one["arms"][arm]["mae"] for one in scores]
-            axes.plot(kelvin, values, color=CURVES[arm][0], marker=markers[arm], label=THETAS[arm])
+            axes.plot(kelvin, values, color=CURVES[arm][0], marker=markers[arm], label=THETAS[arm],
+                      markersize=9 - place, linewidth=3.0 - 0.6 * place)  # fmt: skip
         axes.plot(kelvin, [next(iter(one["arms"].values()))["mad"] for one in scores], color="0.5", linestyle=":",
                   label="mean of these rows")  # fmt: skip
         axes.set(

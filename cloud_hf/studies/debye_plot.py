@@ -56,7 +56,7 @@ def phonon_panel(
     """
     kelvin = np.linspace(5, highest, 200)
     truth = [phonon_heat_capacity(wavenumber, density, one) for one in kelvin]
-    axes.plot(kelvin, truth, color="black", linestyle="--", label="phonon density of states")
+    axes.plot(kelvin, truth, color="black", linestyle="--", zorder=3, label="phonon density of states")
     _curves(axes, thetas, arms, kelvin, 1)
     axes.set_title(title, fontsize=9)
     axes.set_ylabel("Cv, J/(mol atom K)")
@@ -77,12 +77,13 @@ def rows_at_quantiles(errors: ArrayLike, usable: ArrayLike, quantiles: Sequence[
 
 
 def _curves(axes: Axes, thetas: Mapping[Any, Any], arms: Sequence[str], kelvin: Any, atoms: float) -> None:
-    for arm in arms:
+    for place, arm in enumerate(arms):
         if thetas[arm] is not None:
             colour, name = CURVES[arm]
             theta = float(thetas[arm])
             values = heat_capacity(theta, kelvin, atoms).numpy()
-            axes.plot(kelvin, values, color=colour, linewidth=1.4, label=f"{name}, {theta:.0f} K")
+            width = 2.4 - 0.7 * min(place, 2)  # curves that lie on each other are all seen
+            axes.plot(kelvin, values, color=colour, linewidth=width, label=f"{name}, {theta:.0f} K")
 
 
 def _finish(axes: Axes) -> None:

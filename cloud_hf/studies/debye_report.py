@@ -237,7 +237,8 @@ def _measured(report: Report, folder: Path, results: Mapping[str, Any]) -> None:
     report.table(headers, lines, 3)
     shown = [one for one in compounds if any(one[arm] is not None for arm in arms)]
     if shown:
-        report.picture(measured_figure(shown, arms), folder, "measured.png", "Measured heat capacities of compounds")
+        drawn = [arm for arm in arms if arm != "inversion"]  # it lies on the curve of the Debye head
+        report.picture(measured_figure(shown, drawn), folder, "measured.png", "Measured heat capacities of compounds")
     headers = ["element", "theta from", "handbook theta, K", *(f"theta, K: {THETAS[arm]}" for arm in arms),
                "Cv of the handbook's", *(f"Cv: {THETAS[arm]}" for arm in arms)]  # fmt: skip
     lines = [

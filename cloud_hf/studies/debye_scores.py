@@ -137,7 +137,9 @@ def debye_results(
         `elements`.
     """
     listed = ", ".join(map(str, chosen))
-    words = f"held-out rows of fold {listed} of {folds}" if len(chosen) < folds else "all rows, each held out once"
+    words = "all rows, each held out once"
+    if len(chosen) < folds:
+        words = f"held-out rows of fold{'s' if len(chosen) > 1 else ''} {listed} of {folds}"
     test = predictions.rows
     labels, atoms = rows.labels[test], rows.n_atoms[test]
     mean = np.empty(len(test))

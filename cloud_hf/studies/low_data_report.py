@@ -75,7 +75,8 @@ def write_low_data_report(folder: StudyFolder, results: Mapping[str, Any]) -> Pa
     report.heading("What this does not show")
     report.text(
         "Draws near the size of the whole table share most of their rows, so that their spread is smaller than that of "
-        "new tables. The training recipe was not tuned for each size. The intervals take each size by itself; of many "
+        "new tables; and few draws tell little about that spread, so that intervals from two or three are somewhat too "
+        "narrow. The training recipe was not tuned for each size. The intervals take each size by itself; of many "
         "sizes one may look different by chance."
     )
     return folder.write_report(str(report))

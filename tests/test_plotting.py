@@ -110,7 +110,7 @@ class TestParity:
     @pytest.mark.parametrize("count", [1, 3, 4])
     def test_nothing_is_cut_off(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         drawn: list[Figure] = []
-        monkeypatch.setattr("cloud_hf.plotting._save", lambda figure, _: drawn.append(figure))
+        monkeypatch.setattr("cloud_hf.plotting.save_figure", lambda figure, _: drawn.append(figure))
         plot_parity([parity("formation_energy", "eV/atom", train=9, validation=9, test=9)] * count, "unused.png")
         drawn[0].savefig(tmp_path / "p.png", dpi=50)
         page = drawn[0].get_size_inches() * drawn[0].dpi

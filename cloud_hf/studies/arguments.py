@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import torch
+
 from cloud_hf.errors import StudyError
 from cloud_hf.training.arguments import in_range
 
@@ -46,7 +48,13 @@ class TrainingStudyArguments(StudyArguments):
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
     head_layers: int = field(default=1, metadata={"help": "(linear, SiLU) layers of the head."})
     head_dropout: float = field(default=0.0, metadata={"help": "Dropout before the head."})
-    bf16: bool = field(default=True, metadata={"help": "Compute in bfloat16 where that is exact enough."})
+    bf16: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Compute in bfloat16 where that is exact enough; not given: on accelerators, as many "
+            "CPUs are slower with it."
+        },
+    )
     baselines: bool = field(
         default=True, metadata={"help": "Train trees on the same rows too (pip install 'cloud-hf[baselines]')."}
     )
@@ -54,6 +62,8 @@ class TrainingStudyArguments(StudyArguments):
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         super().__post_init__()
+        if self.bf16 is None:
+            self.bf16 = torch.accelerator.is_available()
         in_range("num_train_epochs", self.num_train_epochs, 1e-3, 1e6)
         in_range("per_device_train_batch_size", self.per_device_train_batch_size, 1, 1e6)
         in_range("learning_rate", self.learning_rate, 1e-9, 1)

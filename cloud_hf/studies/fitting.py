@@ -108,11 +108,13 @@ def fit_and_predict(
         early_stopping: Evaluations (one an epoch) without a better one after which to stop; needs `validation`.
 
     Raises:
-        StudyError: No row to learn from.
+        StudyError: No row to learn from, or labels without a logarithm where one is to be learned.
         CheckpointError: The encoder cannot be used, or the training diverged.
     """
     if not len(train):
         raise StudyError(f"{target.name}: no row is left to train on.")
+    if target.transform.startswith("log") and not target.debye and (crystals.labels[target.name][train] <= 0).any():
+        raise StudyError(f"{target.name}: the transform {target.transform!r} needs positive labels, and some are not.")
     seed = arguments.seed if seed is None else seed
     encoder = str(encoder_folder(arguments.model, seed))
     heads: dict[str, Any] = {"debye": [target.debye]} if target.debye else {"transform": [target.transform]}
@@ -133,7 +135,7 @@ def fit_and_predict(
         training = CloudTrainingArguments(
             output_dir=folder, num_train_epochs=arguments.num_train_epochs, max_steps=arguments.max_steps,
             per_device_train_batch_size=arguments.per_device_train_batch_size, learning_rate=arguments.learning_rate,
-            weight_decay=arguments.weight_decay, seed=seed, bf16=arguments.bf16, logging_strategy="no",
+            weight_decay=arguments.weight_decay, seed=seed, bf16=bool(arguments.bf16), logging_strategy="no",
             eval_strategy=IntervalStrategy.EPOCH if early_stopping else IntervalStrategy.NO,
         )  # fmt: skip
         checked = rows.take(validation) if validation is not None and early_stopping else None

@@ -22,7 +22,7 @@ from cloud_hf.studies.debye_scores import collect
 from cloud_hf.studies.fitting import Fit, StudyTarget, fit_and_predict
 
 LABEL, COLUMNS = "cv", ("phfreq", "phdos")
-FLAGS = ["--label", LABEL, "--folds", "2", "--learning_rate", "0.01", "--num_train_epochs", "8", "--no_bf16"]
+FLAGS = ["--label", LABEL, "--folds", "2", "--learning_rate", "0.01", "--num_train_epochs", "8"]
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ class TestRun:
         frame.to_parquet(tmp_path / "rows.parquet")
         words = ["study", "low-data", "--data", str(tmp_path / "rows.parquet"), "--target", "energy:eV/atom"]
         words += ["--model", str(encoder), "--out", str(tmp_path / "out"), "--sizes", "12", "24", "--min_steps", "20"]
-        words += ["--num_train_epochs", "2", "--learning_rate", "0.01", "--folds", "3", "--no_bf16"]
+        words += ["--num_train_epochs", "2", "--learning_rate", "0.01", "--folds", "3"]
         assert main([*words, "--draws", "1"]) == 0
         trained: list[Any] = []
         original = low_data.fit_and_predict

@@ -45,7 +45,7 @@ def benchmark(arguments: TrainingStudyArguments) -> dict[str, Any]:
         fold = folds_by_string(rows.scopes, 5, arguments.seed)
         train, test = np.flatnonzero(fold > 0), np.flatnonzero(fold == 0)
         found = folder.cell(target.name, lambda: fit_arms(arguments, target, rows, train, test))  # noqa: B023  (run now)
-        arms = {name: found[name] for name in ("model", "trees", "mean") if name in found}
+        arms: dict[str, Any] = {name: found[name] for name in ("model", "trees", "mean")}
         errors[target.name] = {"train_rows": len(train)} | compared(
             rows.labels[target.name][test], arms, target.unit, f"a fifth of {TABLE}, strings kept back"
         )

@@ -169,7 +169,32 @@ def learning_curve_block() -> str:
     )
 
 
+def benchmarks_block() -> str:
+    """Trainings that only serve as benchmarks: AFLOW, and formation energies of the newest entries."""
+    rows = []
+    for name, row in read("aflow.json")["errors"].items():
+        rows.append(_arms(f"AFLOW `{name}`, crystals kept back", row["train_rows"], row))
+    studied = json.loads((RESULTS.parent / "studies" / "ood" / "results.json").read_text(encoding="utf-8"))
+    for found in studied["results"]["splits"].values():
+        if found["split"] == "time":
+            what = "`formation_energy_per_atom`"
+            rows.append(
+                _arms(f"{what}, newest entries, never one so new in training", found["train"], found["outside"])
+            )
+            rows.append(_arms(f"{what}, others, same training", found["train"], found["inside"]))
+    headers = ["labels", "training rows", "N", "unit", "MAE", "trees", "model - trees"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _arms(what: str, train: int, row: dict[str, Any]) -> list[str]:
+    model, trees = row["arms"]["model"], row["arms"]["trees"]
+    gap = model["difference"]
+    listed = f"{gap['difference']:+.2g} ({gap['low']:+.2g} to {gap['high']:+.2g})"
+    return [what, f"{train:,}", f"{row['n']:,}", row["unit"], f"{model['mae']:#.3g}", f"{trees['mae']:#.3g}", listed]
+
+
 BLOCKS = {
+    "benchmarks": benchmarks_block,
     "heads": heads_block,
     "errors": errors_block,
     "intervals": intervals_block,

@@ -43,6 +43,7 @@ RESULTS = [
     "likelihood",
     "transfer",
     "learning_curve",
+    "benchmarks",
     "pretraining",
     "screening",
     "training",

@@ -75,7 +75,7 @@ def test_the_first_screen_has_both_commands_and_python() -> None:
 
 def test_every_file_that_the_readme_names_exists() -> None:
     text = documents()["README.md"]
-    names = re.findall(r"(?:scripts|examples|tokenizer|docs)/[\w./]*\w/?|model_card\.md|CITATION\.cff", text)
+    names = re.findall(r"(?:scripts|examples|tokenizer|docs)/[\w./-]*\w/?|model_card\.md|CITATION\.cff", text)
     assert len(names) >= 5
     for name in names:
         assert (ROOT / name).exists(), name

@@ -298,7 +298,7 @@ from cloud_hf.scope.worker import Worker
 if __name__ == "__main__":
     workers = [Worker(ScopeEncoder(), multiprocessing.get_context(sys.argv[1])) for _ in range(2)]
     for worker in workers:
-        assert worker.connection.recv_bytes() == b"ready"
+        assert worker.answers() == [b"ready"]
     with open(sys.argv[2], "w") as file:
         file.write(" ".join(str(worker.process.pid) for worker in workers))
     os.kill(os.getpid(), signal.SIGKILL)

@@ -30,6 +30,7 @@ from ablation_report import show, write_report
 from heat_capacity_study import (
     BATCH,
     LEARNING_RATE,
+    PRECISION,
     ROOT,
     UNIT,
     HeatCapacities,
@@ -76,7 +77,8 @@ class Grid:
         """What decides the result of every cell."""
         return {
             "folds": list(self.args.folds), "folds_from": self.data.folds_from, "epochs": self.args.epochs,
-            "batch": BATCH, "learning_rate": LEARNING_RATE, "train_rows": [len(rows) for rows in self.train],
+            "batch": BATCH, "learning_rate": LEARNING_RATE, "precision": PRECISION,
+            "train_rows": [len(rows) for rows in self.train],
         }  # fmt: skip
 
     def encoder(self, kind: str) -> Path | None:

@@ -113,9 +113,9 @@ def write_report(folder: Path, document: Path) -> None:
         f"Heat capacity at 300 K of the paper's crystals: mean absolute error in {UNIT} on the {one['n']} rows of the "
         f"folds {folds} ({settings['folds_from']}), each predicted by a model trained on the other folds for "
         f"{settings['epochs']:g} epochs (batches of {settings['batch']}, learning rate {settings['learning_rate']:g}, "
-        "cosine, bf16, last step, no selection). Differences are paired over the rows with the 95 % interval of a "
-        "bootstrap over them; negative is better than the reference. The interval does not hold the spread between "
-        "seeds" + _seeds(results) + ".",
+        f"cosine, {settings['precision']}, last step, no selection). Differences are paired over the rows with the "
+        "95 % interval of a bootstrap over them; negative is better than the reference. The interval does not hold "
+        "the spread between seeds" + _seeds(results) + ".",
         "",
     ]
     if "trees" in results:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, set_seed
 from transformers.utils import logging
@@ -40,14 +41,17 @@ from cloud_hf.training.finetune_rows import Rows, parse_targets
 from cloud_hf.training.finetune_trainer import FinetuneTrainer
 
 __all__ = [
-    "BATCH", "HEADS", "LABEL", "LEARNING_RATE", "ROOT", "TABLE", "UNIT", "HeatCapacities", "Indices", "Numbers",
-    "cached", "digest_of", "fit", "paired", "provenance", "quiet", "random_encoder", "read_heat_capacities",
+    "BATCH", "HEADS", "LABEL", "LEARNING_RATE", "PRECISION", "ROOT", "TABLE", "UNIT", "HeatCapacities", "Indices",
+    "Numbers", "cached", "digest_of", "fit", "paired", "provenance", "quiet", "random_encoder", "read_heat_capacities",
     "trees",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE, LABEL, UNIT = "heat_capacity_structures_train", "cloud_cv_J_molcell_K", "J/(mol cell K)"
 BATCH, LEARNING_RATE = 32, 5e-4
+PRECISION = "bfloat16" if torch.accelerator.is_available() else "float32"
+"""That trainings compute in: on CPUs the narrow type gains nothing or is slower."""
+
 HEADS: dict[str, dict[str, Any]] = {
     "debye": {"debye": ["heat_capacity"], "n_atoms": "n_atoms"},
     "per_atom": {"transform": ["per_atom"], "n_atoms": "n_atoms"},
@@ -152,7 +156,7 @@ def fit(
     with tempfile.TemporaryDirectory() as folder:
         training = CloudTrainingArguments(
             output_dir=folder, num_train_epochs=epochs, per_device_train_batch_size=batch, learning_rate=LEARNING_RATE,
-            seed=seed, bf16=True, logging_strategy="no",
+            seed=seed, bf16=PRECISION == "bfloat16", logging_strategy="no",
         )  # fmt: skip
         tokenizer = AutoTokenizer.from_pretrained(encoder)
         trainer = FinetuneTrainer(own, training, build_model(own, config), tokenizer, train, None)

@@ -21,6 +21,7 @@ from heat_capacity_study import (
     BATCH,
     LABEL,
     LEARNING_RATE,
+    PRECISION,
     ROOT,
     TABLE,
     UNIT,
@@ -55,7 +56,8 @@ def run_arm(data: HeatCapacities, arm: str, args: argparse.Namespace, n: int, dr
     if arm == "scratch":
         encoder = random_encoder(args.work / "encoders" / f"random_seed{draw}", "sites", draw, **BASE)
     if arm != "trees":
-        settings |= {"batch": batch, "epochs": epochs, "learning_rate": LEARNING_RATE, "encoder": digest_of(encoder)}
+        settings |= {"batch": batch, "epochs": epochs, "learning_rate": LEARNING_RATE, "precision": PRECISION}
+        settings |= {"encoder": digest_of(encoder)}
 
     def compute() -> dict[str, Any]:
         if arm == "trees":

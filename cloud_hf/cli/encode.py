@@ -19,17 +19,19 @@ __all__ = ["add_encode_parser", "add_encoding_arguments", "add_input_arguments",
 
 def positive_integer(text: str) -> int:
     """Read a whole number >= 1 from the command line."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive whole number, not {value}")
-    return value
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive whole number, not {text!r}")
+    return int(text)
 
 
 def seconds(text: str) -> float | None:
     """Read a time limit in s from the command line, 0 for none."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, or 0 for no limit, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, or 0 for no limit, not {text!r}")
     return value or None
 
 

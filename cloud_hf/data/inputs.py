@@ -4,10 +4,12 @@ import glob
 import math
 import os
 import re
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.batch import encode_batch
 from cloud_hf.scope.grammar import parse
 from cloud_hf.scope.pairing import sites_scope
-from cloud_hf.scope.readers import CRYSTAL_PATTERNS, read_cells
+from cloud_hf.scope.readers import CRYSTAL_PATTERNS, packing_of, read_cells
 
 __all__ = ["Item", "collect_items", "encode_item", "encode_items", "iterate_items", "named", "table_items"]
 
@@ -143,12 +145,13 @@ def _file(path: Path, source: str, encoder: ScopeEncoder) -> Iterator[Item]:
 
 def _has_blocks(path: Path) -> bool:
     """Whether a CIF may hold several crystals; a quick look, so that most files are parsed once, by the encoder."""
-    if path.suffix.lower() not in (".cif", ".mcif"):
+    name, opener = packing_of(str(path))
+    if not name.endswith((".cif", ".mcif")):
         return False
     try:
-        with path.open("rb") as file:
+        with opener(path, "rb") as file:
             blocks = _DATA_BLOCK.finditer(file.read(MAX_LOOKED_AT))
-    except OSError:  # the reader says why
+    except (OSError, EOFError, zlib.error, LZMAError):  # the reader says why
         return False
     return next(blocks, None) is not None and next(blocks, None) is not None
 
@@ -178,7 +181,7 @@ def _folder(path: Path, encoder: ScopeEncoder) -> Iterator[Item]:
 
 
 def _is_crystal_file(path: Path) -> bool:
-    return any(Path(path.name.lower()).match(pattern.lower()) for pattern in CRYSTAL_PATTERNS)
+    return any(Path(packing_of(str(path))[0]).match(pattern.lower()) for pattern in CRYSTAL_PATTERNS)
 
 
 def _is_number(text: str) -> bool:

@@ -37,6 +37,7 @@ __all__ = [
     "Crystal",
     "check_cell",
     "crystal_name",
+    "packing_of",
     "read_cell",
     "read_cells",
     "read_crystal",
@@ -46,7 +47,7 @@ Crystal = str | PathLike[str] | Structure | Cell | Any
 """A crystal: the path of a file, or one of the objects that `cloud_hf.scope.objects` reads."""
 
 CRYSTAL_PATTERNS = ("*.cif", "*.mcif", "*.vasp", "*.poscar", "POSCAR*", "CONTCAR*")
-"""File names that are read as crystals when a folder is given (matched without regard to case)."""
+"""File names that are read as crystals when a folder is given (matched without regard to case or compression)."""
 
 MAX_ATOMS = 1000
 """Sites in a cell; the symmetry search takes seconds at this size, and its cost grows with the square."""
@@ -183,13 +184,18 @@ def crystal_name(crystal: Crystal) -> str:
 _CIF, _POSCAR = (".cif", ".mcif"), (".vasp", ".poscar")
 
 
-def _content(path: str) -> tuple[bytes, str, str]:
-    """Return the content of a file, unpacked, its path, and its name in lower case without the packing's suffix."""
+def packing_of(path: str) -> tuple[str, Callable[..., Any]]:
+    """Return the name of a file in lower case, without the suffix of gzip, bzip2 or xz, and what opens the file."""
     name = os.path.basename(path).lower()  # noqa: PTH119  (pathlib takes a tenth of the whole time here)
-    opener: Callable[..., Any] = open
     for suffix, unpack in _COMPRESSED.items():
         if name.endswith(suffix):
-            name, opener = name.removesuffix(suffix), unpack
+            return name.removesuffix(suffix), unpack
+    return name, open
+
+
+def _content(path: str) -> tuple[bytes, str, str]:
+    """Return the content of a file, unpacked, its path, and its name in lower case without the packing's suffix."""
+    name, opener = packing_of(path)
     data = _bytes(path, opener)
     _check_content(data, path)
     return data, path, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -49,6 +50,28 @@ def test_a_folder_gives_every_crystal_file_below_it_once(folder: Path, encoder: 
     assert len(items) == len(names)
     assert [item.error for item in items] == [None] * len(items)
     assert {item.formula for item in items} == {"Cu", "Si", "W"}
+
+
+def test_compressed_files_of_a_folder_are_read_as_they_are_without(folder: Path, encoder: ScopeEncoder) -> None:
+    plain = [encode_item(item, encoder).scope for item in collect_items([str(folder)])]
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        (path.with_name(f"{path.name}.GZ")).write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    packed = collect_items([str(folder)])
+    assert all(item.source.endswith(".GZ") for item in packed)
+    assert [encode_item(item, encoder).scope for item in packed] == plain
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_every_block_of_a_compressed_cif_has_an_item(tmp_path: Path, encoder: ScopeEncoder, broken: bool) -> None:
+    path = tmp_path / "several.cif.gz"
+    data = gzip.compress(b"".join((EXAMPLES / name).read_bytes() for name in ("Cu.cif", "Si.cif")))
+    path.write_bytes(data[: len(data) // 2] if broken else data)
+    found = [encode_item(item, encoder) for item in collect_items([str(path)])]
+    if broken:
+        assert [str(path) in (item.error or "") for item in found] == [True]
+    else:
+        assert [item.formula for item in found] == ["Cu", "Si"]
 
 
 def test_a_folder_is_listed_in_the_same_order_each_time(folder: Path) -> None:

@@ -51,7 +51,7 @@ def demo_block() -> str:
     files = [str(ROOT / "examples" / f"{name}.cif") for name in SHOWN_EXAMPLES]
     table = terminal_table(predict_items(predictor, collect_items(files)), predictor.units).drop(columns="error")
     table = table.dropna(axis="columns", how="all")
-    shown = table.astype(str).map(lambda text: text.replace(chr(10), " "))
+    shown = table.map(lambda value: str(value).replace(chr(10), " "))
     headers = [str(name).replace(chr(10), " ") for name in table.columns]
     return tabulate(shown.to_numpy().tolist(), headers=headers, tablefmt="github", disable_numparse=True)
 

@@ -170,18 +170,16 @@ def learning_curve_block() -> str:
 
 
 def benchmarks_block() -> str:
-    """Trainings that only serve as benchmarks: AFLOW, and formation energies of the newest entries."""
+    """Trainings that only serve as benchmarks: AFLOW, and the newest entries of the Materials Project."""
     rows = []
     for name, row in read("aflow.json")["errors"].items():
         rows.append(_arms(f"AFLOW `{name}`, crystals kept back", row["train_rows"], row))
-    studied = json.loads((RESULTS.parent / "studies" / "ood" / "results.json").read_text(encoding="utf-8"))
-    for found in studied["results"]["splits"].values():
-        if found["split"] == "time":
-            what = "`formation_energy_per_atom`"
-            rows.append(
-                _arms(f"{what}, newest entries, never one so new in training", found["train"], found["outside"])
-            )
-            rows.append(_arms(f"{what}, others, same training", found["train"], found["inside"]))
+    for path in sorted((RESULTS.parent / "studies").glob("newest-*/results.json"), reverse=True):
+        studied = json.loads(path.read_text(encoding="utf-8"))
+        what = f"`{studied['settings']['target'].partition(':')[0]}`"
+        (found,) = studied["results"]["splits"].values()
+        rows.append(_arms(f"{what}, newest entries, never one so new in training", found["train"], found["outside"]))
+        rows.append(_arms(f"{what}, others, same training", found["train"], found["inside"]))
     headers = ["labels", "training rows", "N", "unit", "MAE", "trees", "model - trees"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 

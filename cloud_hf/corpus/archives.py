@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cloud_hf.data.inputs import _is_crystal_file
-from cloud_hf.scope.readers import _COMPRESSED, MAX_FILE_BYTES
+from cloud_hf.scope.files import COMPRESSED, MAX_FILE_BYTES
 
 __all__ = [
     "ARCHIVE_SUFFIXES",
@@ -63,7 +63,7 @@ def is_crystal(name: str) -> bool:
 
 
 def _without_packing(name: str) -> str:
-    return next((name[: -len(suffix)] for suffix in _COMPRESSED if name.lower().endswith(suffix)), name)
+    return next((name[: -len(suffix)] for suffix in COMPRESSED if name.lower().endswith(suffix)), name)
 
 
 def unpacked(name: str, data: bytes) -> tuple[str, bytes | str]:
@@ -72,7 +72,7 @@ def unpacked(name: str, data: bytes) -> tuple[str, bytes | str]:
     if inner == name:
         return name, data
     try:
-        with _COMPRESSED[name[len(inner) :].lower()](io.BytesIO(data)) as file:
+        with COMPRESSED[name[len(inner) :].lower()](io.BytesIO(data)) as file:
             content: bytes = file.read(MAX_FILE_BYTES + 1)
     except _DAMAGE as error:
         return inner, _damaged(error)

@@ -13,7 +13,8 @@ from cloud_hf.data.tables import cell_from_row, is_missing
 from cloud_hf.errors import CloudError, CrystalReadError, DisorderedStructureError, EncoderFailureError
 from cloud_hf.scope import Cell, ScopeEncoder, read_cell
 from cloud_hf.scope.cif import cell_from_cif
-from cloud_hf.scope.readers import _cell_of, _check_content, check_cell
+from cloud_hf.scope.files import check_content
+from cloud_hf.scope.readers import _cell_of, check_cell
 
 __all__ = ["EncodedRow", "RecordEncoder", "canonical_hash", "failed_row", "package_versions"]
 
@@ -155,7 +156,7 @@ def _cell(payload: Payload, row: Mapping[str, Any], max_atoms: int) -> Cell:
     if payload.kind == "path":
         return read_cell(value, max_atoms)
     if payload.kind in ("cif", "poscar"):
-        _check_content(value, source)
+        check_content(value, source)
         return _cell_of(value, source, f".{payload.kind}", max_atoms, exact_order=False)
     return _cell_of_row(row, source, max_atoms)
 

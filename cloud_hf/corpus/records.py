@@ -13,7 +13,7 @@ from cloud_hf.corpus.sources import Task, json_lines, open_lines
 from cloud_hf.data.inputs import _DATA_BLOCK, _has_blocks
 from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
 from cloud_hf.scope.cif import _block_name, _blocks, _unused
-from cloud_hf.scope.readers import _COMPRESSED, MAX_FILE_BYTES
+from cloud_hf.scope.files import COMPRESSED, MAX_FILE_BYTES
 
 __all__ = ["ID_COLUMNS", "LICENSE_COLUMNS", "PROVIDER_COLUMNS", "STRUCTURE_KEYS", "Payload", "Record", "read_task"]
 
@@ -37,7 +37,7 @@ BATCH = 512
 """Rows that are taken from a table at a time."""
 
 _CIFS = (".cif", ".mcif")
-_PACKED_CIFS = tuple(cif + packing for cif in _CIFS for packing in _COMPRESSED)
+_PACKED_CIFS = tuple(cif + packing for cif in _CIFS for packing in COMPRESSED)
 
 
 class Payload(NamedTuple):  # travels to a worker in half the time that a data class takes

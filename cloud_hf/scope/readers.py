@@ -1,13 +1,8 @@
 """Files and objects to a `Cell`, or to a pymatgen `Structure`, that is fit for the symmetry search."""
 
-import bz2
-import gzip
-import lzma
 import os
-import stat
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from math import hypot, isfinite
@@ -29,6 +24,7 @@ from cloud_hf.errors import (
 )
 from cloud_hf.scope.cell import Cell
 from cloud_hf.scope.cif import cell_from_cif, cif_blocks
+from cloud_hf.scope.files import read_content
 from cloud_hf.scope.objects import cell_from_object, cell_from_structure, refuse_size
 
 __all__ = [
@@ -37,7 +33,6 @@ __all__ = [
     "Crystal",
     "check_cell",
     "crystal_name",
-    "packing_of",
     "read_cell",
     "read_cells",
     "read_crystal",
@@ -52,9 +47,6 @@ CRYSTAL_PATTERNS = ("*.cif", "*.mcif", "*.vasp", "*.poscar", "POSCAR*", "CONTCAR
 MAX_ATOMS = 1000
 """Sites in a cell; the symmetry search takes seconds at this size, and its cost grows with the square."""
 
-MAX_FILE_BYTES = 50_000_000
-"""The CIF of a cell with 1000 sites has 0.1 MB, with its reflections up to 20 MB."""
-
 MIN_VOLUME_PER_ATOM = 0.1
 """Å³; the densest crystals under megabar pressure stay above 1 Å³ per atom."""
 
@@ -67,15 +59,8 @@ MAX_EDGE = 10_000.0
 MAX_COORDINATE = 1e6
 """Fractional coordinates are taken modulo 1, which needs their digits behind the point."""
 
-_ENDLESS_NUMBER = b"0" * 60
-"""Parsers that turn such a number into a fraction or a list do not come back."""
-
-_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
-
 _FEW_SITES = 60
 """Up to here comparing all pairs is faster than a search tree."""
-
-_COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def read_cell(crystal: Crystal, max_atoms: int = MAX_ATOMS, exact_order: bool = False) -> Cell:
@@ -98,7 +83,7 @@ def read_cell(crystal: Crystal, max_atoms: int = MAX_ATOMS, exact_order: bool = 
     """
     if isinstance(crystal, str | PathLike):
         path = os.fspath(crystal)
-        cell = _cell_of(*_content(path), max_atoms, exact_order)
+        cell = _cell_of(*read_content(path), max_atoms, exact_order)
     else:
         cell = cell_from_object(crystal, max_atoms)
     return check_cell(cell, max_atoms)
@@ -120,7 +105,7 @@ def read_cells(
     """
     path = os.fspath(path)
     try:
-        data, path, name = _content(path)
+        data, path, name = read_content(path)
         if not name.endswith(_CIF):
             return [(path, check_cell(_cell_of(data, path, name, max_atoms, exact_order), max_atoms))]
         found = list(cif_blocks(_text(data), path, max_atoms, exact_order))
@@ -184,30 +169,6 @@ def crystal_name(crystal: Crystal) -> str:
 _CIF, _POSCAR = (".cif", ".mcif"), (".vasp", ".poscar")
 
 
-def packing_of(path: str) -> tuple[str, Callable[..., Any]]:
-    """Return the name of a file in lower case, without the suffix of gzip, bzip2 or xz, and what opens the file."""
-    name = os.path.basename(path).lower()  # noqa: PTH119  (pathlib takes a tenth of the whole time here)
-    for suffix, unpack in _COMPRESSED.items():
-        if name.endswith(suffix):
-            return name.removesuffix(suffix), unpack
-    return name, open
-
-
-def _content(path: str) -> tuple[bytes, str, str]:
-    """Return the content of a file, unpacked, its path, and its name in lower case without the packing's suffix."""
-    name, opener = packing_of(path)
-    data = _bytes(path, opener)
-    _check_content(data, path)
-    return data, path, name
-
-
-def _check_content(data: bytes, path: str) -> None:
-    if not data or data.isspace():
-        raise CrystalReadError(f"{path}: the file is empty.")
-    if _ENDLESS_NUMBER in data.translate(_DIGITS_TO_ZERO):
-        raise CrystalReadError(f"{path}: holds a number of more than 60 digits, so it is damaged.")
-
-
 def _cell_of(data: bytes, path: str, name: str, max_atoms: int, exact_order: bool) -> Cell:
     if name.endswith(_CIF):
         return cell_from_cif(_text(data), path, max_atoms, exact_order)
@@ -219,31 +180,6 @@ def _cell_of(data: bytes, path: str, name: str, max_atoms: int, exact_order: boo
 def _text(data: bytes) -> str:
     text = data.decode("utf-8", errors="replace").removeprefix("\ufeff")
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
-def _bytes(path: str, opener: Callable[..., Any]) -> bytes:
-    """Return the content of a file, unpacked, after a look at its size."""
-    try:
-        status = os.stat(path)  # noqa: PTH116
-        if not stat.S_ISREG(status.st_mode):
-            raise CrystalReadError(
-                f"{path}: is {'a folder' if stat.S_ISDIR(status.st_mode) else 'a device'}, not a file."
-            )
-        data = b""
-        if status.st_size <= MAX_FILE_BYTES:
-            with opener(path, "rb") as file:
-                data = file.read(status.st_size + 1 if opener is open else MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        hint = " A SCOPE string is read by cloud_hf.scope.parse." if "|" in path else ""
-        raise CrystalReadError(f"{path}: there is no such file.{hint}") from error
-    except CloudError:
-        raise
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-        raise CrystalReadError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-    if max(status.st_size, len(data)) > MAX_FILE_BYTES:
-        limit = MAX_FILE_BYTES / 1e6
-        raise CrystalTooLargeError(f"{path}: the file has more than {limit:.0f} MB; no crystal needs that.")
-    return data
 
 
 def _read_poscar(text: str, path: str, max_atoms: int) -> Cell:

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("CLOUD_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data", help="folder of the tables")
-    parser.add_argument("--epochs", type=float, default=15, help="passes over the training rows")
+    parser.add_argument("--epochs", type=float, default=30, help="passes over the training rows")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "aflow", help="predictions that are kept")
     parser.add_argument("--result", type=Path, default=ROOT / "docs" / "results" / "aflow.json")
     args = parser.parse_args(arguments)

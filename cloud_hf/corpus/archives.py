@@ -59,7 +59,7 @@ def is_archive(path: Path) -> bool:
 def is_crystal(name: str) -> bool:
     """Whether a file is one crystal (or a CIF of several), by its name, compressed or not."""
     others = (*ARCHIVE_SUFFIXES, *JSON_LINES, ".parquet")  # `POSCARs.tar` is no POSCAR
-    return not name.lower().endswith(others) and _is_crystal_file(Path(_without_packing(name)))
+    return not name.lower().endswith(others) and _is_crystal_file(Path(name))
 
 
 def _without_packing(name: str) -> str:

@@ -150,5 +150,6 @@ def _growth(splits: Mapping[str, Any]) -> Figure:
         ylabel="MAE outside / MAE inside", title="How much the error grows outside", xlim=(-0.5, len(splits) - 0.5)
     )
     axes.grid(axis="y", alpha=0.25)
-    axes.legend(fontsize=9)
+    axes.set_ylim(top=axes.get_ylim()[0] + 1.3 * np.ptp(axes.get_ylim()))  # room for the legend
+    axes.legend(fontsize=9, loc="upper right")
     return figure

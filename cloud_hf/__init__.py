@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 from wrapt import register_post_import_hook
 
 if TYPE_CHECKING:
-    from cloud_hf.bundled import DEFAULT_HEAD, bundled_heads, bundled_model
-    from cloud_hf.configuration_cloud import CloudConfig
+    from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_model
     from cloud_hf.errors import CloudError
-    from cloud_hf.modeling_cloud import (
+    from cloud_hf.models.configuration_cloud import CloudConfig
+    from cloud_hf.models.modeling_cloud import (
         CloudForDebye,
         CloudForMaskedLM,
         CloudForPropertyRegression,
         CloudModel,
         CloudPreTrainedModel,
     )
-    from cloud_hf.pipeline_cloud import CrystalPropertyPipeline
+    from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline
+    from cloud_hf.models.tokenization_scope import ScopeTokenizer, grammar_of
     from cloud_hf.scope import EncodedCrystal, ScopeEncoder
-    from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
 
 try:
     __version__ = version("cloud-hf")
@@ -54,21 +54,21 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "DEFAULT_HEAD": "bundled",
-    "CloudConfig": "configuration_cloud",
+    "DEFAULT_HEAD": "checkpoints.bundled",
+    "CloudConfig": "models.configuration_cloud",
     "CloudError": "errors",
-    "CloudForDebye": "modeling_cloud",
-    "CloudForMaskedLM": "modeling_cloud",
-    "CloudForPropertyRegression": "modeling_cloud",
-    "CloudModel": "modeling_cloud",
-    "CloudPreTrainedModel": "modeling_cloud",
-    "CrystalPropertyPipeline": "pipeline_cloud",
+    "CloudForDebye": "models.modeling_cloud",
+    "CloudForMaskedLM": "models.modeling_cloud",
+    "CloudForPropertyRegression": "models.modeling_cloud",
+    "CloudModel": "models.modeling_cloud",
+    "CloudPreTrainedModel": "models.modeling_cloud",
+    "CrystalPropertyPipeline": "models.pipeline_cloud",
     "EncodedCrystal": "scope",
     "ScopeEncoder": "scope",
-    "ScopeTokenizer": "tokenization_scope",
-    "bundled_heads": "bundled",
-    "bundled_model": "bundled",
-    "grammar_of": "tokenization_scope",
+    "ScopeTokenizer": "models.tokenization_scope",
+    "bundled_heads": "checkpoints.bundled",
+    "bundled_model": "checkpoints.bundled",
+    "grammar_of": "models.tokenization_scope",
 }
 
 
@@ -83,7 +83,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-_FLAT = [f"{__name__}.{path.stem}" for path in Path(__file__).parent.glob("[!_]*.py")]
+_FLAT = [
+    f"{__name__}.{room}.{path.stem}"
+    for room in ("models", "checkpoints", "inference")
+    for path in (Path(__file__).parent / room).glob("[!_]*.py")
+]
 
 
 def _register(imported: ModuleType) -> None:
@@ -93,7 +97,7 @@ def _register(imported: ModuleType) -> None:
         if unfinished and name != imported.__name__:
             return
     if "transformers" in sys.modules:
-        from cloud_hf.registration import register
+        from cloud_hf.checkpoints.registration import register
 
         register()
 

@@ -1,8 +1,17 @@
 """Typed errors: each message names the input, the reason and what to do instead.
 
-All derive from `CloudError` and from `ValueError`, so that `except ValueError` keeps working.
-This file is flat on purpose: it travels with the models as Hub remote code.
+All derive from `CloudError` and from `ValueError`, so that a caller's `except ValueError` keeps working. Those that
+models raise live in `cloud_hf.models.errors`, which travels with the models as Hub remote code.
 """
+
+from cloud_hf.models.errors import (
+    CheckpointError,
+    CloudError,
+    GrammarError,
+    ScopeError,
+    ScopeTooLongError,
+    UnknownWordError,
+)
 
 __all__ = [
     "CheckpointError",
@@ -28,10 +37,6 @@ __all__ = [
     "WorkerDiedError",
     "WorkerStartError",
 ]
-
-
-class CloudError(ValueError):
-    """Base of every error that this package raises on purpose."""
 
 
 class CrystalError(CloudError):
@@ -84,26 +89,6 @@ class EncoderFailureError(CrystalError):
 
 class WorkerStartError(CloudError):
     """Worker processes cannot be started here, so nothing can be encoded in them."""
-
-
-class ScopeError(CloudError):
-    """A SCOPE string that cannot be used."""
-
-
-class GrammarError(ScopeError):
-    """A string without a known grammar, or of another grammar than the model was trained on."""
-
-
-class UnknownWordError(ScopeError):
-    """A word outside the closed vocabulary."""
-
-
-class ScopeTooLongError(ScopeError):
-    """A string with more tokens than the model has positions."""
-
-
-class CheckpointError(CloudError):
-    """A checkpoint that is missing, of another model type, or without the requested head."""
 
 
 class TableError(CloudError):

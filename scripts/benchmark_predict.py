@@ -41,7 +41,7 @@ from cloud_hf import CloudConfig, CloudForDebye, CrystalPropertyPipeline, ScopeT
 from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.tables import write_text
 from cloud_hf.data.writers import open_writer
-from cloud_hf.prediction import load_predictor, predict_encoded
+from cloud_hf.inference.prediction import load_predictor, predict_encoded
 from cloud_hf.scope.canonical import ELEMENT_ORDER
 
 ROOT = Path(__file__).resolve().parents[1]

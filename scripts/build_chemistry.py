@@ -1,4 +1,4 @@
-"""Write `cloud_hf/chemistry_tables.py`: what the words of the SCOPE vocabulary say about elements and sites.
+"""Write `cloud_hf/models/chemistry_tables.py`: what the words of the SCOPE vocabulary say about elements and sites.
 
     python scripts/build_chemistry.py
 
@@ -94,7 +94,7 @@ def wrapped(numbers: list[int], indent: str = "    ") -> str:
 
 def module() -> str:
     """The text of the module."""
-    words = (ROOT / "cloud_hf" / "vocab.txt").read_text(encoding="utf-8").split()
+    words = (ROOT / "cloud_hf" / "models" / "vocab.txt").read_text(encoding="utf-8").split()
     ids = {word: index for index, word in enumerate(words)}
     symbols = [Element.from_Z(z).symbol for z in range(1, N_ELEMENTS + 1)]
     wyckoff: dict[int, list[int]] = {}

@@ -13,12 +13,12 @@ from pymatgen.analysis.prototypes import WYCKOFF_MULTIPLICITY_DICT
 from pymatgen.core import Element
 
 import cloud_hf
-from cloud_hf.export import stock_tokenizer
-from cloud_hf.model_cards import write_card
+from cloud_hf.checkpoints.cards import write_card
+from cloud_hf.checkpoints.export import stock_tokenizer
 from cloud_hf.scope.generators import generator_words
 
 ROOT = Path(__file__).resolve().parents[1]
-VOCABULARY = ROOT / "cloud_hf" / "vocab.txt"
+VOCABULARY = ROOT / "cloud_hf" / "models" / "vocab.txt"
 
 
 def needed_words() -> list[str]:

@@ -17,7 +17,7 @@ from benchmarking import versions
 from heat_capacity_study import LABEL
 from numpy.typing import NDArray
 
-from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, heat_capacity
+from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, heat_capacity
 from cloud_hf.training.metrics import regression_metrics
 
 ROOT = Path(__file__).resolve().parents[1]

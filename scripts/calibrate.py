@@ -23,12 +23,12 @@ from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification
 from transformers.utils.logging import disable_progress_bar
 
-from cloud_hf.calibration import Labelled, cross_coverage, fit_target
-from cloud_hf.checkpoints import loading, read_config
-from cloud_hf.conformal import Calibration, TargetCalibration, count_elements, head_fingerprint
+from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.data.tables import numeric_column, read_table, write_text
 from cloud_hf.errors import TableError
-from cloud_hf.prediction import heads_of
+from cloud_hf.inference.calibration import Labelled, cross_coverage, fit_target
+from cloud_hf.inference.prediction import heads_of
+from cloud_hf.models.conformal import Calibration, TargetCalibration, count_elements, head_fingerprint
 from cloud_hf.scope import parse
 
 DTYPES = ("float32", "bfloat16", "float16")

@@ -39,7 +39,7 @@ from tabulate import tabulate
 from transformers import AutoTokenizer
 
 from cloud_hf.data.tables import write_text
-from cloud_hf.plotting import save_figure
+from cloud_hf.inference.plotting import save_figure
 from cloud_hf.studies.low_data import draw_rows, schedule, summary
 from cloud_hf.studies.low_data_report import curve_figure
 

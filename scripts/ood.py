@@ -21,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from cloud_hf.data.tables import read_table, write_text
 from cloud_hf.data.token_classes import TOKEN_CLASSES
-from cloud_hf.likelihood import LikelihoodSettings, StringLikelihood
+from cloud_hf.inference.likelihood import LikelihoodSettings, StringLikelihood
 
 SHARE = 0.01
 

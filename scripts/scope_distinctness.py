@@ -22,7 +22,7 @@ from scope_invariance import TIMEOUT, TITLES
 
 from cloud_hf import CloudError, ScopeEncoder
 from cloud_hf.errors import EncoderFailureError, EncodingTimeoutError, WorkerDiedError
-from cloud_hf.scope.batch import encode_batch
+from cloud_hf.parallel.batch import encode_batch
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK
 
 __all__ = ["distinctness"]

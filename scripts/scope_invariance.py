@@ -8,7 +8,7 @@ from benchmarking import show
 from redescriptions import ENCODERS, KINDS, RedescriptionJob, load_arrays, summarise
 
 from cloud_hf import ScopeEncoder
-from cloud_hf.scope.batch import encode_batch
+from cloud_hf.parallel.batch import encode_batch
 
 __all__ = ["MAX_SITES", "TIMEOUT", "TITLES", "invariance"]
 

@@ -23,7 +23,7 @@ from scope_invariance import MAX_SITES
 from transformers import AutoTokenizer
 
 from cloud_hf import ScopeEncoder, ScopeTokenizer
-from cloud_hf.scope.batch import encode_batch
+from cloud_hf.parallel.batch import encode_batch
 
 __all__ = ["speed"]
 

@@ -17,10 +17,10 @@ from transformers import (
 )
 
 from cloud_hf import CloudConfig, CloudForMaskedLM, ScopeTokenizer
-from cloud_hf.data.collators import MaskingCollator
-from cloud_hf.data.samplers import LengthBucketSampler
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.training.collators import MaskingCollator
 from cloud_hf.training.pretrain import new_config, tokenize_strings, training_rows
+from cloud_hf.training.samplers import LengthBucketSampler
 from cloud_hf.training.trainer import CloudTrainer
 
 __all__ = ["PAPER_LENGTH", "PAPER_VOCABULARY", "lean_trainer", "paired_losses", "paper_trainer"]

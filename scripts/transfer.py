@@ -47,8 +47,8 @@ from transfer_plot import plot_curves
 from cloud_hf.baselines import TreeBaseline, tree_features
 from cloud_hf.data.inputs import Item
 from cloud_hf.data.tables import write_text
-from cloud_hf.debye import heat_capacity
-from cloud_hf.prediction import load_predictor, predict_items
+from cloud_hf.inference.prediction import load_predictor, predict_items
+from cloud_hf.models.debye import heat_capacity
 from cloud_hf.studies.debye_temperatures import thermal_energy, theta_of
 from cloud_hf.studies.known_heat_capacities import COMPOUNDS, ELEMENTS, Known, beside_handbook, beside_measured
 from cloud_hf.studies.phonons import phonon_energy

@@ -23,7 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 import cloud_hf
 from cloud_hf.cli.prediction_table import terminal_table
 from cloud_hf.data.inputs import collect_items
-from cloud_hf.prediction import load_predictor, load_predictors, predict_items
+from cloud_hf.inference.prediction import load_predictor, load_predictors, predict_items
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "model_card.md", "docs/scope.md")

@@ -127,7 +127,7 @@ def published_folder(published: BertForMaskedLM, tmp_path_factory: pytest.TempPa
     """The same as the folder on the Hub: config, safetensors, 463 words in `vocab.txt` and 101 added ones."""
     folder = tmp_path_factory.mktemp("published") / "ckpt"
     published.save_pretrained(folder)
-    words = (ROOT / "cloud_hf" / "vocab.txt").read_text(encoding="utf-8").split()
+    words = (ROOT / "cloud_hf" / "models" / "vocab.txt").read_text(encoding="utf-8").split()
     (folder / "vocab.txt").write_text("\n".join(words[:463]) + "\n", encoding="utf-8")
     added = {word: index for index, word in enumerate(words[:564]) if index >= 463}
     (folder / "added_tokens.json").write_text(json.dumps(added), encoding="utf-8")
@@ -176,10 +176,10 @@ def several_heads(make_config: Callable[..., CloudConfig], tmp_path_factory: pyt
     import torch
 
     from cloud_hf import CloudForDebye, CloudForMaskedLM, CloudForPropertyRegression, ScopeTokenizer
-    from cloud_hf.calibration import Labelled, fit_target
-    from cloud_hf.conformal import Calibration, head_fingerprint
-    from cloud_hf.debye import heat_capacity
-    from cloud_hf.likelihood import LikelihoodSettings
+    from cloud_hf.inference.calibration import Labelled, fit_target
+    from cloud_hf.inference.likelihood import LikelihoodSettings
+    from cloud_hf.models.conformal import Calibration, head_fingerprint
+    from cloud_hf.models.debye import heat_capacity
 
     weights = tmp_path_factory.mktemp("several") / "weights"
     chance = np.random.default_rng(0)

@@ -33,7 +33,7 @@ print(json.dumps([type(model).__module__, "crystal-property" in PIPELINE_REGISTR
     ("statement", "loaded"),
     [
         ("import cloud_hf, cloud_hf.cli.main; cloud_hf.__version__; cloud_hf.cli.main.build_parser()", []),
-        ("import cloud_hf.scope.worker", ["pymatgen"]),
+        ("import cloud_hf.parallel.worker", ["pymatgen"]),
         ("import cloud_hf.cli.encode", ["pandas", "pymatgen"]),
         ("import cloud_hf.cli.predict", ["pandas", "pymatgen"]),
     ],
@@ -55,8 +55,8 @@ def test_the_encoder_leaves_alone_what_few_crystals_need(run_python: Callable[..
     [
         "import cloud_hf",
         "import transformers.models.auto.modeling_auto, cloud_hf",
-        "import cloud_hf.modeling_cloud",
-        "import cloud_hf.registration",
+        "import cloud_hf.models.modeling_cloud",
+        "import cloud_hf.checkpoints.registration",
         "from cloud_hf import CrystalPropertyPipeline",
         "import cloud_hf, peft",
     ],
@@ -64,7 +64,7 @@ def test_the_encoder_leaves_alone_what_few_crystals_need(run_python: Callable[..
 def test_transformers_knows_cloud(run_python: Callable[..., Any], statement: str) -> None:
     if "peft" in statement:
         pytest.importorskip("peft")
-    assert run_python(FINDS_CLOUD.format(statement=statement)) == ["cloud_hf.modeling_cloud", True]
+    assert run_python(FINDS_CLOUD.format(statement=statement)) == ["cloud_hf.models.modeling_cloud", True]
 
 
 def test_every_public_name_is_there_for_people_and_for_type_checkers() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cloud_hf.debye import heat_capacity
+from cloud_hf.models.debye import heat_capacity
 from cloud_hf.scope import parse
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cloud_hf.baselines.features import tree_features
-from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, heat_capacity
 from cloud_hf.errors import CloudError
+from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, heat_capacity
 
 __all__ = ["TARGET_KINDS", "TREE_MODELS", "TreeBaseline", "tree_predictions"]
 

@@ -29,7 +29,7 @@ def add_convert_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
 def run_convert(arguments: argparse.Namespace) -> int:
     """Convert published weights, pre-trained or fine-tuned, to a checkpoint for predict, finetune and the classes."""
-    from cloud_hf.conversion import convert
+    from cloud_hf.checkpoints.conversion import convert
 
     done = convert(
         arguments.source,

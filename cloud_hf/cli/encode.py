@@ -6,13 +6,13 @@ import math
 from tqdm import tqdm
 
 from cloud_hf.cli.output import ITEM_COLUMNS, check_table_output, item_row, open_rows, show
+from cloud_hf.crystals.readers import MAX_ATOMS
 from cloud_hf.data.inputs import encode_items, iterate_items
 from cloud_hf.data.tables import ENCODER_COLUMN
 from cloud_hf.errors import CloudError
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
 from cloud_hf.scope.encoder import ENCODER_GRAMMARS
-from cloud_hf.scope.readers import MAX_ATOMS
 
 __all__ = ["add_encode_parser", "add_encoding_arguments", "add_input_arguments", "add_max_atoms", "positive_integer"]
 

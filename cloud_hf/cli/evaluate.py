@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from cloud_hf.bundled import DEFAULT_HEAD, bundled_heads
+from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads
 from cloud_hf.cli.encode import add_encoding_arguments
 from cloud_hf.cli.output import report_failures
 from cloud_hf.cli.predict import add_model_arguments, with_max_atoms
@@ -37,8 +37,8 @@ def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentP
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score a head on a table. Exit status 0 if every labelled row was scored, 1 otherwise."""
-    from cloud_hf.evaluation import evaluate_table
-    from cloud_hf.prediction import heads_of, load_predictor
+    from cloud_hf.inference.evaluation import evaluate_table
+    from cloud_hf.inference.prediction import heads_of, load_predictor
 
     if arguments.json:
         check_output(arguments.json)

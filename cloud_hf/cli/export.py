@@ -4,7 +4,7 @@ import argparse
 
 from tabulate import tabulate
 
-from cloud_hf.prediction import model_path
+from cloud_hf.inference.prediction import model_path
 
 __all__ = ["add_export_parser"]
 
@@ -22,7 +22,7 @@ def add_export_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write a checkpoint as plain BERT for stock transformers, or as ONNX for inference, with a tokenizer.json."""
-    from cloud_hf.export import export
+    from cloud_hf.checkpoints.export import export
 
     path = model_path(arguments.model)
     done = export(path, arguments.output, arguments.format, arguments.encoder_only, arguments.overwrite)

@@ -10,10 +10,10 @@ from typing import Any
 from tabulate import tabulate
 
 import cloud_hf
-from cloud_hf.checkpoints import read_config
-from cloud_hf.conformal import CALIBRATION_FILE, Calibration
-from cloud_hf.prediction import heads_of, model_path
-from cloud_hf.records import METRICS_FILE, baseline_errors, rows_of
+from cloud_hf.checkpoints.reading import read_config
+from cloud_hf.checkpoints.records import METRICS_FILE, baseline_errors, rows_of
+from cloud_hf.inference.prediction import heads_of, model_path
+from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
 
 __all__ = ["add_info_parser"]
 

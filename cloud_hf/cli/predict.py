@@ -14,7 +14,7 @@ from cloud_hf.data.tables import check_output
 from cloud_hf.errors import CheckpointError, CloudError
 
 if TYPE_CHECKING:  # torch, which the help does not need
-    from cloud_hf.prediction import Prediction, Predictors
+    from cloud_hf.inference.prediction import Prediction, Predictors
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -41,7 +41,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def kelvin(text: str) -> float:
     """Read a temperature in K from the command line."""
-    from cloud_hf.pipeline_cloud import MAX_TEMPERATURE
+    from cloud_hf.models.pipeline_cloud import MAX_TEMPERATURE
 
     value = float(text)
     if not 0 <= value <= MAX_TEMPERATURE:
@@ -87,7 +87,7 @@ def with_max_atoms(predictor: Any, max_atoms: int) -> Any:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Predict the properties of crystals, one row each; a crystal that fails keeps its row, with the error."""
-    from cloud_hf.prediction import load_predictors, predict_encoded
+    from cloud_hf.inference.prediction import load_predictors, predict_encoded
 
     check_table_output(arguments)
     if arguments.plot:
@@ -134,7 +134,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.output:
         print(f"{rows.n_rows} rows -> {arguments.output}")
     if arguments.plot:
-        from cloud_hf.plotting import plot_heat_capacity
+        from cloud_hf.inference.plotting import plot_heat_capacity
 
         if any(prediction.quantities for prediction in shown):
             plot_heat_capacity(shown, arguments.plot)

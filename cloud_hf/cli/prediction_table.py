@@ -9,7 +9,7 @@ import pandas as pd
 from cloud_hf.cli.output import ITEM_COLUMNS, item_row
 
 if TYPE_CHECKING:
-    from cloud_hf.prediction import Prediction
+    from cloud_hf.inference.prediction import Prediction
 
 __all__ = ["OUTSIDE", "terminal_table", "unknown_elements"]
 

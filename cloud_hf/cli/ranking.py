@@ -4,7 +4,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cloud_hf.prediction import Prediction
+    from cloud_hf.inference.prediction import Prediction
 
 __all__ = ["Best"]
 

@@ -11,8 +11,8 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cloud_hf.crystals.files import COMPRESSED, MAX_FILE_BYTES
 from cloud_hf.data.inputs import _is_crystal_file
-from cloud_hf.scope.files import COMPRESSED, MAX_FILE_BYTES
 
 __all__ = [
     "ARCHIVE_SUFFIXES",

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from cloud_hf.corpus.records import ID_COLUMNS, LICENSE_COLUMNS, PROVIDER_COLUMNS, STRUCTURE_KEYS, Payload
 from cloud_hf.corpus.schema import HASH_BYTES
+from cloud_hf.crystals.cif import cell_from_cif
+from cloud_hf.crystals.files import check_content
+from cloud_hf.crystals.readers import _cell_of, check_cell
 from cloud_hf.data.structure_column import _without_gaps
 from cloud_hf.data.tables import cell_from_row, is_missing
 from cloud_hf.errors import CloudError, CrystalReadError, DisorderedStructureError, EncoderFailureError
 from cloud_hf.scope import Cell, ScopeEncoder, read_cell
-from cloud_hf.scope.cif import cell_from_cif
-from cloud_hf.scope.files import check_content
-from cloud_hf.scope.readers import _cell_of, check_cell
 
 __all__ = ["EncodedRow", "RecordEncoder", "canonical_hash", "failed_row", "package_versions"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from cloud_hf.corpus.encoding import package_versions
 from cloud_hf.corpus.schema import GRAMMAR_COLUMNS, Folders, save_json
 from cloud_hf.corpus.sources import Task, plan_tasks
+from cloud_hf.crystals.readers import MAX_ATOMS
 from cloud_hf.errors import CorpusError
 from cloud_hf.scope import ScopeEncoder
-from cloud_hf.scope.readers import MAX_ATOMS
 
 __all__ = ["BuildSettings", "Plan", "load_plan", "make_plan"]
 

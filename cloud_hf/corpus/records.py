@@ -10,10 +10,10 @@ import pyarrow.parquet as parquet
 
 from cloud_hf.corpus.archives import Member, read_at, read_members, unpacked
 from cloud_hf.corpus.sources import Task, json_lines, open_lines
+from cloud_hf.crystals.cif import _block_name, _blocks, _unused
+from cloud_hf.crystals.files import COMPRESSED, MAX_FILE_BYTES
 from cloud_hf.data.inputs import _DATA_BLOCK, _has_blocks
 from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
-from cloud_hf.scope.cif import _block_name, _blocks, _unused
-from cloud_hf.scope.files import COMPRESSED, MAX_FILE_BYTES
 
 __all__ = ["ID_COLUMNS", "LICENSE_COLUMNS", "PROVIDER_COLUMNS", "STRUCTURE_KEYS", "Payload", "Record", "read_task"]
 

@@ -38,9 +38,9 @@ from cloud_hf.corpus.schema import (
     shard_schema,
 )
 from cloud_hf.errors import CloudError, WorkerDiedError
+from cloud_hf.parallel.pool import Pool
+from cloud_hf.parallel.worker import start_method
 from cloud_hf.scope import encode_batch
-from cloud_hf.scope.pool import Pool
-from cloud_hf.scope.worker import start_method
 
 __all__ = ["DuplicateStep", "EncodeStep", "ReportStep", "ShardStep", "remove_leftovers"]
 
@@ -138,7 +138,7 @@ class EncodeStep(PipelineStep):
 def _preload() -> None:
     """Where workers are not forked from this process, let the server that forks them import what they need once."""
     if start_method().get_start_method() == "forkserver":
-        multiprocessing.set_forkserver_preload(["cloud_hf.scope.worker", "cloud_hf.corpus.encoding"])
+        multiprocessing.set_forkserver_preload(["cloud_hf.parallel.worker", "cloud_hf.corpus.encoding"])
         forkserver.ensure_running()
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from cloud_hf.crystals.files import packing_of
+from cloud_hf.crystals.readers import CRYSTAL_PATTERNS, read_cells
 from cloud_hf.data.tables import (
     SCOPE_COLUMN,
     STRUCTURE_COLUMNS,
@@ -25,12 +27,10 @@ from cloud_hf.data.tables import (
     read_chunks,
 )
 from cloud_hf.errors import CloudError, GrammarError, TableError
+from cloud_hf.parallel.batch import encode_batch
 from cloud_hf.scope import ScopeEncoder
-from cloud_hf.scope.batch import encode_batch
-from cloud_hf.scope.files import packing_of
 from cloud_hf.scope.grammar import parse
 from cloud_hf.scope.pairing import sites_scope
-from cloud_hf.scope.readers import CRYSTAL_PATTERNS, read_cells
 
 __all__ = ["Item", "collect_items", "encode_item", "encode_items", "iterate_items", "named", "table_items"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from cloud_hf.crystals.cif import cell_from_cif
+from cloud_hf.crystals.readers import MAX_ATOMS
 from cloud_hf.data.inputs import Item
 from cloud_hf.data.tables import is_missing
 from cloud_hf.errors import CloudError, CrystalReadError, TableError
-from cloud_hf.scope.cif import cell_from_cif
-from cloud_hf.scope.readers import MAX_ATOMS
 
 __all__ = ["structure_items"]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 
+from cloud_hf.crystals.cell import Cell, Content
+from cloud_hf.crystals.objects import element_symbol
 from cloud_hf.errors import CrystalReadError, TableError
-from cloud_hf.scope.cell import Cell, Content
-from cloud_hf.scope.objects import element_symbol
 
 __all__ = [
     "CHUNK_ROWS",

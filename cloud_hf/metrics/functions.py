@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
-from cloud_hf.debye import GAS_CONSTANT
+from cloud_hf.models.debye import GAS_CONSTANT
 
 __all__ = ["regression_metrics", "thermodynamic_consistency"]
 

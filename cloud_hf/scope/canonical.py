@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cloud_hf.crystals.cell import Cell
 from cloud_hf.errors import DisorderedStructureError, ScopeError, UnknownElementError
 from cloud_hf.scope._relabelings import LETTERS, lattice_relabelings, relabelings, wyckoff_table
 from cloud_hf.scope.backends import no_symmetry, search_symmetry
-from cloud_hf.scope.cell import Cell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from cloud_hf.crystals.cell import Cell
+from cloud_hf.crystals.readers import MAX_ATOMS, Crystal, read_cell
 from cloud_hf.errors import CloudError, DisorderedStructureError
+from cloud_hf.parallel.batch import encode_batch
 from cloud_hf.scope.backends import check_backend
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK, KindOrbits, find_kind_orbits
-from cloud_hf.scope.cell import Cell
 from cloud_hf.scope.formula import reduced_formula
 from cloud_hf.scope.generators import generator_words
-from cloud_hf.scope.readers import MAX_ATOMS, Crystal, read_cell
 from cloud_hf.scope.symmetry import SymmetrySites, find_symmetry
 
 __all__ = ["ENCODER_GRAMMARS", "EncodedCrystal", "ScopeEncoder"]
@@ -203,8 +204,6 @@ class ScopeEncoder:
         Raises:
             CloudError: An argument that cannot work.
         """
-        from cloud_hf.scope.batch import encode_batch
-
         return encode_batch(self, crystals, processes, timeout, progress=progress)
 
     def _search(self, cell: Cell) -> KindOrbits | SymmetrySites:

@@ -40,7 +40,7 @@ class Scope:
     """A SCOPE string as data. `parse` makes it and checks it; the constructor itself checks nothing.
 
     Attributes:
-        grammar: `"composition"`, `"full"` or `"sites"`, as `cloud_hf.tokenization_scope.grammar_of` tells.
+        grammar: `"composition"`, `"full"` or `"sites"`, as `cloud_hf.models.tokenization_scope.grammar_of` tells.
         space_group: Number in the International Tables, 1 to 230.
         wyckoff: Wyckoff words as written: one per orbit (sites), per site (full), or the distinct ones (composition).
         occupants: Elements as written: one per orbit, per site, or per fraction.

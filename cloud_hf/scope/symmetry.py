@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cloud_hf.crystals.cell import Cell
 from cloud_hf.scope._relabelings import LETTERS, wyckoff_table
 from cloud_hf.scope.backends import search_symmetry
-from cloud_hf.scope.cell import Cell
 
 __all__ = ["SymmetrySites", "find_symmetry"]
 

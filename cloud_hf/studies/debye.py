@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from cloud_hf.data.tables import write_table
 from cloud_hf.errors import StudyError
-from cloud_hf.heads_cloud import thermal_properties
 from cloud_hf.metrics import thermodynamic_consistency
+from cloud_hf.models.heads_cloud import thermal_properties
 from cloud_hf.studies.arguments import TrainingStudyArguments
 from cloud_hf.studies.crystals import Crystals
 from cloud_hf.studies.debye_report import write_debye_report

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from cloud_hf.debye import heat_capacity
+from cloud_hf.models.debye import heat_capacity
 from cloud_hf.scope import parse
 from cloud_hf.studies.debye_plot import CURVES, measured_panel, phonon_panel, rows_at_quantiles
 from cloud_hf.studies.debye_rows import DebyeRows

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from cloud_hf.debye import heat_capacity
+from cloud_hf.models.debye import heat_capacity
 from cloud_hf.studies.phonons import phonon_heat_capacity
 
 __all__ = ["CURVES", "measured_panel", "phonon_panel", "rows_at_quantiles"]

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cloud_hf.debye import GAS_CONSTANT, heat_capacity
 from cloud_hf.errors import StudyError
+from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 from cloud_hf.studies.debye_rows import KNOWN, DebyeRows
 from cloud_hf.studies.debye_temperatures import HIGHEST, thermal_energy, theta_of
 from cloud_hf.studies.known_heat_capacities import COMPOUNDS, ELEMENTS, Known, beside_handbook, beside_measured

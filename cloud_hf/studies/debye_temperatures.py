@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, internal_energy
 from cloud_hf.errors import TableError
+from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, internal_energy
 
 __all__ = ["HIGHEST", "check_heat_capacities", "thermal_energy", "theta_of"]
 

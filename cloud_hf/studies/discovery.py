@@ -10,12 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cloud_hf.bundled import bundled_model
+from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.data.inputs import Item
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import StudyError, TableError
-from cloud_hf.prediction import load_predictor, predict_encoded
+from cloud_hf.inference.prediction import load_predictor, predict_encoded
 from cloud_hf.studies.arguments import TrainingStudyArguments
 from cloud_hf.studies.crystals import Crystals, read_crystals
 from cloud_hf.studies.discovery_files import (

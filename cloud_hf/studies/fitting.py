@@ -14,8 +14,8 @@ from transformers.trainer_utils import IntervalStrategy
 
 from cloud_hf import CloudForMaskedLM, ScopeTokenizer
 from cloud_hf.baselines import tree_predictions
-from cloud_hf.bundled import bundled_likelihood, bundled_model
-from cloud_hf.checkpoints import loading, read_config
+from cloud_hf.checkpoints.bundled import bundled_likelihood, bundled_model
+from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.errors import StudyError
 from cloud_hf.studies.arguments import TrainingStudyArguments
 from cloud_hf.studies.crystals import Crystals

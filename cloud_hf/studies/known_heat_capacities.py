@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cloud_hf.debye import heat_capacity
+from cloud_hf.models.debye import heat_capacity
 from cloud_hf.scope.grammar import Scope
 
 __all__ = ["COMPOUNDS", "ELEMENTS", "Known", "beside_handbook", "beside_measured"]

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap
 from tqdm import tqdm
 
-from cloud_hf.configuration_cloud import TARGET_TRANSFORMS
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import StudyError
+from cloud_hf.models.configuration_cloud import TARGET_TRANSFORMS
 from cloud_hf.studies.arguments import TrainingStudyArguments
 from cloud_hf.studies.crystals import Crystals, read_crystals
 from cloud_hf.studies.fitting import StudyTarget, fit_arms, training_settings

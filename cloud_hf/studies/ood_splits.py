@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud_hf.crystals.objects import element_symbol
 from cloud_hf.data.assignment import database_entry, protostructure
 from cloud_hf.errors import StudyError
 from cloud_hf.scope import parse
-from cloud_hf.scope.objects import element_symbol
 from cloud_hf.studies.crystals import Crystals
 
 __all__ = ["CRYSTAL_SYSTEMS", "SPLITS", "OodSplit", "ood_split"]

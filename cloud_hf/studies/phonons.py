@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cloud_hf.debye import GAS_CONSTANT
+from cloud_hf.models.debye import GAS_CONSTANT
 
 __all__ = ["Density", "phonon_energy", "phonon_heat_capacity", "read_densities"]
 

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from cloud_hf.plotting import save_figure
+from cloud_hf.inference.plotting import save_figure
 from cloud_hf.studies.scoring import signed
 
 __all__ = ["ARM_STYLES", "Report", "comparison_table", "new_figure"]

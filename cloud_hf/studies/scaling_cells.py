@@ -14,10 +14,10 @@ from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from cloud_hf import CloudForMaskedLM, ScopeTokenizer
-from cloud_hf.data.collators import MaskingCollator
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
 from cloud_hf.errors import StudyError
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.training.collators import MaskingCollator
 from cloud_hf.training.metrics import mlm_metrics
 from cloud_hf.training.pretrain import best_and_nats, new_config, tokenize_strings, training_rows
 from cloud_hf.training.trainer import CloudTrainer

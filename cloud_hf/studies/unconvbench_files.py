@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cloud_hf.crystals.cell import Cell
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import StudyError
-from cloud_hf.scope.cell import Cell
 from cloud_hf.studies.crystals import crystals_from_strings, encode_crystals
 from cloud_hf.studies.fold_tables import encode_split_json, read_labelled_table, sha256_of
 from cloud_hf.studies.folds import Fold, FoldedTask, choose_folds, rows_of_ids

@@ -11,9 +11,9 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-from cloud_hf.data.collators import MASKINGS
 from cloud_hf.errors import CloudError
-from cloud_hf.tokenization_scope import GRAMMARS
+from cloud_hf.models.tokenization_scope import GRAMMARS
+from cloud_hf.training.collators import MASKINGS
 
 __all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range", "parse_flags", "parse_recipe"]
 

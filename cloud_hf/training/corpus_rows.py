@@ -5,12 +5,12 @@ from typing import Any
 
 from transformers.utils import logging
 
-from cloud_hf.checkpoints import read_config
-from cloud_hf.corpus.rows import CorpusRows, select_rows
+from cloud_hf.checkpoints.reading import read_config
 from cloud_hf.corpus.shards import Corpus
 from cloud_hf.data.tables import read_table
 from cloud_hf.errors import GrammarError, TableError
 from cloud_hf.training.arguments import PretrainArguments
+from cloud_hf.training.corpus_shards import CorpusRows, select_rows
 
 logger = logging.get_logger(__name__)
 

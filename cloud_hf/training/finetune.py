@@ -16,13 +16,13 @@ from transformers import AutoTokenizer, set_seed
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
-from cloud_hf.checkpoints import loading
-from cloud_hf.configuration_cloud import CloudConfig
+from cloud_hf.checkpoints.cards import write_card
+from cloud_hf.checkpoints.reading import loading
+from cloud_hf.checkpoints.records import record_training_data
 from cloud_hf.data.tables import read_table, write_table, write_text
 from cloud_hf.errors import CheckpointError, CloudError
-from cloud_hf.model_cards import write_card
-from cloud_hf.plotting import Parity, plot_parity
-from cloud_hf.records import record_training_data
+from cloud_hf.inference.plotting import Parity, plot_parity
+from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.finetune_baselines import tree_baseline

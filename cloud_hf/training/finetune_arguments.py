@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from cloud_hf.bundled import bundled_model
+from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.errors import CloudError
 from cloud_hf.training.arguments import in_range
 

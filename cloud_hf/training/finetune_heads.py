@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers.utils import logging
 
-from cloud_hf.checkpoints import loading, read_config
-from cloud_hf.configuration_cloud import CloudConfig
-from cloud_hf.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity
+from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.errors import CheckpointError, CloudError, TableError
-from cloud_hf.modeling_cloud import CloudForDebye, CloudForPropertyRegression
+from cloud_hf.models.configuration_cloud import CloudConfig
+from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity
+from cloud_hf.models.modeling_cloud import CloudForDebye, CloudForPropertyRegression
 from cloud_hf.training.finetune_arguments import PER_ATOM, FinetuneArguments
 from cloud_hf.training.finetune_rows import Rows, Target
 

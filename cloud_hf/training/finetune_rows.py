@@ -11,12 +11,12 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cloud_hf.configuration_cloud import CloudConfig
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.splits import group_rows, read_split_column
 from cloud_hf.data.structure_column import structure_items
 from cloud_hf.data.tables import has_structures, is_missing, numeric_column, read_table, recorded_settings
 from cloud_hf.errors import CheckpointError, CloudError, TableError
+from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 

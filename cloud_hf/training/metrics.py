@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from cloud_hf.checkpoints.records import METRICS_FILE
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
 from cloud_hf.metrics import regression_metrics
-from cloud_hf.records import METRICS_FILE
 
 __all__ = ["METRICS_FILE", "mlm_metrics", "regression_metrics"]
 

@@ -11,24 +11,24 @@ from torch import Tensor
 from transformers import AutoTokenizer, set_seed
 from transformers.utils import logging
 
-from cloud_hf.checkpoints import loading, read_config
-from cloud_hf.configuration_cloud import CloudConfig
-from cloud_hf.corpus.rows import CorpusRows
+from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.records import record_training_data
 from cloud_hf.corpus.shards import open_corpus
-from cloud_hf.data.collators import MaskingCollator
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table, recorded_settings
 from cloud_hf.data.token_classes import TokenClasses
-from cloud_hf.data.token_rows import TokenRows, pack
 from cloud_hf.errors import CheckpointError, CloudError, GrammarError, TableError
-from cloud_hf.modeling_cloud import CloudForMaskedLM
-from cloud_hf.records import record_training_data
+from cloud_hf.models.configuration_cloud import CloudConfig
+from cloud_hf.models.modeling_cloud import CloudForMaskedLM
+from cloud_hf.models.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.scope import ScopeEncoder
-from cloud_hf.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments, check_output_dir
 from cloud_hf.training.checkpointing import data_hash
+from cloud_hf.training.collators import MaskingCollator
 from cloud_hf.training.corpus_rows import corpus_grammar, corpus_rows
+from cloud_hf.training.corpus_shards import CorpusRows
 from cloud_hf.training.metrics import mlm_metrics
+from cloud_hf.training.token_rows import TokenRows, pack
 from cloud_hf.training.trainer import CloudTrainer
 
 logger = logging.get_logger(__name__)

@@ -8,9 +8,9 @@ from huggingface_hub import HfApi
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
+from cloud_hf.checkpoints.cards import CARD_FILE, is_generated, write_card
+from cloud_hf.checkpoints.hub import add_pipeline, explained
 from cloud_hf.errors import CheckpointError
-from cloud_hf.hub import add_pipeline, explained
-from cloud_hf.model_cards import CARD_FILE, is_generated, write_card
 
 __all__ = ["PublishingTrainer"]
 

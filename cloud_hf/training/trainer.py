@@ -18,12 +18,12 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import logging
 
-from cloud_hf.corpus.rows import CorpusRows, ShardSampler
-from cloud_hf.data.samplers import LengthBucketSampler
+from cloud_hf.checkpoints.cards import CARD_FILE, is_generated
 from cloud_hf.errors import CheckpointError
-from cloud_hf.model_cards import CARD_FILE, is_generated
 from cloud_hf.training.checkpointing import check_same_run, newest_checkpoint, run_settings, write_run
+from cloud_hf.training.corpus_shards import CorpusRows, ShardSampler
 from cloud_hf.training.publishing import PublishingTrainer
+from cloud_hf.training.samplers import LengthBucketSampler
 
 logger = logging.get_logger(__name__)
 

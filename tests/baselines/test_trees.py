@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from cloud_hf.baselines import TARGET_KINDS, TREE_MODELS, TreeBaseline, tree_features, tree_predictions
-from cloud_hf.debye import GAS_CONSTANT, heat_capacity
 from cloud_hf.errors import CloudError
+from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 
 ELEMENTS = ("Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Al", "Ga", "In", "Cu", "Ag", "Au")
 SCOPES = [f"1 0 0 | {element} 2i O {word}" for element in ELEMENTS for word in ("1a", "1b", "2i")]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cloud_hf.bundled import HEADS
+from cloud_hf.checkpoints.bundled import HEADS
 from cloud_hf.data.tables import read_table, write_table
 
 KEYS = {"mae", "mae_mad", "rmse", "r2", "median_absolute_error", "n", "n_failed", "n_unlabelled", "unit"}

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cloud_hf.data.tables import read_table
-from cloud_hf.debye import GAS_CONSTANT, heat_capacity
+from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 
 THETA = "debye_temperature (K)"
 PER_ATOM = "heat_capacity_per_atom (J/(mol atom K))"

@@ -14,7 +14,7 @@ from cloud_hf.cli.output import MOST_ROWS, SHOWN_ROWS, open_rows
 from cloud_hf.cli.ranking import Best
 from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.tables import read_table
-from cloud_hf.prediction import Prediction, load_predictor, predict_encoded
+from cloud_hf.inference.prediction import Prediction, load_predictor, predict_encoded
 
 THETA = "debye_temperature (K)"
 PER_ATOM = "heat_capacity_per_atom (J/(mol atom K))"
@@ -123,7 +123,7 @@ class TestStream:
         assert len(read) == 40
 
     def test_an_interrupt_leaves_what_was_there(self, cloud, table: Path, tmp_path: Path, monkeypatch) -> None:
-        import cloud_hf.prediction as module
+        import cloud_hf.inference.prediction as module
 
         def interrupted(*arguments: object):
             yield from islice(predict_encoded(*arguments), 5)  # type: ignore[arg-type]

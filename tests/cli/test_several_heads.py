@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import cloud_hf.bundled
-from cloud_hf.bundled import bundled_heads, bundled_likelihood, bundled_model
+import cloud_hf.checkpoints.bundled
+from cloud_hf.checkpoints.bundled import bundled_heads, bundled_likelihood, bundled_model
 from cloud_hf.data.inputs import collect_items
 from cloud_hf.data.tables import read_table
 from cloud_hf.errors import CheckpointError
-from cloud_hf.prediction import Predictors, load_predictor, load_predictors, predict_items
+from cloud_hf.inference.prediction import Predictors, load_predictor, load_predictors, predict_items
 
 SALT = "1 6 a O D D a D O D b O O O c O O O d O O O e O O O 0 | Na 4a Cl 4b"
 POLONIUM = "1 4 b O O O c O O O d O O O e O O O 0 | Po 1a"
@@ -23,7 +23,7 @@ GAP, LOW, HIGH = "band_gap (eV)", "band_gap_low (eV)", "band_gap_high (eV)"
 @pytest.fixture(autouse=True)
 def bundled(several_heads: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the tiny models be those inside the package."""
-    monkeypatch.setattr(cloud_hf.bundled, "_WEIGHTS", several_heads)
+    monkeypatch.setattr(cloud_hf.checkpoints.bundled, "_WEIGHTS", several_heads)
     return several_heads
 
 
@@ -99,7 +99,7 @@ class TestPredict:
         assert "Po: " not in found.out, "the terminal names the element, the file its heads"
 
     def test_the_likelihood_flags(self, predict, bundled: Path) -> None:
-        from cloud_hf.likelihood import StringLikelihood
+        from cloud_hf.inference.likelihood import StringLikelihood
 
         _, table = predict(SALT, POLONIUM)
         likelihood = StringLikelihood.load(str(bundled / "likelihood"))

@@ -21,7 +21,7 @@ from cloud_hf.corpus import BuildSettings, build_corpus
 from cloud_hf.corpus.encoding import canonical_hash
 from cloud_hf.corpus.report import equation
 from cloud_hf.errors import CorpusError
-from cloud_hf.scope import pool
+from cloud_hf.parallel import pool
 
 from .conftest import FORMS, Crystal, no_leftovers, same_corpus, tables, write_jsonl, write_parquet
 
@@ -293,7 +293,7 @@ def test_a_row_whose_worker_dies_by_chance_is_not_lost(
 KILLED = """
 import multiprocessing, os, signal, sys
 from cloud_hf import ScopeEncoder
-from cloud_hf.scope.worker import Worker
+from cloud_hf.parallel.worker import Worker
 
 if __name__ == "__main__":
     workers = [Worker(ScopeEncoder(), multiprocessing.get_context(sys.argv[1])) for _ in range(2)]
@@ -321,10 +321,10 @@ def forked_with_fork_workers(work: Callable[[], Any]) -> int:
     """A class of a test reaches workers by fork alone."""
     import multiprocessing
 
-    from cloud_hf.scope import pool
+    from cloud_hf.parallel import pool
 
     def run() -> None:
-        pool.start_method = lambda: multiprocessing.get_context("fork")
+        pool.start_method = lambda _: multiprocessing.get_context("fork")
         work()
 
     return forked(run)

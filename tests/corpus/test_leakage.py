@@ -10,8 +10,8 @@ import pytest
 
 from cloud_hf.cli.main import main
 from cloud_hf.corpus import open_corpus
-from cloud_hf.corpus.rows import select_rows
 from cloud_hf.training.corpus_rows import excluded_hashes
+from cloud_hf.training.corpus_shards import select_rows
 
 from .conftest import Crystal, tables
 

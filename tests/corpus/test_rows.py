@@ -11,9 +11,9 @@ import pytest
 
 from cloud_hf import ScopeTokenizer
 from cloud_hf.corpus import open_corpus
-from cloud_hf.corpus import rows as module
-from cloud_hf.corpus.rows import CorpusRows, ShardSampler, select_rows
 from cloud_hf.errors import CorpusError
+from cloud_hf.training import corpus_shards as module
+from cloud_hf.training.corpus_shards import CorpusRows, ShardSampler, select_rows
 
 from .conftest import tables
 

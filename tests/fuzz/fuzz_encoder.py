@@ -35,7 +35,7 @@ from fuzz_inputs import File, cifs, kind_of, make, poscars, rng_of
 import cloud_hf.scope
 from cloud_hf import ScopeEncoder, ScopeTokenizer, grammar_of
 from cloud_hf.errors import CloudError, EncodingTimeoutError, WorkerDiedError
-from cloud_hf.scope.batch import encode_batch
+from cloud_hf.parallel.batch import encode_batch
 
 MEMORY = 4 * 2**30
 """Bytes that a worker may take beside what it has at the start; more is a finding (`MemoryError`)."""

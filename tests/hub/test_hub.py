@@ -16,7 +16,7 @@ from hub_scripts import FETCH, PUBLISH
 from hub_server import Hub
 
 from cloud_hf import CloudConfig
-from cloud_hf.model_cards import is_empty, is_generated
+from cloud_hf.checkpoints.cards import is_empty, is_generated
 
 MODELS = ("encoder", "masked_lm", "debye", "band_gap", "saved")
 QUANTITIES = {"debye": ["debye_temperature", "heat_capacity_per_atom"], "band_gap": ["band_gap"]}

@@ -13,7 +13,7 @@ from hub_scripts import TRAIN
 from hub_server import Hub
 from huggingface_hub import ModelCard
 
-from cloud_hf.model_cards import is_generated
+from cloud_hf.checkpoints.cards import is_generated
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cloud_hf import debye
 from cloud_hf.metrics import METRICS, metric_path, regression_metrics, thermodynamic_consistency
+from cloud_hf.models import debye
 from cloud_hf.training import metrics as training_metrics
 
 QUANTITIES = ("heat_capacity", "internal_energy", "entropy", "helmholtz_energy")

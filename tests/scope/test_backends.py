@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from pymatgen.core import Structure
 
+from cloud_hf.crystals.cell import Cell
 from cloud_hf.errors import CloudError, DisorderedStructureError, SymmetryError
 from cloud_hf.scope import backends
 from cloud_hf.scope.backends import BACKENDS, check_backend, search_symmetry
 from cloud_hf.scope.canonical import find_orbits
-from cloud_hf.scope.cell import Cell
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.cif"))
 SHARED = Path(os.environ.get("CLOUD_SHARED", "../shared")) / "data"

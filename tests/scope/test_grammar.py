@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pymatgen.core import Composition, Structure
 
 from cloud_hf.errors import GrammarError, ScopeError, UnknownWordError
+from cloud_hf.models.tokenization_scope import grammar_of
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope._relabelings import relabelings, wyckoff_table
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK, find_orbits
 from cloud_hf.scope.generators import generator_words
 from cloud_hf.scope.grammar import Scope, parse
-from cloud_hf.tokenization_scope import grammar_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Site labels are not unique"),

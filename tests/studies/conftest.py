@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cloud_hf.debye import heat_capacity
+from cloud_hf.models.debye import heat_capacity
 from cloud_hf.studies.fitting import random_encoder
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])

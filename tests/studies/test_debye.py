@@ -13,7 +13,7 @@ import pytest
 
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError, TableError
-from cloud_hf.heads_cloud import ThermalProperties, thermal_properties
+from cloud_hf.models.heads_cloud import ThermalProperties, thermal_properties
 from cloud_hf.studies import debye
 from cloud_hf.studies.crystals import read_crystals
 from cloud_hf.studies.debye_report import verdict

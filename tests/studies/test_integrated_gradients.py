@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer, set_seed
 
 from cloud_hf import CloudConfig, CloudForDebye, CloudForPropertyRegression
-from cloud_hf.members import join_members
+from cloud_hf.checkpoints.members import join_members
 from cloud_hf.studies.attention_shares import CLASSES
 from cloud_hf.studies.integrated_gradients import attribute, outputs_of
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cloud_hf import ScopeEncoder
-from cloud_hf.debye import GAS_CONSTANT, heat_capacity, internal_energy
 from cloud_hf.errors import TableError
+from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity, internal_energy
 from cloud_hf.studies.debye_plot import rows_at_quantiles
 from cloud_hf.studies.debye_temperatures import check_heat_capacities, thermal_energy, theta_of
 from cloud_hf.studies.known_heat_capacities import COMPOUNDS, ELEMENTS

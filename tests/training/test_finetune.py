@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from cloud_hf import CloudForDebye, CloudForPropertyRegression
-from cloud_hf.debye import heat_capacity
+from cloud_hf.models.debye import heat_capacity
 
 DEBYE = ["--debye", "heat_capacity", "--target", "cv:J/(mol cell K)", "--n_atoms", "n_atoms"]
 
@@ -312,7 +312,7 @@ def test_the_same_seed_gives_the_same_weights(finetune, debye_table, tmp_path: P
 def test_a_model_of_the_internal_energy_predicts_and_scores_it(
     finetune, cloud, debye_rows: pd.DataFrame, tmp_path: Path
 ) -> None:
-    from cloud_hf.debye import internal_energy
+    from cloud_hf.models.debye import internal_energy
 
     theta, atoms = (torch.tensor(debye_rows[name].to_numpy(float)) for name in ("theta", "n_atoms"))
     table = tmp_path / "u.parquet"

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from cloud_hf import ScopeEncoder
-from cloud_hf.debye import heat_capacity, internal_energy
+from cloud_hf.models.debye import heat_capacity, internal_energy
 from cloud_hf.scope import EncodedCrystal
 
 GAP = ["--target", "gap:eV"]

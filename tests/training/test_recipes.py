@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from cloud_hf import CloudConfig, CloudForMaskedLM, ScopeTokenizer
-from cloud_hf.data.collators import MaskingCollator
 from cloud_hf.training.arguments import PretrainArguments
+from cloud_hf.training.collators import MaskingCollator
 from cloud_hf.training.pretrain import tokenize_strings, training_rows
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

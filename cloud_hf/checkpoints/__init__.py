@@ -1,0 +1,1 @@
+"""Weights on disk and on the Hub: read, convert, export, publish, and the checkpoints that ship with the package."""

@@ -1,0 +1,323 @@
+"""Reading checkpoints, our own and foreign ones, with errors that say what is wrong with them; writing folders."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    StrictDataclassError,
+)
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoConfig
+
+from cloud_hf.errors import CheckpointError
+from cloud_hf.models.configuration_cloud import CloudConfig
+
+__all__ = ["ForeignCheckpoint", "check_output_folder", "loading", "new_folder", "read_config", "read_foreign"]
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What transformers calls the weights in a folder, in the order of preference."""
+
+PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+
+PAPER_CONFIGS = ("config.yaml", "config_debye.yaml", "config_mp.yaml")
+"""What the paper's training code writes beside its `.pth` files."""
+
+NUMPY_SCALARS: list[Any] = [
+    np.dtype,
+    np.ndarray,
+    *{type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8")},
+    *[
+        (function, f"numpy.{core}.multiarray.{function.__name__}")  # numpy 1 and 2
+        for core in ("core", "_core")
+        for function in (np._core.multiarray.scalar, np._core.multiarray._reconstruct)  # type: ignore[attr-defined]
+    ],
+]
+"""What a `.pth` file of the paper holds beside tensors: the numpy scalars of its normaliser."""
+
+
+@contextmanager
+def loading(path: str) -> Iterator[None]:
+    """Turn whatever transformers raises while loading `path` into a `CheckpointError` that names it."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+        refusal = _hub_refusal(path, error)
+        if refusal:
+            raise CheckpointError(refusal) from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = " ".join(" ".join(lines).split()) if isinstance(error, StrictDataclassError) else lines[0]
+        raise CheckpointError(f"{path}: the checkpoint is missing, damaged or incomplete ({reason}).") from error
+
+
+def _hub_refusal(path: str, error: BaseException) -> str | None:
+    """Say what to do where the Hub refused or could not be asked; None if the error has another cause."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for found in chain:
+        if isinstance(found, GatedRepoError):
+            return f"{path}: access to this repository has to be granted; ask for it on its page, then `hf auth login`."
+        if isinstance(found, RepositoryNotFoundError):
+            return (
+                f"{path}: there is no such repository on {constants.ENDPOINT}, or it is private. Check the name; for a "
+                "private one log in with `hf auth login`, or set HF_TOKEN to a token that may read it."
+            )
+        if isinstance(found, RevisionNotFoundError):
+            return f"{path}: the repository has no such revision; give a branch, tag or commit of it."
+    if any(isinstance(found, OfflineModeIsEnabled) for found in chain) or (
+        constants.is_offline_mode() and any(isinstance(found, LocalEntryNotFoundError) for found in chain)
+    ):
+        return f"{path}: not in the cache, and HF_HUB_OFFLINE is set; load it once without, or give a folder."
+    if any(isinstance(found, HfHubHTTPError | LocalEntryNotFoundError) for found in chain):
+        reason = str(chain[-1]).strip().splitlines()[0]
+        return f"{path}: neither a folder nor in the cache, and {constants.ENDPOINT} does not answer ({reason})."
+    return None
+
+
+def read_config(path: str) -> CloudConfig:
+    """Read the config of a CLOUD checkpoint.
+
+    Args:
+        path: Folder or Hub id.
+
+    Raises:
+        CheckpointError: There is none, or it is of another model type.
+    """
+    folder = Path(path)
+    with loading(path):
+        exists = folder.exists()
+    if exists and folder.is_dir() and not (folder / "config.json").is_file():
+        raise CheckpointError(f"{path}: the folder holds no config.json, so it is not a checkpoint.")
+    if not exists and (folder.is_absolute() or len(folder.parts) != 2 or path.startswith(".")):
+        raise CheckpointError(f"{path}: there is no such folder, and a Hub id has the form 'owner/name'.")
+    with loading(path):
+        config = AutoConfig.from_pretrained(path)
+    if not isinstance(config, CloudConfig):
+        remedy = "; make it one with `cloud-hf convert`" if config.model_type == "bert" else ""
+        raise CheckpointError(f"{path}: a checkpoint of model type {config.model_type!r}, not 'cloud'{remedy}.")
+    return config
+
+
+@dataclass
+class ForeignCheckpoint:
+    """What a checkpoint that is not ours holds.
+
+    Attributes:
+        source: Where it came from, for messages.
+        weights: Name to tensor, as stored.
+        config: Fields of its config file; empty if there is none.
+        config_source: The config file; None if there is none.
+        extras: What a `.pth` file holds beside the weights, e.g. `mu` and `std`.
+        words: Its vocabulary in the order of the ids; None if no vocabulary lies beside the weights.
+    """
+
+    source: str
+    weights: dict[str, Tensor]
+    config: dict[str, Any] = field(default_factory=dict)
+    config_source: Path | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
+    words: list[str] | None = None
+
+
+def read_foreign(source: str, config: str | None = None) -> ForeignCheckpoint:
+    """Read weights, config and vocabulary of a checkpoint. Pickles are read with `weights_only=True`: no code runs.
+
+    Args:
+        source: A folder, a `.safetensors`, `.bin`, `.pth` or `.pt` file, or a Hub id `owner/name[/folder]`.
+        config: A config file, JSON or YAML, to be used instead of the one beside the weights.
+
+    Raises:
+        CheckpointError: Something is missing, damaged, or holds more than tensors and numbers.
+    """
+    path = Path(source)
+    with loading(source):
+        path = path if path.exists() else _download(source)
+    file = _weight_file(path, source) if path.is_dir() else path
+    content = _read_file(file)
+    weights: Any = next((content[key] for key in ("model_state_dict", "state_dict") if key in content), content)
+    extras = {} if weights is content else {key: value for key, value in content.items() if value is not weights}
+    bad = [name for name, value in weights.items() if not isinstance(value, Tensor)] if _is_named(weights) else [file]
+    if bad or not weights:
+        raise CheckpointError(f"{file}: holds no named tensors{f' ({bad[0]!r} is none)' if bad else ''}.")
+    beside = PAPER_CONFIGS if file.suffix in (".pth", ".pt") else ("config.json",)
+    found = [name for name in beside if (file.parent / name).is_file()]
+    config_file = Path(config) if config else file.parent / found[0] if len(found) == 1 else None
+    return ForeignCheckpoint(
+        source,
+        dict(weights),
+        read_fields(config_file) if config_file else {},
+        config_file,
+        extras,
+        _read_words(file.parent),
+    )
+
+
+def _download(source: str) -> Path:
+    parts = Path(source).parts
+    if Path(source).is_absolute() or len(parts) < 2 or source.startswith(".") or Path(source).suffix in PICKLES:
+        raise CheckpointError(f"{source}: there is no such file or folder, and a Hub id has the form 'owner/name'.")
+    below = "/".join(parts[2:])
+    patterns = [f"{below}/{name}".lstrip("/") for name in ("*.safetensors", "*.bin", "*.json", "vocab.txt")]
+    try:
+        folder = Path(snapshot_download("/".join(parts[:2]), allow_patterns=patterns)) / below
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{source}: there is no such file or folder here, and nothing came from the Hub ({reason})."
+        ) from error
+    if not folder.is_dir():
+        raise CheckpointError(f"{source}: the repository has no folder {below!r}.")
+    return folder
+
+
+def _weight_file(folder: Path, source: str) -> Path:
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", *PICKLES))
+    if files:
+        raise CheckpointError(f"{source}: no {WEIGHT_FILES[0]}; give one of its files: {', '.join(files)}.")
+    folders = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    remedy = f" itself; give one of its folders: {', '.join(folders)}" if folders else ""
+    raise CheckpointError(f"{source}: the folder holds no weights ({' or '.join(WEIGHT_FILES[::2])}){remedy}.")
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    """Tensors of one file, or of the files that an index lists."""
+    if file.name.endswith(".index.json"):
+        names = read_fields(file).get("weight_map", {}).values()
+        shards = [_read_file(file.parent / Path(name).name) for name in dict.fromkeys(names)]
+        return {name: tensor for shard in shards for name, tensor in shard.items()}
+    if file.suffix == ".safetensors":
+        with loading(str(file)):
+            return dict(load_file(file))
+    if file.suffix not in PICKLES:
+        raise CheckpointError(f"{file}: weights are a .safetensors, .bin, .pth or .pt file, or a folder.")
+    try:
+        with torch.serialization.safe_globals(NUMPY_SCALARS):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to say
+        lines = [line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line]
+        reason = lines[0].strip() if lines else (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{file}: not read, since it is damaged or holds more than tensors and numbers ({reason[:300]}). "
+            "Nothing in it was run."
+        ) from error
+    if not _is_named(content):
+        raise CheckpointError(f"{file}: holds a {type(content).__name__}, not named tensors.")
+    return dict(content)
+
+
+def read_fields(file: Path) -> dict[str, Any]:
+    """Read a JSON or YAML file with fields at the top level."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        fields = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{file}: cannot be read ({' '.join(str(error).split())}).") from error
+    if not _is_named(fields):
+        raise CheckpointError(f"{file}: holds no named fields.")
+    return dict(fields)
+
+
+def _read_words(folder: Path) -> list[str] | None:
+    """Words by their ids, from the tokenizer's files."""
+    ids: dict[str, int] = {}
+    if (folder / "vocab.txt").is_file():
+        with loading(str(folder / "vocab.txt")):
+            words = (folder / "vocab.txt").read_text(encoding="utf-8").split()
+        ids = {word: index for index, word in enumerate(words)}
+        if (folder / "added_tokens.json").is_file():
+            ids |= read_fields(folder / "added_tokens.json")
+    elif (folder / "tokenizer.json").is_file():
+        vocabulary = read_fields(folder / "tokenizer.json").get("model", {}).get("vocab", {})
+        ids = vocabulary if isinstance(vocabulary, dict) else {}
+    return sorted(ids, key=lambda word: ids[word]) or None
+
+
+def check_output_folder(path: str | os.PathLike[str], overwrite: bool = False, source: str = "") -> Path:
+    """Find out before the work that its result cannot be written, and return the folder's absolute path.
+
+    Args:
+        path: A folder that does not exist or is empty.
+        overwrite: Allow a folder with a checkpoint in it.
+        source: What the work reads, which must not be replaced.
+
+    Raises:
+        CheckpointError: The path is taken, is no folder, or lies where nothing can be written.
+    """
+    folder = Path(path).absolute()
+    with loading(str(path)):
+        above = next((parent for parent in folder.parents if parent.exists()), Path("/"))
+        if folder.exists() and not folder.is_dir():
+            raise CheckpointError(f"{path}: is a file; give the name of a folder.")
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise CheckpointError(f"{path}: {above} is not a folder that can be written to.")
+        if folder.is_dir() and any(folder.iterdir()):
+            if not overwrite:
+                raise CheckpointError(f"{path}: the folder is not empty; give another one, or --overwrite.")
+            read = Path(source).resolve()
+            if source and (folder.resolve() == read or folder.resolve() in read.parents):
+                raise CheckpointError(f"{path}: holds {source}, which would be lost; give another folder.")
+            if not (folder / "config.json").is_file():
+                raise CheckpointError(f"{path}: the folder holds no checkpoint, so it is not overwritten.")
+    return folder
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder beside `path` that takes its place at the end, or vanishes after an error.
+
+    Raises:
+        CheckpointError: As `check_output_folder`, or the writing failed.
+    """
+    folder = check_output_folder(path, overwrite)
+    aside, old = (folder.with_name(f".{folder.name}-{os.getpid()}{suffix}") for suffix in ("", "-old"))
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if folder.exists():
+            folder.rename(old)
+        try:
+            aside.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)

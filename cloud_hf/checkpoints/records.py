@@ -1,0 +1,209 @@
+"""What lies beside the weights of a checkpoint and tells where they come from: errors, pre-training, training data.
+
+The records hold for one set of weights, whose checksum they carry; beside other weights they count for nothing.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers.utils import cached_file
+
+from cloud_hf.models.conformal import CALIBRATION_FILE
+
+__all__ = [
+    "METRICS_FILE",
+    "PRETRAINING_FILE",
+    "TRAINING_DATA_FILE",
+    "Records",
+    "baseline_errors",
+    "carry_records",
+    "checksum_of_weights",
+    "read_records",
+    "record_training_data",
+    "rows_of",
+    "source_folder",
+]
+
+METRICS_FILE = "metrics.json"
+"""Errors on the training and validation rows of a fine-tuned checkpoint."""
+
+PRETRAINING_FILE = "pretraining.json"
+"""Errors of the pre-training that a fine-tuned checkpoint started from."""
+
+TRAINING_DATA_FILE = "training_data.json"
+"""Data, rows and licences of each training step, and the checksum of the weights that all records belong to."""
+
+PRETRAINED_METRICS_FILE = "validation_results.json"
+"""What `cloud-hf pretrain` writes; a fine-tuned checkpoint holds it as `pretraining.json`."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records of one checkpoint.
+
+    Attributes:
+        metrics: Part of the rows → target → errors with `unit` and `n`, and those of other methods under `baselines`
+            (`baseline_errors` reads them).
+        pretraining: Perplexity, accuracy and numbers of strings of the pre-training.
+        license: Licence of the weights, None if not recorded.
+        steps: Training steps in their order: `step`, `data`, `rows`, `license`, `model` (what it started from).
+    """
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    pretraining: dict[str, Any] = field(default_factory=dict)
+    license: str | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+
+def checksum_of_weights(folder: Path) -> str | None:
+    """Return the SHA-256 of all tensors (names, types, shapes, values), however they are split; None without any.
+
+    Half precision counts as the float32 that holds the same values, as which it may be loaded and saved again.
+    """
+    files: dict[str, Path] = {}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as tensors:
+            files |= dict.fromkeys(tensors.keys(), path)
+    found = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        with safe_open(path, "pt") as tensors:
+            tensor = tensors.get_tensor(name)
+        tensor = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest() if files else None
+
+
+def read_records(folder: Path) -> Records:
+    """Read the records in a folder; empty where none belong to the weights that lie there."""
+    training_data = _read_json(folder / TRAINING_DATA_FILE)
+    checksum = training_data.get("weights")
+    if checksum is None or checksum != checksum_of_weights(folder):
+        return Records()
+    return Records(
+        metrics=_read_json(folder / METRICS_FILE),
+        pretraining=_read_json(folder / PRETRAINING_FILE) or _read_json(folder / PRETRAINED_METRICS_FILE),
+        license=training_data.get("license"),
+        steps=training_data.get("steps") or [],
+    )
+
+
+def baseline_errors(metrics: dict[str, Any], part: str, target: str) -> dict[str, float]:
+    """Return the MAE of each other method on some rows, in the target's unit, by the method's name.
+
+    Args:
+        metrics: Content of `METRICS_FILE`. Baselines stand in the target's row (name → errors), as `cloud-hf finetune`
+            writes them, or beside the parts (name → part → target → errors; without the part: of rows kept back).
+        part: Part of the rows.
+        target: Name of the target.
+    """
+    row = metrics[part][target]
+    found = dict(row.get("baselines") or {})
+    for name, errors in (metrics.get("baselines") or {}).items():
+        kept_back = errors.get(target) if part != "train" else None
+        found[name] = errors.get(part, {}).get(target) or kept_back or {}
+    return {name: errors["mae"] for name, errors in found.items() if errors.get("mae") is not None}
+
+
+def rows_of(part: str) -> str:
+    """Name the rows of a part of `METRICS_FILE`; those of `folds` were scored by models that had not seen them."""
+    return "out-of-fold rows" if part == "folds" else f"{part} rows"
+
+
+def record_training_data(
+    folder: str | Path,
+    step: str,
+    data: Sequence[str],
+    rows: int,
+    data_license: str | None = None,
+    license: str | None = None,
+    model: str | None = None,
+) -> None:
+    """Write what the weights in a folder were trained on, after the weights and the errors were saved.
+
+    Args:
+        folder: Holds the weights.
+        step: `pre-training` or `fine-tuning`.
+        data: Tables that were read; only their names are kept.
+        rows: Rows (fine-tuning) or distinct strings (pre-training) in them.
+        data_license: Licence of the data, as the user gives it; None: not recorded.
+        license: Licence of the weights, as the user gives it; None: not recorded.
+        model: Checkpoint that training started from, whose steps are taken over; None: new weights.
+    """
+    folder = Path(folder)
+    start = source_folder(model) if model else None
+    steps = read_records(start).steps if start else []
+    if start and step == "fine-tuning":
+        for name in (PRETRAINED_METRICS_FILE, PRETRAINING_FILE):
+            if (start / name).is_file():
+                shutil.copyfile(start / name, folder / PRETRAINING_FILE)
+    entry = {"step": step, "data": [Path(name).name for name in data], "rows": rows, "license": data_license}
+    found = {
+        "license": license,
+        "steps": [*steps, entry | {"model": Path(model).name if model and Path(model).exists() else model}],
+        "weights": checksum_of_weights(folder),
+    }
+    aside = folder / f".{TRAINING_DATA_FILE}"
+    aside.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    aside.replace(folder / TRAINING_DATA_FILE)
+
+
+def source_folder(name: str | None, commit: str | None = None) -> Path | None:
+    """Return the folder of a checkpoint: itself, or where the Hub's cache keeps it, with the records fetched.
+
+    Args:
+        name: Folder or Hub id, as `from_pretrained` was given it.
+        commit: Commit of the repository; None: the head of `main`.
+    """
+    if not name:
+        return None
+    if Path(name).is_dir():
+        return Path(name)
+    names = (
+        "config.json",
+        TRAINING_DATA_FILE,
+        METRICS_FILE,
+        PRETRAINING_FILE,
+        PRETRAINED_METRICS_FILE,
+        CALIBRATION_FILE,
+    )
+    try:
+        found = [
+            cached_file(
+                name,
+                file,
+                revision=commit,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+            )
+            for file in names
+        ]
+    except OSError:  # no such repository, or not for us: then there are no records
+        return None
+    return Path(found[0]).parent if found[0] else None
+
+
+def carry_records(source: Path | None, folder: Path) -> bool:
+    """Copy the records of `source` into a folder that holds the same weights; otherwise do nothing and return False."""
+    checksum = _read_json(source / TRAINING_DATA_FILE).get("weights") if source else None
+    if source is None or checksum is None or checksum != checksum_of_weights(folder):
+        return False
+    if source.resolve() != folder.resolve():
+        for name in (TRAINING_DATA_FILE, METRICS_FILE, PRETRAINING_FILE, PRETRAINED_METRICS_FILE, CALIBRATION_FILE):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
+    return True
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}

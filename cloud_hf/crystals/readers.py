@@ -1,0 +1,339 @@
+"""Files and objects to a `Cell`, or to a pymatgen `Structure`, that is fit for the symmetry search."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from math import hypot, isfinite
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.core import Element, Lattice, Structure
+from scipy.spatial import cKDTree
+
+from cloud_hf.crystals.cell import Cell
+from cloud_hf.crystals.cif import cell_from_cif, cif_blocks
+from cloud_hf.crystals.files import read_content
+from cloud_hf.crystals.objects import cell_from_object, cell_from_structure, refuse_size
+from cloud_hf.errors import (
+    CloudError,
+    CrystalReadError,
+    CrystalTooLargeError,
+    DegenerateLatticeError,
+    OverlappingAtomsError,
+)
+
+__all__ = [
+    "CRYSTAL_PATTERNS",
+    "MAX_ATOMS",
+    "Crystal",
+    "check_cell",
+    "crystal_name",
+    "read_cell",
+    "read_cells",
+    "read_crystal",
+]
+
+Crystal = str | PathLike[str] | Structure | Cell | Any
+"""A crystal: the path of a file, or one of the objects that `cloud_hf.crystals.objects` reads."""
+
+CRYSTAL_PATTERNS = ("*.cif", "*.mcif", "*.vasp", "*.poscar", "POSCAR*", "CONTCAR*")
+"""File names that are read as crystals when a folder is given (matched without regard to case or compression)."""
+
+MAX_ATOMS = 1000
+"""Sites in a cell; the symmetry search takes seconds at this size, and its cost grows with the square."""
+
+MIN_VOLUME_PER_ATOM = 0.1
+"""Å³; the densest crystals under megabar pressure stay above 1 Å³ per atom."""
+
+MIN_DISTANCE = 0.3
+"""Å; the shortest bond there is, H-H, has 0.74 Å."""
+
+MAX_EDGE = 10_000.0
+"""Å; the longest periods of known crystals, of polytypes, are near 1000 Å."""
+
+MAX_COORDINATE = 1e6
+"""Fractional coordinates are taken modulo 1, which needs their digits behind the point."""
+
+_FEW_SITES = 60
+"""Up to here comparing all pairs is faster than a search tree."""
+
+
+def read_cell(crystal: Crystal, max_atoms: int = MAX_ATOMS, exact_order: bool = False) -> Cell:
+    """Read a crystal and check that a symmetry search on it makes sense.
+
+    Args:
+        crystal: Path of a CIF (the first data block that holds atoms counts), of a POSCAR, or of any other file
+            that pymatgen or ASE reads; a pymatgen `Structure` or its dict, ASE `Atoms`, an OPTIMADE structure, a
+            JARVIS dict, the tuple (lattice (3, 3) Å, numbers or symbols (n,), fractional coordinates (n, 3)), or
+            a `Cell`.
+        max_atoms: Largest number of sites in the cell.
+        exact_order: Sites and species of a CIF in the order of pymatgen's parser, which the paper's strings depend
+            on; the default reads them in the order of the file, with gemmi, many times faster.
+
+    Returns:
+        A cell with neutral elements (charges dropped, D and T read as H).
+
+    Raises:
+        CrystalError: One of its subclasses says what is wrong and names the file or the formula.
+    """
+    if isinstance(crystal, str | PathLike):
+        path = os.fspath(crystal)
+        cell = _cell_of(*read_content(path), max_atoms, exact_order)
+    else:
+        cell = cell_from_object(crystal, max_atoms)
+    return check_cell(cell, max_atoms)
+
+
+def read_cells(
+    path: str | PathLike[str], max_atoms: int = MAX_ATOMS, exact_order: bool = False
+) -> list[tuple[str, Cell | CloudError]]:
+    """Read every crystal of a file: every data block of a CIF that holds atoms, the one crystal of other files.
+
+    Args:
+        path: Path of a file that `read_cell` reads.
+        max_atoms: Largest number of sites in each cell.
+        exact_order: As for `read_cell`.
+
+    Returns:
+        Name and cell of each crystal, or what is wrong with it, never an empty list. The name is the path where the
+        file holds one crystal, else `path#block`.
+    """
+    path = os.fspath(path)
+    try:
+        data, path, name = read_content(path)
+        if not name.endswith(_CIF):
+            return [(path, check_cell(_cell_of(data, path, name, max_atoms, exact_order), max_atoms))]
+        found = list(cif_blocks(_text(data), path, max_atoms, exact_order))
+    except CloudError as error:
+        return [(path, error)]
+    for i, (block, cell) in enumerate(found):
+        if isinstance(cell, Cell):
+            try:
+                check_cell(cell, max_atoms)
+            except CloudError as error:
+                found[i] = (block, error)
+    return found
+
+
+def read_crystal(crystal: Crystal, max_atoms: int = MAX_ATOMS) -> Structure:
+    """Read a crystal as `read_cell` does, sites and species in the order of pymatgen's readers.
+
+    Args:
+        crystal: What `read_cell` takes.
+        max_atoms: Largest number of sites in the cell.
+
+    Returns:
+        A structure with neutral elements; the one that was given, if its elements are neutral already.
+
+    Raises:
+        CrystalError: As for `read_cell`.
+    """
+    cell = read_cell(crystal, max_atoms, exact_order=True)
+    if isinstance(crystal, Structure) and _is_neutral(crystal):
+        return crystal
+    species: list[Any] = [
+        content[0][0] if content[0][1] == 1 and len(content) == 1 else dict(content) for content in cell.contents
+    ]
+    return Structure(cell.lattice, species, cell.frac_coords)
+
+
+def _is_neutral(structure: Structure) -> bool:
+    kinds = {
+        kind for composition in {id(site.species): site.species for site in structure}.values() for kind in composition
+    }
+    return all(type(kind) is Element and kind.symbol not in ("D", "T") for kind in kinds)
+
+
+def crystal_name(crystal: Crystal) -> str:
+    """Return what error messages call a crystal: its path, its name, its formula, or its type."""
+    if isinstance(crystal, Structure):
+        return f"structure {crystal.formula}" if len(crystal) else "structure"
+    if isinstance(crystal, Cell):
+        return crystal.name
+    if isinstance(crystal, str | PathLike):
+        return str(crystal)
+    try:
+        return cell_from_object(crystal, MAX_ATOMS).name
+    except CloudError:
+        return type(crystal).__name__
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+_CIF, _POSCAR = (".cif", ".mcif"), (".vasp", ".poscar")
+
+
+def _cell_of(data: bytes, path: str, name: str, max_atoms: int, exact_order: bool) -> Cell:
+    if name.endswith(_CIF):
+        return cell_from_cif(_text(data), path, max_atoms, exact_order)
+    if name.endswith(_POSCAR) or name.startswith(("poscar", "contcar")):
+        return _read_poscar(_text(data), path, max_atoms)
+    return _read_other(path, max_atoms)
+
+
+def _text(data: bytes) -> str:
+    text = data.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _read_poscar(text: str, path: str, max_atoms: int) -> Cell:
+    counts = [line.split() for line in text.splitlines()[5:7]]
+    for words in counts:  # pymatgen makes the list of sites before it looks for their coordinates
+        if words and all(word.isdecimal() and len(word) < 12 for word in words) and sum(map(int, words)) > max_atoms:
+            refuse_size(sum(map(int, words)), path, max_atoms)
+    from pymatgen.io.vasp import Poscar  # takes most of a second
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="Elements in POSCAR cannot be determined")
+        try:
+            return cell_from_structure(Poscar.from_str(text).structure, max_atoms, path)
+        except CloudError:
+            raise
+        except Exception as error:  # pymatgen's parser raises almost anything on malformed text
+            raise CrystalReadError(f"{path}: not a readable POSCAR ({_reason(error)}).") from error
+
+
+def _read_other(path: str, max_atoms: int) -> Cell:
+    """Let pymatgen, then ASE, find out by themselves what a file is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return cell_from_structure(Structure.from_file(path), max_atoms, path)
+        except CloudError:
+            raise
+        except Exception as error:  # third-party parsers raise almost anything on malformed text
+            reason = _reason(error)
+        if path.lower().endswith(("xyz", "xyz.gz")) and _first_number(path) > max_atoms:
+            raise CrystalTooLargeError(f"{path}: announces more atoms than the limit of {max_atoms} (--max-atoms).")
+        try:
+            from ase.io import read
+        except ImportError as error:
+            raise CrystalReadError(
+                f"{path}: not a crystal file that pymatgen reads ({reason}); with ASE installed "
+                "(pip install 'cloud-hf[ase]') its formats are tried too."
+            ) from error
+        try:
+            cell = cell_from_object(read(path), max_atoms)
+        except CrystalReadError as error:
+            raise CrystalReadError(f"{path}: {error}") from error
+        except CloudError as error:
+            raise type(error)(f"{path}: {error}") from error
+        except Exception as error:
+            raise CrystalReadError(
+                f"{path}: neither pymatgen ({reason}) nor ASE ({_reason(error)}) reads it."
+            ) from error
+    return replace(cell, name=path)
+
+
+def _first_number(path: str) -> int:
+    """The atom count in the first line of an XYZ file, 0 if there is none; ASE makes room for it before reading."""
+    with Path(path).open("rb") as file:
+        word = file.readline(100).strip()
+    return int(word) if word.isdigit() else 0
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+
+def check_cell(cell: Cell, max_atoms: int = MAX_ATOMS) -> Cell:
+    """Return `cell` if a symmetry search on it makes sense.
+
+    Raises:
+        CrystalError: No atoms, too many, no volume, numbers that are not finite, occupancies outside (0, 1], or
+            two fully occupied sites less than 0.3 Å apart; the message names the cell.
+    """
+    refuse_size(len(cell), cell.name, max_atoms)
+    a, b, c = cell.lattice.tolist()
+    farthest = np.abs(cell.frac_coords).max()
+    if not (isfinite(farthest) and all(map(isfinite, (*a, *b, *c)))):
+        raise DegenerateLatticeError(f"{cell.name}: lattice vectors or coordinates are not finite numbers.")
+    if farthest > MAX_COORDINATE:
+        raise DegenerateLatticeError(
+            f"{cell.name}: fractional coordinates beyond {MAX_COORDINATE:g} have lost their digits."
+        )
+    if max(hypot(*a), hypot(*b), hypot(*c)) > MAX_EDGE:
+        raise DegenerateLatticeError(f"{cell.name}: a cell edge is longer than {MAX_EDGE:g} Å; check the lattice.")
+    normals = (_cross(b, c), _cross(c, a), _cross(a, b))
+    volume = abs(sum(x * y for x, y in zip(a, normals[0], strict=True)))
+    total = {content: sum([share for _, share in content]) for content in set(cell.contents)}
+    if max(total.values()) > 1.01 or not all(share > 0 for content in total for _, share in content):
+        raise CrystalReadError(f"{cell.name}: the occupancies of a site must be positive and add up to 1 at most.")
+    if not volume >= MIN_VOLUME_PER_ATOM * max(1.0, sum([total[content] for content in cell.contents])):
+        raise DegenerateLatticeError(
+            f"{cell.name}: the cell volume is {volume:.3g} Å³ for {len(cell)} sites; check the lattice parameters."
+        )
+    heights = [volume / hypot(*normal) for normal in normals]
+    for i, j, distance in _close_pairs(cell, heights):
+        if min(total[cell.contents[i]], total[cell.contents[j]]) > 0.99:
+            raise OverlappingAtomsError(
+                f"{cell.name}: sites {i} ({_content_text(cell, i)}) and {j} ({_content_text(cell, j)}) are "
+                f"{distance:.3f} Å apart; remove the duplicate or mark the sites as partially occupied."
+            )
+    return cell
+
+
+def _cross(a: list[float], b: list[float]) -> tuple[float, float, float]:
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+def _content_text(cell: Cell, site: int) -> str:
+    content = cell.contents[site]
+    return content[0][0] if cell.is_ordered else ", ".join(f"{element}:{share:.3g}" for element, share in content)
+
+
+@lru_cache(maxsize=64)
+def _all_pairs(n_sites: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(n_sites, 1)
+
+
+def _close_pairs(cell: Cell, heights: list[float]) -> Iterator[tuple[int, int, float]]:
+    """Yield pairs of sites less than `MIN_DISTANCE` apart, with their distance in Å.
+
+    Two points that close differ by less than `MIN_DISTANCE` / height in each fractional coordinate, where `heights`
+    (Å) are the distances of opposite faces. In a cell higher than twice that, one image of the neighbour at most
+    can be meant, the one nearest in fractional coordinates.
+    """
+    if min(heights) <= 2 * MIN_DISTANCE:
+        cell, heights = _reduced(cell)
+    if len(cell) <= _FEW_SITES:
+        first, second = _all_pairs(len(cell))
+    else:
+        wrapped = cell.frac_coords - np.floor(cell.frac_coords)
+        wrapped[wrapped >= 1.0] = 0.0
+        tree = cKDTree(wrapped * heights, boxsize=heights)
+        first, second = tree.query_pairs(MIN_DISTANCE, p=np.inf, output_type="ndarray").T
+    steps = cell.frac_coords.take(first, 0)
+    steps -= cell.frac_coords.take(second, 0)
+    steps -= np.rint(steps)
+    steps = steps @ cell.lattice
+    squares = np.einsum("ij,ij->i", steps, steps)
+    for pair in (squares < MIN_DISTANCE**2).nonzero()[0].tolist():
+        yield int(first[pair]), int(second[pair]), float(squares[pair]) ** 0.5
+
+
+def _reduced(cell: Cell) -> tuple[Cell, list[float]]:
+    """Describe a thin cell, where many images may count, by the reduced one of its lattice, with its heights in Å."""
+    try:
+        lattice = Lattice(cell.lattice).get_lll_reduced_lattice()
+    except np.linalg.LinAlgError as error:
+        raise DegenerateLatticeError(f"{cell.name}: the lattice vectors lie in a plane; check the lattice.") from error
+    if min(lattice.abc) < MIN_DISTANCE:
+        raise OverlappingAtomsError(
+            f"{cell.name}: an atom is {min(lattice.abc):.3f} Å from its own image; check the lattice parameters."
+        )
+    heights = [1.0 / length for length in lattice.reciprocal_lattice_crystallographic.abc]
+    if min(heights) < MIN_DISTANCE:
+        raise DegenerateLatticeError(f"{cell.name}: lattice planes are {min(heights):.3g} Å apart; check the lattice.")
+    coords = (cell.frac_coords - np.floor(cell.frac_coords)) @ cell.lattice @ np.linalg.inv(lattice.matrix)
+    return Cell(lattice.matrix, coords, cell.contents, cell.name), heights

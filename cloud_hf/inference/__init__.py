@@ -1,0 +1,1 @@
+"""Answers from a checkpoint: predictions, intervals, likelihoods, errors on labelled tables, pictures."""

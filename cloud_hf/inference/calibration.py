@@ -1,0 +1,327 @@
+"""Fit intervals to out-of-sample predictions, and measure how often and how tightly they hold the truth."""
+
+import hashlib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cloud_hf.errors import CloudError
+from cloud_hf.models.conformal import (
+    DEFAULT_LEVEL,
+    ELEMENTS,
+    LEVELS,
+    SCALES,
+    Difficulty,
+    TargetCalibration,
+    string_features,
+)
+from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, heat_capacity
+
+__all__ = ["Labelled", "coverage", "cross_coverage", "effective_debye_temperature", "fit_target", "halves"]
+
+DIFFICULTY_SHARE = 1 / 3
+"""Share of the rows that the difficulty is fitted to; the others give the quantiles."""
+
+MOST_DIFFICULTY_ROWS = 5000
+
+FEWEST_ROWS = 60
+"""With fewer rows all crystals count as equally hard, and all rows give quantiles."""
+
+PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+EXPONENTS = (0.0, 0.35, 0.7, 1.0)
+KNOTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+FOLDS = 5
+MOST = 20.0
+
+_BELOW_DULONG_PETIT = 1 - 1e-9
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Predictions of crystals that the model has not seen, and the truth.
+
+    Attributes:
+        scopes: SCOPE strings, n of them.
+        predictions: Shape (n,); for heat capacities per mole of atoms.
+        labels: In the same unit, shape (n,).
+        temperature: K, shape (n,), for heat capacities; None otherwise.
+    """
+
+    scopes: Sequence[str]
+    predictions: NDArray[np.float64]
+    labels: NDArray[np.float64]
+    temperature: NDArray[np.float64] | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> "Labelled":
+        """Return some of the rows, in the order given."""
+        kelvin = None if self.temperature is None else self.temperature[rows]
+        return Labelled([self.scopes[row] for row in rows], self.predictions[rows], self.labels[rows], kelvin)
+
+    def __len__(self) -> int:
+        return len(self.scopes)
+
+
+def effective_debye_temperature(heat_capacities: ArrayLike, temperature: ArrayLike) -> NDArray[np.float64]:
+    """Return the Debye temperatures (K) of heat capacities (J/(mol atom K)) at some temperatures (K).
+
+    NaN from the Dulong-Petit limit on and at 0 and below, where no Debye temperature has such a heat capacity.
+    """
+    values, kelvin = np.broadcast_arrays(np.asarray(heat_capacities, float), np.asarray(temperature, float))
+    found = np.full(values.shape, np.nan)
+    inside = (values > 0) & (values < 3 * GAS_CONSTANT * _BELOW_DULONG_PETIT)
+    if inside.any():
+        found[inside] = debye_temperature_from_heat_capacity(values[inside], kelvin[inside]).numpy()
+    return found
+
+
+def halves(scopes: Sequence[str], share: float, seed: int = 0) -> NDArray[np.bool_]:
+    """Choose about a share of the rows by a hash of their strings, so that equal strings go together; shape (n,)."""
+    hashes = [hashlib.sha256(f"{seed} {scope}".encode()).digest()[:8] for scope in scopes]
+    return np.array([int.from_bytes(found, "big") < share * 2**64 for found in hashes], dtype=bool)
+
+
+def fit_target(
+    rows: Labelled,
+    unit: str,
+    scales: Sequence[str] = ("linear",),
+    per_atom: bool = False,
+    elements: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> TargetCalibration:
+    """Fit the intervals of one target.
+
+    A third of the rows gives the difficulty model, whose penalty, exponent and scale are those with the best interval
+    score at 90 % (width, and what missed labels lie outside) in a cross-validation within that third. The other rows
+    give the quantiles: the k-th smallest of their n scores with k = ceil((n + 1) level), which holds a new row with at
+    least the probability `level`.
+
+    Args:
+        rows: Predictions that were made without knowledge of the labels; at least one.
+        unit: Of the target.
+        scales: Scales to choose from; `("debye",)` for heat capacities.
+        per_atom: Whether the rows hold the values of whole cells divided by the number of atoms.
+        elements: Training rows that hold each element, to be recorded.
+        seed: Of the split into both parts.
+
+    Raises:
+        CloudError: There are no rows, a number that is not finite, or a scale that the predictions do not allow.
+    """
+    _check(rows, scales)
+    values, errors, features = _prepared(rows)
+    chosen = halves(rows.scopes, min(DIFFICULTY_SHARE, MOST_DIFFICULTY_ROWS / len(rows)), seed)
+    if len(rows) < FEWEST_ROWS:
+        chosen[:] = False
+    scale, difficulty = _best(
+        features[chosen],
+        values[chosen],
+        {key: errors[key][chosen] for key in scales},
+        None if rows.temperature is None else rows.temperature[chosen],
+    )
+    rest = ~chosen
+    predictions = values[rest] if scale == "linear" else np.log(values[rest])
+    scores = np.sort(errors[scale][rest] / difficulty(features[rest], predictions))
+    quantiles: dict[str, float | None] = {}
+    for level in LEVELS:
+        rank = math.ceil((len(scores) + 1) * level - 1e-9)
+        value = float(scores[rank - 1]) if rank <= len(scores) else math.inf
+        quantiles[f"{level:g}"] = value if math.isfinite(value) else None
+    nonnegative = scale == "linear" and bool((rows.labels >= 0).all())
+    return TargetCalibration(
+        unit,
+        scale,
+        quantiles,
+        difficulty,
+        int(rest.sum()),
+        int(chosen.sum()),
+        nonnegative,
+        per_atom,
+        dict(elements or {}),
+    )
+
+
+def _check(rows: Labelled, scales: Sequence[str]) -> None:
+    if not len(rows):
+        raise CloudError("There are no labelled rows to calibrate with.")
+    for name, array in (("predictions", rows.predictions), ("labels", rows.labels)):
+        if array.shape != (len(rows),) or not np.isfinite(array).all():
+            raise CloudError(f"{name} must be {len(rows)} finite numbers; leave rows without a label out.")
+    if not scales or set(scales) - set(SCALES):
+        raise CloudError(f"scales must be some of {', '.join(SCALES)}, not {', '.join(scales) or 'none'}.")
+    if set(scales) - {"linear"} and (rows.predictions <= 0).any():
+        raise CloudError("The scales log and debye are for positive predictions; use linear.")
+    if ("debye" in scales) != (rows.temperature is not None):
+        raise CloudError("Heat capacities need the scale debye and temperatures, other targets neither.")
+
+
+def _prepared(rows: Labelled) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Predictions as the calibration takes them, sizes of the errors on each scale, and string features."""
+    features = string_features(rows.scopes)
+    if rows.temperature is not None:
+        limit = 3 * GAS_CONSTANT * (1 - 1e-7)
+        values = effective_debye_temperature(np.minimum(rows.predictions, limit), rows.temperature)
+        truth = effective_debye_temperature(rows.labels, rows.temperature)
+        errors = np.abs(np.log(values) - np.log(truth))
+        return values, {"debye": np.where(np.isnan(errors), np.inf, errors)}, features
+    errors = {"linear": np.abs(rows.predictions - rows.labels)}
+    if (rows.predictions > 0).all():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.abs(np.log(rows.predictions) - np.log(rows.labels))
+        errors["log"] = np.where(np.isfinite(found) & (rows.labels > 0), found, np.inf)
+    return rows.predictions, errors, features
+
+
+def _best(
+    features: NDArray[np.float64],
+    values: NDArray[np.float64],
+    errors: dict[str, NDArray[np.float64]],
+    kelvin: NDArray[np.float64] | None,
+) -> tuple[str, Difficulty]:
+    """Choose scale, penalty and exponent by the interval score in a cross-validation."""
+    choices: list[tuple[float, int, str, Difficulty]] = []
+    for scale, error in errors.items():
+        given = values if scale == "linear" else np.log(values)
+        for penalty, exponent in itertools.product(PENALTIES, EXPONENTS):
+            if (exponent == 0 and penalty != PENALTIES[-1]) or (len(values) < FEWEST_ROWS // 3 and exponent):
+                continue
+            out_of_fold = np.ones(len(values))
+            for fold in range(FOLDS) if exponent else ():
+                held = np.arange(len(values)) % FOLDS == fold
+                fitted = _fit_difficulty(features[~held], given[~held], error[~held], penalty, exponent)
+                out_of_fold[held] = fitted(features[held], given[held])
+            score = _interval_score(scale, values, kelvin, error, out_of_fold)
+            fitted = _fit_difficulty(features, given, error, penalty, exponent)
+            choices.append((score, len(choices), scale, fitted))
+    _, _, scale, difficulty = min(choices, key=lambda choice: choice[:2])
+    return scale, difficulty
+
+
+def _interval_score(
+    scale: str,
+    values: NDArray[np.float64],
+    kelvin: NDArray[np.float64] | None,
+    error: NDArray[np.float64],
+    difficulty: NDArray[np.float64],
+) -> float:
+    """Mean interval score (Gneiting and Raftery 2007) of intervals that hold 90 % of these very rows.
+
+    It adds to the width what a missed label lies outside, 2 / 0.1 times: width alone would favour intervals that are
+    too narrow for difficult crystals and too wide for easy ones. Errors count as equally often of either sign.
+    """
+    if not len(values):
+        return 0.0
+    quantile = np.quantile(error / difficulty, DEFAULT_LEVEL, method="higher")
+    if not np.isfinite(quantile):
+        return math.inf
+    width, needed = (_widths(scale, values, kelvin, half) for half in (quantile * difficulty, error))
+    return float(np.mean(width + np.maximum(needed - width, 0.0) / (1 - DEFAULT_LEVEL)))
+
+
+def _widths(
+    scale: str, values: NDArray[np.float64], kelvin: NDArray[np.float64] | None, half: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Widths in the unit of the labels of intervals with half the width `half` on the scale of the errors."""
+    if scale == "linear":
+        return 2 * half
+    half = np.minimum(half, MOST)
+    if kelvin is None:
+        return np.asarray(2 * values * np.sinh(half))
+    soft, stiff = (heat_capacity(values * np.exp(sign * half), kelvin).numpy() for sign in (-1, 1))
+    return np.asarray(soft - stiff)
+
+
+def _fit_difficulty(
+    features: NDArray[np.float64],
+    predictions: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    penalty: float,
+    exponent: float,
+) -> Difficulty:
+    """Ridge regression of ln |error|; rows with an infinite error count as the largest finite one."""
+    n_fractions = len(ELEMENTS)
+    centre, scale = np.zeros(features.shape[1]), np.full(features.shape[1], 0.3)
+    empty = Difficulty(centre.tolist(), scale.tolist(), [], 1.0, [0.0] * (len(centre) + 1), 0.0, 0.0, 0.0, 0.0)
+    finite = errors[np.isfinite(errors)]
+    if exponent == 0 or len(finite) < FOLDS:
+        return empty
+    others = features[:, n_fractions:]
+    centre[n_fractions:], scale[n_fractions:] = others.mean(axis=0), np.maximum(others.std(axis=0), 1e-6)
+    size = np.log(np.minimum(errors, finite.max()) + 0.1 * np.median(finite) + 1e-300)
+    knots = np.unique(np.quantile(predictions, KNOTS))
+    spread = float(max(predictions.std(), 1e-9))
+    model = Difficulty(centre.tolist(), scale.tolist(), knots.tolist(), spread, [], 0.0, -np.inf, np.inf, exponent)
+    design = model.design(features, predictions)
+    middle, mean = design.mean(axis=0), float(size.mean())
+    centred = design - middle
+    gram = centred.T @ centred + penalty * np.eye(centred.shape[1])
+    coefficients = np.linalg.solve(gram, centred.T @ (size - mean))
+    fitted = centred @ coefficients
+    lowest, highest = np.quantile(fitted, (0.01, 0.99))
+    intercept = -float(middle @ coefficients)
+    return Difficulty(
+        centre.tolist(), scale.tolist(), knots.tolist(), spread, coefficients.tolist(), intercept, float(lowest),
+        float(highest), exponent,
+    )  # fmt: skip
+
+
+def _ends(
+    calibration: TargetCalibration, rows: Labelled, level: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends of the intervals in the unit of the labels."""
+    values, _, features = _prepared(rows)
+    low, high = calibration.interval(features, values, level)
+    if rows.temperature is None:
+        return low, high
+    # a stiffer crystal has the smaller heat capacity
+    return tuple(heat_capacity(theta, rows.temperature).numpy() for theta in (high, low))  # type: ignore[return-value]
+
+
+def coverage(calibration: TargetCalibration, rows: Labelled, level: float = DEFAULT_LEVEL) -> dict[str, Any]:
+    """Measure intervals on rows that the calibration has not seen.
+
+    Returns:
+        `level`, `n`, `coverage` (share of the labels inside), `standard_error` (binomial, of a true coverage `level`),
+        `within_two_standard_errors`, and `mean_width`, `median_width` in the unit of the labels.
+    """
+    low, high = _ends(calibration, rows, level)
+    return _summary(low, high, rows.labels, level)
+
+
+def _summary(
+    low: NDArray[np.float64], high: NDArray[np.float64], labels: NDArray[np.float64], level: float
+) -> dict[str, Any]:
+    inside = (labels >= low) & (labels <= high)
+    error = math.sqrt(level * (1 - level) / max(len(labels), 1))
+    share = float(inside.mean())
+    return {
+        "level": level,
+        "n": len(labels),
+        "coverage": share,
+        "standard_error": error,
+        "within_two_standard_errors": bool(abs(share - level) <= 2 * error),
+        "mean_width": float(np.mean(high - low)),
+        "median_width": float(np.median(high - low)),
+    }
+
+
+def cross_coverage(
+    rows: Labelled, unit: str, scales: Sequence[str] = ("linear",), folds: int = 5, level: float = DEFAULT_LEVEL
+) -> dict[str, Any]:
+    """Measure the recipe on every row: each fold gets the intervals of a calibration on the other folds.
+
+    Returns:
+        As `coverage`, of all rows together.
+    """
+    hashes = [int.from_bytes(hashlib.sha256(f"fold {scope}".encode()).digest()[:8], "big") for scope in rows.scopes]
+    fold = np.array([found % folds for found in hashes])
+    low, high = np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
+    for number in range(folds):
+        held = np.flatnonzero(fold == number)
+        if len(held) and len(held) < len(rows):
+            calibration = fit_target(rows.take(np.flatnonzero(fold != number)), unit, scales)
+            low[held], high[held] = _ends(calibration, rows.take(held), level)
+    return _summary(low, high, rows.labels, level)

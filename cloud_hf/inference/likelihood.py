@@ -1,0 +1,166 @@
+"""How likely a string is under a masked language model: strings of another kind than it learned stand out.
+
+The pseudo-log-likelihood of a string is the mean of ln P(word | all other words), each word masked in turn (Salazar et
+al., ACL 2020), here over the words of some classes, in nats per word. Below a threshold, by default the 1st percentile
+of strings of the training distribution that the model has not seen, a crystal counts as out of distribution: errors
+and intervals measured on other crystals need not hold for it.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
+from cloud_hf.errors import CheckpointError
+
+__all__ = ["LIKELIHOOD_FILE", "LikelihoodSettings", "StringLikelihood"]
+
+LIKELIHOOD_FILE = "likelihood.json"
+"""Lies beside the weights of the masked language model."""
+
+MOST_TOKENS = 1 << 15
+"""Tokens in a forward pass."""
+
+
+@dataclass(frozen=True)
+class LikelihoodSettings:
+    """What `likelihood.json` holds.
+
+    Attributes:
+        threshold: Strings with a smaller log-likelihood (nats per word) are out of distribution; None: not known.
+        share: Share of the strings inside the distribution that lie below it.
+        n_rows: Strings that the threshold was taken of.
+        words: Classes of the words that count, some of `TOKEN_CLASSES`.
+    """
+
+    threshold: float | None = None
+    share: float = 0.01
+    n_rows: int = 0
+    words: tuple[str, ...] = ("elements",)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `likelihood.json` into a folder, aside and then in its place, and return its path."""
+        path = Path(folder) / LIKELIHOOD_FILE
+        aside = path.with_name(f".{LIKELIHOOD_FILE}")
+        aside.write_text(json.dumps(asdict(self), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        aside.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "LikelihoodSettings":
+        """Read a `likelihood.json`.
+
+        Raises:
+            CheckpointError: It cannot be read, or holds something else.
+        """
+        try:
+            found = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            found = cls(found.threshold, found.share, found.n_rows, tuple(found.words))
+            if not found.words or set(found.words) - set(TOKEN_CLASSES):
+                raise ValueError(f"words must be some of {', '.join(TOKEN_CLASSES)}")
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error}). Make it again with scripts/ood.py.") from error
+        return found
+
+
+class StringLikelihood:
+    """Pseudo-log-likelihoods of SCOPE strings.
+
+    Args:
+        model: A `CloudForMaskedLM`.
+        tokenizer: Its tokenizer.
+        settings: Threshold and classes of the words that count.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, settings: LikelihoodSettings | None = None) -> None:
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.settings = settings or LikelihoodSettings()
+        self._classes = TokenClasses(tokenizer)
+        self._counted = [TOKEN_CLASSES.index(name) for name in self.settings.words]
+
+    @classmethod
+    def load(cls, folder: str, words: Sequence[str] | None = None) -> "StringLikelihood":
+        """Load a pre-trained `CloudForMaskedLM` with its tokenizer and, if it is there, its `likelihood.json`.
+
+        Args:
+            folder: Folder or Hub id.
+            words: Classes of the words that count instead of the recorded ones; then there is no threshold.
+
+        Raises:
+            CheckpointError: No such checkpoint, or it is no masked language model.
+        """
+        config = read_config(folder)
+        if "CloudForMaskedLM" not in (config.architectures or []):
+            raise CheckpointError(
+                f"{folder}: {', '.join(config.architectures or ['a checkpoint'])} gives no likelihoods; name a "
+                "CloudForMaskedLM, such as `cloud-hf pretrain` writes."
+            )
+        with loading(folder):
+            model, loaded = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        if loaded["missing_keys"]:
+            raise CheckpointError(f"{folder}: weights are missing, e.g. {min(loaded['missing_keys'])}.")
+        path = Path(folder) / LIKELIHOOD_FILE
+        settings = LikelihoodSettings.load(path) if path.is_file() else LikelihoodSettings()
+        return cls(model, tokenizer, settings if words is None else LikelihoodSettings(words=tuple(words)))
+
+    def __call__(self, scopes: Sequence[str], progress: bool = False) -> NDArray[np.float64]:
+        """Return the pseudo-log-likelihoods in nats per word, shape (len(scopes),); NaN where no word counts.
+
+        Args:
+            scopes: SCOPE strings of the model's grammar.
+            progress: Show a progress bar.
+
+        Raises:
+            UnknownWordError, ScopeTooLongError: A string that the model cannot read.
+        """
+        if not len(scopes):
+            return np.zeros(0)
+        ids = [np.array(row) for row in self.tokenizer(list(scopes))["input_ids"]]
+        counted = [np.flatnonzero(np.isin(self._classes(row, np.array([0])), self._counted)) for row in ids]
+        asked = [(row, place) for row in range(len(ids)) for place in counted[row].tolist()]
+        asked.sort(key=lambda one: len(ids[one[0]]))
+        total = np.zeros(len(ids))
+        bar = tqdm(total=len(asked), desc="likelihood", unit="word", disable=None if progress else True)
+        start = 0
+        while start < len(asked):
+            size = max(1, MOST_TOKENS // len(ids[asked[min(start + 255, len(asked) - 1)][0]]))
+            batch = asked[start : start + min(size, 256)]
+            rows = [row for row, _ in batch]
+            np.add.at(total, rows, self._log_probabilities([ids[row] for row in rows], [place for _, place in batch]))
+            start += len(batch)
+            bar.update(len(batch))
+        bar.close()
+        numbers = np.array([len(places) for places in counted], dtype=float)
+        return np.divide(total, numbers, out=np.full(len(ids), np.nan), where=numbers > 0)
+
+    def outside(self, values: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Tell which log-likelihoods are out of distribution; None without a threshold."""
+        return None if self.settings.threshold is None else values < self.settings.threshold
+
+    @torch.no_grad()
+    def _log_probabilities(self, ids: list[NDArray[np.int64]], places: list[int]) -> NDArray[np.float64]:
+        """Ln P of the word at one place of each string, given the others."""
+        width = max(map(len, ids))
+        tokens = torch.full((len(ids), width), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(tokens)
+        for row, found in enumerate(ids):
+            tokens[row, : len(found)] = torch.from_numpy(found)
+            mask[row, : len(found)] = 1
+        every, where = torch.arange(len(ids)), torch.tensor(places)
+        hidden = tokens[every, where]
+        tokens[every, where] = self.tokenizer.mask_token_id
+        states = self.model.bert(tokens, attention_mask=mask).last_hidden_state[every, where]
+        logits = self.model.cls(states).float()
+        found = logits.log_softmax(dim=-1)[every, hidden].double().numpy()
+        return np.asarray(found)

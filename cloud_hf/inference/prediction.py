@@ -1,0 +1,343 @@
+"""Load a predictor and run it over many items; every item gives a row."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+
+from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_likelihood, bundled_model
+from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.data.inputs import Item, encode_items, named
+from cloud_hf.data.tables import CHUNK_ROWS
+from cloud_hf.errors import CheckpointError
+from cloud_hf.inference.likelihood import StringLikelihood
+from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline, Quantity
+from cloud_hf.scope import ScopeEncoder
+
+logger = logging.get_logger(__name__)
+
+__all__ = [
+    "Prediction", "Predictors", "heads_of", "load_predictor", "load_predictors", "model_path", "predict_encoded",
+    "predict_items",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """An item with its predicted quantities, empty if it failed (then `item.error` says why).
+
+    Attributes:
+        item: What was predicted.
+        quantities: As `CrystalPropertyPipeline` gives them.
+        log_likelihood: Of the string, nats per word; None if nothing tells it.
+        out_of_distribution: Whether it is below the threshold; None if there is none.
+    """
+
+    item: Item
+    quantities: tuple[Quantity, ...] = ()
+    log_likelihood: float | None = None
+    out_of_distribution: bool | None = None
+
+
+class Predictors:
+    """Several checkpoints that read the same strings; serves where `predict_encoded` takes one pipeline.
+
+    Args:
+        pipelines: At least one; all must have been trained on strings of the same grammar and encoder settings.
+        heads: For each pipeline the names of the heads to show; None: all.
+        likelihood: Tells strings of another kind than the checkpoints learned.
+
+    Raises:
+        CheckpointError: The checkpoints read different strings.
+    """
+
+    def __init__(
+        self,
+        pipelines: Sequence[CrystalPropertyPipeline],
+        heads: Sequence[Sequence[str]] | None = None,
+        likelihood: StringLikelihood | None = None,
+    ) -> None:
+        self.pipelines = list(pipelines)
+        self.likelihood = likelihood
+        chosen = [heads_of(pipeline.model.config) for pipeline in pipelines] if heads is None else heads
+        self._shown = [_units(pipeline, names) for pipeline, names in zip(pipelines, chosen, strict=True)]
+        for pipeline in self.pipelines[1:]:
+            if _strings(pipeline.model.config) != _strings(self.pipelines[0].model.config):
+                raise CheckpointError(
+                    "The checkpoints read different SCOPE strings, so one string cannot serve them all; choose one "
+                    f"with --head ({', '.join(name for names in chosen for name in names)})."
+                )
+
+    @property
+    def encoder(self) -> Any:
+        """The `ScopeEncoder` with the settings that all models were trained with."""
+        return self.pipelines[0].encoder
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of every quantity that may be predicted, in the order of the predictions."""
+        return {name: unit for units in self._shown for name, unit in units.items()}
+
+    @property
+    def has_debye_temperature(self) -> bool:
+        """Whether Cv(T) can be drawn of the predictions."""
+        return "debye_temperature" in self.units
+
+    @property
+    def interval_names(self) -> set[str]:
+        """Names of the quantities that come with intervals."""
+        return {
+            name
+            for pipeline, shown in zip(self.pipelines, self._shown, strict=True)
+            for name in shown
+            if pipeline.gives_interval(name)
+        }
+
+    def collate(self, items: Sequence[Any]) -> list[dict[str, torch.Tensor]]:
+        """What each model reads, as `CrystalPropertyPipeline.collate`."""
+        return [pipeline.collate(items) for pipeline in self.pipelines]
+
+    def forward(self, features: list[dict[str, torch.Tensor]], temperature: float) -> list[dict[str, torch.Tensor]]:
+        """What each model gives, as `CrystalPropertyPipeline.forward`; the temperature in K is for Debye heads."""
+        pairs = zip(self.pipelines, features, strict=True)
+        return [pipeline.forward(found, temperature=temperature) for pipeline, found in pairs]
+
+    def quantities(self, outputs: list[dict[str, torch.Tensor]]) -> list[list[Quantity]]:
+        """The shown quantities of all models for each input."""
+        each = [pipeline.quantities(found) for pipeline, found in zip(self.pipelines, outputs, strict=True)]
+        return [
+            [one for row, shown in zip(rows, self._shown, strict=True) for one in row if one["name"] in shown]
+            for rows in zip(*each, strict=True)
+        ]
+
+
+def _units(pipeline: CrystalPropertyPipeline, heads: Sequence[str]) -> dict[str, str]:
+    """Quantities that belong to some heads: with each thermal property goes the Debye temperature."""
+    others = set(heads_of(pipeline.model.config)) - set(heads)
+    hidden = others | {f"{head}_{per}" for head in others for per in ("per_atom", "per_cell")}
+    return {name: unit for name, unit in pipeline.units.items() if name not in hidden}
+
+
+def _strings(config: Any) -> tuple[Any, ...]:
+    """What decides on the string of a crystal."""
+    return (config.grammar, config.canonical, config.symmetry, config.symprec, config.angle_tolerance)
+
+
+def load_predictor(model: str = "default", head: str | None = None, dtype: str = "float32") -> CrystalPropertyPipeline:
+    """Load a checkpoint as a `crystal-property` pipeline.
+
+    A warning tells if the checkpoint, its tokenizer and the encoder here do not go together.
+
+    Args:
+        model: `default` (the checkpoint inside the package), a folder or a Hub id.
+        head: Name of the head that must be there, e.g. `heat_capacity`; None: the checkpoint's own.
+        dtype: Of the weights, `float32` or `bfloat16` (faster where the processor knows it, about 1 % less exact); the
+            predictions themselves and the Debye model are in float32.
+
+    Raises:
+        CheckpointError: No such checkpoint, one of another model type, or one without this head.
+    """
+    path = model_path(model, head)
+    config = read_config(path)
+    available = heads_of(config)
+    if not available:
+        raise CheckpointError(
+            f"{path}: {', '.join(config.architectures or ['a checkpoint'])} has no property head; "
+            "train one with `cloud-hf finetune`."
+        )
+    if head is not None and head not in available:
+        raise CheckpointError(f"{path}: there is no head {head!r}; it has {', '.join(available)}.")
+    with loading(path):
+        network, loaded = AutoModelForSequenceClassification.from_pretrained(
+            path, dtype=getattr(torch, dtype), output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    if loaded["missing_keys"]:
+        missing = sorted(loaded["missing_keys"])
+        raise CheckpointError(f"{path}: {len(missing)} weights are missing, e.g. {missing[0]}.")
+    _warn_of_other_settings(path, config, tokenizer)
+    return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property")
+
+
+def load_predictors(
+    model: str = "default",
+    head: str | None = None,
+    dtype: str = "float32",
+    intervals: bool = True,
+    likelihood: str | None = "default",
+) -> Predictors:
+    """Load a checkpoint, or all bundled ones, to predict every head at once.
+
+    Args:
+        model: `default` (all checkpoints inside the package), a folder or a Hub id.
+        head: Show only this head.
+        dtype: As for `load_predictor`.
+        intervals: Whether predictions get intervals where a checkpoint has a calibration.
+        likelihood: Folder or Hub id of the masked language model that tells unusual strings; `default`: that inside
+            the package, for its own checkpoints only; None: none.
+
+    Raises:
+        CheckpointError: As for `load_predictor`, or the checkpoints read different strings.
+    """
+    if model != "default" or head is not None:
+        pipelines = [load_predictor(model, head, dtype)]
+        heads = [[head] if head else heads_of(pipelines[0].model.config)]
+    else:
+        folders: dict[str, list[str]] = {}
+        for name in bundled_heads():
+            folders.setdefault(bundled_model(name), []).append(name)
+        pipelines = [load_predictor(folder, None, dtype) for folder in folders]
+        heads = list(folders.values())
+    if not intervals:
+        for pipeline in pipelines:
+            pipeline.calibration = None
+    if likelihood == "default":
+        likelihood = bundled_likelihood() if model == "default" else None
+    predictors = Predictors(pipelines, heads)
+    if likelihood is not None:
+        if _strings(read_config(likelihood)) == _strings(pipelines[0].model.config):
+            predictors.likelihood = StringLikelihood.load(likelihood)
+        else:
+            logger.warning(f"{likelihood} reads other strings than the predictor, so no likelihoods are given.")
+    return predictors
+
+
+def _warn_of_other_settings(path: str, config: Any, tokenizer: Any) -> None:
+    """Compare what made the strings of model and tokenizer, and what would make them here."""
+    trained, tokenized = config.encoder_settings, getattr(tokenizer, "encoder_settings", None)
+    if None not in (trained, tokenized) and trained != tokenized:
+        logger.warning(
+            f"{path}: the model was trained on strings made with: {trained}, but its tokenizer belongs to strings made "
+            f"with: {tokenized}. Do not mix the files of two checkpoints."
+        )
+    installed = ScopeEncoder.from_config(config).settings
+    if (trained or tokenized) not in (None, installed):
+        logger.warning(
+            f"{path} was trained on strings made with: {trained or tokenized}. Crystals are encoded here with: "
+            f"{installed}. Near the symmetry tolerance their strings may differ."
+        )
+
+
+def model_path(model: str = "default", head: str | None = None) -> str:
+    """Return the folder or Hub id that `--model` and `--head` stand for.
+
+    Raises:
+        CheckpointError: No bundled checkpoint has this head.
+    """
+    return bundled_model(head or DEFAULT_HEAD) if model == "default" else model
+
+
+def heads_of(config: Any) -> list[str]:
+    """Return the names of the quantities that a checkpoint was trained for."""
+    architectures = config.architectures or []
+    if "CloudForDebye" in architectures:
+        return list(config.debye_targets)
+    return list(config.target_names or []) if "CloudForPropertyRegression" in architectures else []
+
+
+Predictor = CrystalPropertyPipeline | Predictors
+
+
+def predict_items(
+    predictor: Predictor,
+    items: Sequence[Item],
+    temperature: float = 300.0,
+    batch_size: int = 256,
+    processes: int = 1,
+    timeout: float | None = None,
+) -> list[Prediction]:
+    """Encode and predict items in their order; an item that fails keeps its place, with its error.
+
+    Args:
+        predictor: From `load_predictor` or `load_predictors`; its `encoder` is used for files and structures.
+        items: From `collect_items`.
+        temperature: K, for Debye heads.
+        batch_size: Strings per forward pass; strings of similar length go together.
+        processes: Worker processes that encode crystals.
+        timeout: Longest time for encoding one crystal, s. `None` sets no limit.
+    """
+    encoded = encode_items(items, predictor.encoder, processes, timeout)
+    shown = tqdm(encoded, total=len(items), desc="predict", unit="crystal", disable=None)
+    return list(predict_encoded(predictor, shown, temperature, batch_size))
+
+
+def predict_encoded(
+    predictor: Predictor,
+    items: Iterable[Item],
+    temperature: float = 300.0,
+    batch_size: int = 256,
+    chunk_size: int = CHUNK_ROWS,
+) -> Iterator[Prediction]:
+    """Predict items that `encode_items` gives, as they come and in their order.
+
+    Args:
+        predictor: From `load_predictor` or `load_predictors`.
+        items: May be endless; `chunk_size` of them are in memory at a time.
+        temperature: K, for Debye heads.
+        batch_size: Strings per forward pass.
+        chunk_size: Items that are sorted by length together, so that a batch holds strings of similar length.
+
+    Yields:
+        One prediction an item.
+    """
+    every = predictor if isinstance(predictor, Predictors) else Predictors([predictor])
+    items = iter(items)
+    while chunk := list(islice(items, chunk_size)):
+        yield from _predict_chunk(every, chunk, temperature, batch_size)
+
+
+def _predict_chunk(
+    predictor: Predictors, items: Sequence[Item], temperature: float, batch_size: int
+) -> list[Prediction]:
+    predictions = [Prediction(item) for item in items]
+    places = [place for place, item in enumerate(items) if item.error is None]
+    places.sort(key=lambda place: len((items[place].scope or "").split()))
+    for start in range(0, len(places), batch_size):
+        batch = places[start : start + batch_size]
+        try:
+            features = predictor.collate([items[place] for place in batch])
+        except ValueError:  # a string that the model cannot read, or a number of atoms below 1: find it
+            batch = [place for place in batch if _is_readable(predictor, predictions, place)]
+            if not batch:
+                continue
+            features = predictor.collate([items[place] for place in batch])
+        found = predictor.quantities(predictor.forward(features, temperature=temperature))
+        likelihoods = _likelihoods(predictor, [items[place].scope or "" for place in batch])
+        for place, quantities, (value, outside) in zip(batch, found, likelihoods, strict=True):
+            predictions[place] = _checked(Prediction(items[place], tuple(quantities), value, outside))
+    return predictions
+
+
+def _likelihoods(predictor: Predictors, scopes: list[str]) -> Iterable[tuple[float | None, bool | None]]:
+    """Log-likelihood of each string, and whether it is out of distribution."""
+    likelihood = predictor.likelihood
+    if likelihood is None:
+        return [(None, None)] * len(scopes)
+    values = likelihood(scopes)
+    outside = likelihood.outside(values)
+    flags = [None] * len(scopes) if outside is None else outside.tolist()
+    return zip(values.tolist(), flags, strict=True)
+
+
+def _is_readable(predictor: Predictors, predictions: list[Prediction], place: int) -> bool:
+    item = predictions[place].item
+    try:
+        predictor.collate([item])
+    except ValueError as error:
+        predictions[place] = Prediction(replace(item, error=named(item, error)))
+        return False
+    return True
+
+
+def _checked(prediction: Prediction) -> Prediction:
+    """A prediction that is not finite is a failed row, not a number."""
+    if all(math.isfinite(quantity["value"]) for quantity in prediction.quantities):
+        return prediction
+    item = prediction.item
+    return Prediction(replace(item, error=f"{item.source}: the model's prediction is not a finite number."))

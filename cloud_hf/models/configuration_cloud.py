@@ -1,0 +1,214 @@
+"""Configuration of the CLOUD models. Flat: ships as Hub remote code."""
+
+import math
+from dataclasses import field
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import BertConfig
+
+from .chemistry_tables import VOCAB_SIZE
+
+__all__ = ["AUTO_MAP", "DEBYE_TARGETS", "PUBLISHED_STRINGS", "TARGET_TRANSFORMS", "CloudConfig"]
+
+AUTO_MAP: dict[str, Any] = {
+    "AutoConfig": "configuration_cloud.CloudConfig",
+    "AutoModel": "modeling_cloud.CloudModel",
+    "AutoModelForMaskedLM": "modeling_cloud.CloudForMaskedLM",
+    "AutoTokenizer": ["tokenization_scope.ScopeTokenizer", None],
+}
+"""What a process without the package loads from a checkpoint's folder (`trust_remote_code=True`)."""
+
+TARGET_TRANSFORMS = ("standardise", "log", "per_atom", "log_per_atom")
+"""What may happen to a target before mean and scale: nothing, ln, division by the number of atoms, both."""
+
+DEBYE_TARGETS = ("heat_capacity", "internal_energy")
+"""What a Debye model may learn from, J/(mol K) and J/mol."""
+
+PUBLISHED_STRINGS: dict[str, Any] = {
+    "grammar": "composition", "canonical": False, "symprec": 0.01, "angle_tolerance": 5.0,
+    "symmetry": "spglib",
+}  # fmt: skip
+"""The strings that the published weights were trained on, in the order of the input."""
+
+
+class RegisteredPipelines(dict[str, Any]):
+    """A checkpoint's custom pipelines where the package has registered them: named, but their code is not asked for.
+
+    `pipeline` would otherwise refuse to run the package's own class without `trust_remote_code=True`.
+    """
+
+    def __contains__(self, task: object) -> bool:
+        return False
+
+
+@strict
+class CloudConfig(BertConfig):
+    r"""Configuration of a CLOUD model: a BERT encoder over SCOPE strings, and what its head predicts.
+
+    Encoder fields are those of `BertConfig`; only their defaults differ. The encoder settings say how the strings
+    that the model reads were made. Targets are in physical units: with `y = mean + scale * head output`, the prediction
+    is y, exp(y), n_atoms y or n_atoms exp(y), as `target_transforms` says, in float32 whatever the weights' dtype.
+
+    Args:
+        grammar: Grammar of the strings that the model reads: `composition`, `full` or `sites`.
+        canonical: Whether the strings are in canonical order.
+        symprec: Distance tolerance of the symmetry search, Å.
+        angle_tolerance: Angle tolerance of the symmetry search, degrees.
+        symmetry: Back-end of the symmetry search, `spglib` or `moyopy`.
+        encoder_settings: All of this with the versions, as `ScopeEncoder.settings` writes it; None if unknown.
+        element_descriptors: Add a projection of 12 element properties to each element's word embedding.
+        site_multiplicity: Add Fourier features of an orbit's share of the atoms to its element and Wyckoff word.
+        pooling: What the property heads read: `cls`, the [CLS] state, or `cls_multiplicity`, beside it the mean of the
+            states of elements and Wyckoff words, weighted by their share of the atoms.
+        sparse_prediction: In training, run the masked-language-modelling head on masked positions only; `logits` then
+            have the shape (number of masked positions, vocab_size). Evaluation always gives all logits.
+        target_names: Names of the predicted quantities, one per output.
+        target_units: Their units, as many as names.
+        target_transforms: `standardise` (mean and scale alone), `log` (of the natural logarithm), `per_atom` (of the
+            label per atom) or `log_per_atom`, one per name; None: `standardise`.
+        target_mean: Mean of each transformed target over its training labels, in its unit, per atom or ln of these.
+        target_scale: Scale of each transformed target; positive. For a Debye model the scale of each of
+            `debye_targets` per atom.
+        target_weights: Weight of each target in the loss (of each of `debye_targets` for a Debye model); None: all 1.
+        regression_loss: `l1`, `huber` (quadratic up to 1 scale) or `mse`, of the transformed and scaled targets.
+        head_layers: Number of (linear, SiLU) layers between the pooled state and the output layer.
+        head_dropout: Dropout on the pooled state before the head.
+        n_members: Encoders with a head whose raw outputs are averaged: an ensemble in one checkpoint, which
+            `cloud_hf.checkpoints.members.join_members` makes.
+        theta_link: `exp`: ln(theta / K) = theta_shift + theta_scale * output; `linear` (published
+            fine-tunes): theta / K = theta_shift + theta_scale * output.
+        theta_shift: See `theta_link`.
+        theta_scale: See `theta_link`.
+        debye_targets: What `CloudForDebye` learns from, one label column each: `heat_capacity`, `internal_energy` or
+            both. The key `debye_target` of older checkpoints is read as a list of one.
+        second_branch: Vibrations beside the Debye model's: `none`, `einstein` or `debye`, a second branch with a
+            learned share of the modes and a characteristic temperature of its own.
+        second_theta_shift: ln(theta_2 / K) = second_theta_shift + theta_scale * output, whatever the `theta_link`.
+    """
+
+    model_type = "cloud"
+
+    vocab_size: int = 585
+    hidden_size: int = 256
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    intermediate_size: int = 1024
+    max_position_embeddings: int = 256
+    type_vocab_size: int = 1
+    pad_token_id: int | None = 1
+    use_cache: bool = False
+
+    grammar: str = "composition"
+    canonical: bool = False
+    symprec: float = 0.01
+    angle_tolerance: float = 5.0
+    symmetry: str = "spglib"
+    encoder_settings: str | None = None
+
+    element_descriptors: bool = False
+    site_multiplicity: bool = False
+    pooling: str = "cls"
+    sparse_prediction: bool = True
+
+    target_names: list[str] | None = None
+    target_units: list[str] | None = None
+    target_transforms: list[str] | None = None
+    target_mean: list[float] | None = None
+    target_scale: list[float] | None = None
+    target_weights: list[float] | None = None
+    regression_loss: str = "l1"
+    head_layers: int = 1
+    head_dropout: float = 0.1
+    n_members: int = 1
+
+    theta_link: str = "exp"
+    theta_shift: float = 5.8
+    theta_scale: float = 0.5
+    debye_targets: list[str] = field(default_factory=lambda: ["heat_capacity"])
+    second_branch: str = "none"
+    second_theta_shift: float = 7.3
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read a config; one of the published checkpoint, of model type `bert`, becomes CLOUD's.
+
+        The published config says `pad_token_id` 0, which is [CLS] in its vocabulary; [PAD] is 1.
+        """
+        fields, kwargs = super().get_config_dict(*args, **kwargs)
+        if fields.get("model_type") == "bert":
+            fields = PUBLISHED_STRINGS | fields | {"model_type": cls.model_type, "pad_token_id": 1}
+        return fields, kwargs
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        older = kwargs.pop("debye_target", None)
+        if older is not None:
+            self.debye_targets = [older]
+        super().__post_init__(**kwargs)
+        names = self.target_names
+        if names is not None:
+            self.problem_type = "regression"
+            self.id2label = dict(enumerate(names))
+            self.label2id = {name: index for index, name in enumerate(names)}
+        pipelines = getattr(self, "custom_pipelines", None)
+        if pipelines and __name__.startswith("cloud_hf."):
+            self.custom_pipelines = RegisteredPipelines(pipelines)
+
+    @property
+    def reads_chemistry(self) -> bool:
+        """Whether the model looks up elements and multiplicities of its words."""
+        return self.element_descriptors or self.site_multiplicity or self.pooling != "cls"
+
+    def validate_architecture(self) -> None:
+        """Refuse values that cannot work together (called on construction)."""
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
+            )
+        if self.num_hidden_layers < 1 or self.n_members < 1 or self.head_layers < 0:
+            raise ValueError("num_hidden_layers and n_members must be at least 1 and head_layers at least 0.")
+        _one_of("symmetry", self.symmetry, ("spglib", "moyopy"))
+        _one_of("grammar", self.grammar, ("composition", "full", "sites"))
+        _one_of("pooling", self.pooling, ("cls", "cls_multiplicity"))
+        _one_of("regression_loss", self.regression_loss, ("l1", "huber", "mse"))
+        _one_of("theta_link", self.theta_link, ("exp", "linear"))
+        _one_of("second_branch", self.second_branch, ("none", "einstein", "debye"))
+        if not self.theta_scale > 0:
+            raise ValueError(f"theta_scale must be positive, not {self.theta_scale}.")
+        if self.reads_chemistry and self.vocab_size != VOCAB_SIZE:
+            raise ValueError(
+                f"element_descriptors, site_multiplicity and pooling 'cls_multiplicity' need the {VOCAB_SIZE} words of "
+                f"this package's vocabulary, not vocab_size {self.vocab_size}: leave them off for published weights."
+            )
+        self._validate_targets()
+
+    def _validate_targets(self) -> None:
+        debye = self.debye_targets
+        for target in debye:
+            _one_of("debye_targets", target, DEBYE_TARGETS)
+        if len(set(debye)) != len(debye) or not debye:
+            raise ValueError(f"debye_targets must be distinct and at least one, not {debye}.")
+        names = self.target_names or []
+        if len(set(names)) != len(names):
+            raise ValueError(f"target_names are not distinct: {names}.")
+        for name in ("target_units", "target_transforms", "target_mean", "target_scale", "target_weights"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if name in ("target_scale", "target_weights") and names in ([], ["debye_temperature"]):
+                if len(values) != len(debye):  # the one output of a Debye model serves all its labels
+                    raise ValueError(f"{name} has {len(values)} entries for {len(debye)} debye_targets.")
+            elif len(values) != len(names):
+                raise ValueError(f"{name} has {len(values)} entries for {len(names)} target_names.")
+        for transform in self.target_transforms or []:
+            _one_of("target_transforms", transform, TARGET_TRANSFORMS)
+        if any(not scale > 0 for scale in self.target_scale or []):
+            raise ValueError(f"target_scale must be positive, not {self.target_scale}.")
+        weights = self.target_weights
+        if weights is not None and not (all(weight >= 0 for weight in weights) and 0 < sum(weights) < math.inf):
+            raise ValueError(f"target_weights must not be negative and not all 0, not {weights}.")
+
+
+def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{field} must be one of {', '.join(allowed)}, not {value!r}.")

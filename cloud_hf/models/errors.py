@@ -1,0 +1,56 @@
+"""The errors of what travels with the models as Hub remote code; `cloud_hf.errors` has these and all others.
+
+Each message names the input, the reason and what to do instead. All derive from `CloudError` and from `ValueError`, so
+that a caller's `except ValueError` keeps working.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "CloudError",
+    "GrammarError",
+    "ScopeError",
+    "ScopeTooLongError",
+    "UnknownWordError",
+]
+
+
+class CloudError(ValueError):
+    """Base of every error that this package raises on purpose; it carries data, and `str` makes the message.
+
+    Args:
+        reason: What is wrong and what to do, a sentence.
+        source: The input that it is about, as messages name it: a path, an id, a formula.
+        row: Row of a table, counted from 0, where `source` has rows.
+        flag: The argument that gives a way out, as Python spells it, e.g. `trust_sites`.
+    """
+
+    def __init__(
+        self, reason: str = "", *, source: str | None = None, row: int | None = None, flag: str | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.source, self.row, self.flag = reason, source, row, flag
+
+    def __str__(self) -> str:
+        where = [self.source] if self.source else []
+        where += [f"row {self.row}"] if self.row is not None else []
+        return f"{', '.join(where)}: {self.reason}" if where else self.reason
+
+
+class ScopeError(CloudError):
+    """A SCOPE string that cannot be used."""
+
+
+class GrammarError(ScopeError):
+    """A string without a known grammar, or of another grammar than the model was trained on."""
+
+
+class UnknownWordError(ScopeError):
+    """A word outside the closed vocabulary."""
+
+
+class ScopeTooLongError(ScopeError):
+    """A string with more tokens than the model has positions."""
+
+
+class CheckpointError(CloudError):
+    """A checkpoint that is missing, of another model type, or without the requested head."""

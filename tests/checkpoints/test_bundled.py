@@ -1,0 +1,117 @@
+"""What ships inside the package: small, safe, loadable, and known to the pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+import cloud_hf
+from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, HEADS, bundled_heads, bundled_model
+from cloud_hf.errors import CheckpointError
+from cloud_hf.inference.prediction import heads_of, load_predictors
+from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
+
+WEIGHTS = Path(cloud_hf.__file__).with_name("weights")
+LIMIT = 30_000_000
+
+
+def test_the_default_head_ships() -> None:
+    assert DEFAULT_HEAD == "heat_capacity"
+    assert DEFAULT_HEAD in bundled_heads()
+    assert bundled_heads()[0] == DEFAULT_HEAD
+
+
+def test_the_order_of_the_heads() -> None:
+    """First those of `HEADS`, then the others by name."""
+    known = [head for head in HEADS if head in bundled_heads()]
+    others = sorted(set(bundled_heads()) - set(HEADS))
+    assert bundled_heads() == known + others
+
+
+def test_every_bundled_checkpoint_reads_the_same_strings() -> None:
+    """So that `predict` encodes a crystal once for all of them."""
+    load_predictors()
+
+
+@pytest.mark.parametrize("head", bundled_heads())
+def test_a_calibration_belongs_to_its_weights(head: str) -> None:
+    folder = Path(bundled_model(head))
+    if not (folder / CALIBRATION_FILE).is_file():
+        pytest.skip(f"{folder.name} ships without a calibration")
+    assert Calibration.load(folder / CALIBRATION_FILE).fits(AutoModelForSequenceClassification.from_pretrained(folder))
+
+
+def test_all_weights_together_are_small() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) <= LIMIT
+
+
+def test_only_harmless_kinds_of_files_ship() -> None:
+    kinds = {path.suffix for path in WEIGHTS.rglob("*") if path.is_file()}
+    assert kinds
+    assert kinds <= {".safetensors", ".json", ".txt"}
+
+
+@pytest.mark.parametrize("head", bundled_heads())
+class TestCheckpoint:
+    def test_it_loads_completely(self, head: str) -> None:
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
+            bundled_model(head), output_loading_info=True
+        )
+        assert not loaded["missing_keys"]
+        assert not loaded["unexpected_keys"]
+        assert not loaded["mismatched_keys"]
+        assert head in heads_of(model.config)
+        assert len(model.config.target_units) == len(model.config.target_names)
+
+    def test_its_weights_are_finite(self, head: str) -> None:
+        weights = load_file(Path(bundled_model(head)) / "model.safetensors")
+        assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+
+    def test_its_tokenizer_is_the_package_s(self, head: str, scopes: list[str], tokenizer) -> None:
+        shipped = AutoTokenizer.from_pretrained(bundled_model(head))
+        assert shipped.get_vocab() == tokenizer.get_vocab()
+        assert shipped(scopes)["input_ids"] == tokenizer(scopes)["input_ids"]
+        config = json.loads((Path(bundled_model(head)) / "config.json").read_text())
+        assert config["vocab_size"] == len(shipped)
+        assert shipped.model_max_length == config["max_position_embeddings"] >= 128
+        assert config["pad_token_id"] == shipped.pad_token_id
+
+    def test_its_errors_beat_the_mean_predictor_and_the_trees(self, head: str) -> None:
+        metrics = json.loads((Path(bundled_model(head)) / "metrics.json").read_text())
+        (part,) = set(metrics) - {"train"}
+        for row in metrics[part].values():
+            assert row["mae"] < 0.5 * row["mad"]
+            assert row["baselines"]["trees"]["mae"] > row["mae"]
+            assert row["mae_mad"] == pytest.approx(row["mae"] / row["mad"])
+            assert row["unit"]
+
+    def test_it_has_no_code_of_its_own(self, head: str) -> None:
+        for name in ("config.json", "tokenizer_config.json"):
+            assert "auto_map" not in json.loads((Path(bundled_model(head)) / name).read_text())
+
+
+def test_the_pipeline_finds_it_by_default(examples: list[Path]) -> None:
+    by_default = pipeline("crystal-property")(str(examples[0]))
+    by_name = pipeline("crystal-property", model=bundled_model())(str(examples[0]))
+    assert by_default == by_name
+    assert {quantity["name"] for quantity in by_default} >= {"debye_temperature", "heat_capacity_per_atom"}
+
+
+def test_hard_light_crystals_are_stiffer_than_heavy_soft_ones(root: Path) -> None:
+    """No numbers, an order that any useful model finds: diamond above copper and rock salt."""
+    predictor = pipeline("crystal-property", model=bundled_model())
+    with torch.no_grad():
+        theta = {
+            name: predictor(str(root / "examples" / f"{name}.cif"))[0]["value"] for name in ("C_diamond", "Cu", "NaCl")
+        }
+    assert theta["C_diamond"] > 1.5 * max(theta["Cu"], theta["NaCl"])
+
+
+def test_a_head_that_does_not_ship() -> None:
+    with pytest.raises(CheckpointError, match=r"melting_point.*heat_capacity.*finetune"):
+        bundled_model("melting_point")

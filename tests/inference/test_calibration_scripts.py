@@ -1,0 +1,109 @@
+"""`scripts/calibrate.py` and `scripts/ood.py` on tiny models: what they write is what the package then uses."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from transformers import pipeline
+
+from cloud_hf.errors import CloudError
+from cloud_hf.inference.likelihood import LikelihoodSettings, StringLikelihood
+from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
+from cloud_hf.models.debye import heat_capacity
+
+SALT = "1 6 a O D D a D O D b O O O c O O O d O O O e O O O 0 | Na 4a Cl 4b"
+
+
+@pytest.fixture
+def script(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run a script of `scripts/` in this process."""
+
+    def run(name: str, *argv: object) -> None:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, argv)])
+        runpy.run_path(str(root / "scripts" / name), run_name="__main__")
+
+    return run
+
+
+def predictions(path: Path, name: str, unit: str, labels: np.ndarray, predicted: np.ndarray, trees: bool) -> Path:
+    n = len(labels)
+    strings = [f"1 0 0 | {('Na', 'Mg', 'K')[row % 3]} 1a O 2i" + " O 2i" * (row % 50) for row in range(n)]
+    frame = {
+        "row": range(n), "scope": strings, "part": ["train" if row % 4 == 0 else "validation" for row in range(n)],
+        f"{name} ({unit})": labels, f"{name} predicted ({unit})": predicted,
+    }  # fmt: skip
+    if trees:
+        frame[f"{name} trees ({unit})"] = predicted - (labels - predicted)  # twice the error
+    pd.DataFrame(frame).to_csv(path, index=False)
+    return path
+
+
+def test_a_regression_head(script, several_heads: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(several_heads / "crystal_properties", tmp_path / "head")
+    (folder / CALIBRATION_FILE).unlink()
+    chance = np.random.default_rng(0)
+    values = chance.uniform(0.5, 4.0, 800)
+    labels = values + 0.3 * chance.standard_normal(800)
+    table = predictions(tmp_path / "p.csv", "band_gap", "eV", labels, values, trees=True)
+    script("calibrate.py", "--predictions", table, "--checkpoint", folder, "--result", tmp_path / "r.json")
+    found = json.loads((tmp_path / "r.json").read_text())["band_gap"]
+    assert found["model"]["n"] == found["trees"]["n"] == 600, "rows that were trained on are not scored"
+    assert found["model"]["coverage"] == pytest.approx(0.9, abs=0.05)
+    assert found["trees"]["mean_width"] == pytest.approx(2 * found["model"]["mean_width"], rel=0.2)
+    target = Calibration.load(folder / CALIBRATION_FILE).targets["band_gap"]
+    assert set(target.elements) == {"Na", "Mg", "K", "O"}
+    (gap,) = (one for one in pipeline("crystal-property", model=str(folder))(SALT) if one["name"] == "band_gap")
+    assert gap["high"] - gap["low"] == pytest.approx(1.0, abs=0.3)
+    assert gap["unknown_elements"] == ["Cl"]
+
+
+def test_heat_capacities_per_cell(script, several_heads: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(several_heads / "heat_capacity", tmp_path / "head")
+    chance = np.random.default_rng(0)
+    theta = chance.uniform(200, 800, 400)
+    atoms = np.array([3 + 2 * (row % 50) for row in range(400)])  # those of the strings
+    predicted, labels = (
+        heat_capacity(one, 300.0).numpy() * atoms for one in (theta, theta * np.exp(0.1 * chance.standard_normal(400)))
+    )
+    table = predictions(tmp_path / "p.csv", "heat_capacity", "J/(mol cell K)", labels, predicted, trees=False)
+    script("calibrate.py", "--predictions", table, "--checkpoint", folder)
+    found = {one["name"]: one for one in pipeline("crystal-property", model=str(folder))(SALT)}["debye_temperature"]
+    assert np.log(found["high"] / found["value"]) == pytest.approx(0.1645, abs=0.05)
+
+
+def test_a_table_without_the_predictions(script, several_heads: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(several_heads / "heat_capacity", tmp_path / "head")
+    table = predictions(tmp_path / "p.csv", "other", "eV", np.ones(8), np.ones(8), trees=False)
+    with pytest.raises(CloudError, match="heat_capacity"):
+        script("calibrate.py", "--predictions", table, "--checkpoint", folder, "--targets", "heat_capacity")
+
+
+def test_the_threshold_of_unusual_strings(script, several_heads: Path, tmp_path: Path, capsys) -> None:
+    folder = shutil.copytree(several_heads / "likelihood", tmp_path / "mlm")
+    (folder / "likelihood.json").unlink()
+    scorer = StringLikelihood.load(str(folder))
+    strings = [
+        f"1 0 0 | {a} 1a {b} {n}i" for a in ("Na", "Mg", "Fe", "Ca") for b in ("O", "S", "Cl") for n in (2, 4, 8)
+    ]
+    order = [strings[row] for row in np.argsort(scorer(strings))]
+    pd.DataFrame({"scope": order[12:] + order[:3], "part": ["validation"] * 24 + ["train"] * 3}).to_parquet(
+        tmp_path / "in.parquet"
+    )
+    pd.DataFrame({"scope": order[:12]}).to_csv(tmp_path / "out.csv")
+    argv = ["--mlm", folder, "--inside", f"{tmp_path / 'in.parquet'}:validation", "--outside", tmp_path / "out.csv"]
+    script("ood.py", *argv, "--save", "--result", tmp_path / "r.json")
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["auroc"] == 1.0, "the likelier half is inside"
+    assert found["auroc_95"] == [1.0, 1.0]
+    assert (found["inside"]["strings"], found["outside"]["strings"]) == (24, 12)
+    assert found["flagged_outside"] == 1.0
+    settings = LikelihoodSettings.load(folder / "likelihood.json")
+    assert settings.threshold == found["threshold"]
+    assert settings.n_rows == 24

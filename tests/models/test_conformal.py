@@ -1,0 +1,263 @@
+"""Calibrations: intervals that nest, hold the prediction, survive JSON, and name what the training rows lack."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.inference.calibration import (
+    Labelled,
+    coverage,
+    cross_coverage,
+    effective_debye_temperature,
+    fit_target,
+    halves,
+)
+from cloud_hf.models.conformal import (
+    ELEMENTS,
+    LEVELS,
+    STRING_FEATURES,
+    Calibration,
+    TargetCalibration,
+    count_elements,
+    element_amounts,
+    head_fingerprint,
+    string_features,
+)
+from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
+
+PAIRS = [(a, b) for a in ("Na", "K", "Mg", "Ca", "Al", "Ti", "Fe", "Cu") for b in ("O", "S", "F", "Cl", "N", "Se")]
+
+
+def made_up(n: int, seed: int = 0) -> Labelled:
+    """Strings with predictions whose errors are ten times larger for sulphides and selenides than for the others."""
+    chance = np.random.default_rng(seed)
+    scopes, sizes = [], []
+    for row in range(n):
+        a, b = PAIRS[chance.integers(len(PAIRS))]
+        scopes.append(f"1 0 0 | {a} {'2i ' if row % 2 else '1a '}{b} " + f"2i {b} " * int(chance.integers(6)) + "2i")
+        sizes.append(1.0 if b in ("S", "Se") else 0.1)
+    predictions = chance.uniform(1.0, 5.0, n)
+    return Labelled(scopes, predictions, predictions + np.array(sizes) * chance.standard_t(4, n))
+
+
+@pytest.fixture(scope="module")
+def rows() -> Labelled:
+    return made_up(3000)
+
+
+@pytest.fixture(scope="module")
+def fitted(rows: Labelled) -> TargetCalibration:
+    return fit_target(rows, "eV", elements={"Na": 3, "O": 3})
+
+
+class TestStrings:
+    def test_elements_are_those_of_pymatgen(self) -> None:
+        from pymatgen.core import Element
+
+        assert list(ELEMENTS) == [Element.from_Z(z).symbol for z in range(1, 119)]
+
+    @pytest.mark.parametrize(
+        ("scope", "amounts"),
+        [
+            ("1 0 0 | Mg 4a O 4b O 8c", {"Mg": 4, "O": 12}),
+            ("1 0 0 | 4a 4b | Mg 0.25 O 0.75", {"Mg": 0.25, "O": 0.75}),
+            ("1 0 0 | 1a 2i 2i | Mg O O", {"Mg": 1, "O": 2}),
+        ],
+    )
+    def test_amounts_in_every_grammar(self, scope: str, amounts: dict[str, float]) -> None:
+        assert element_amounts(scope) == amounts
+
+    def test_features(self) -> None:
+        (row,) = string_features(["1 6 a O D D | Mg 4a O 4b"])
+        found = dict(zip(STRING_FEATURES, row, strict=True))
+        assert {name: value for name, value in found.items() if value and "fraction" in name} == {
+            "fraction_Mg": 0.5, "fraction_O": 0.5,
+        }  # fmt: skip
+        assert found["ln_multiplicity"] == pytest.approx(np.log(8))
+        assert (found["n_elements"], found["centrosymmetric"], found["n_generators"]) == (2, 1, 6)
+
+    def test_elements_are_counted_once_a_string(self) -> None:
+        assert count_elements(["1 0 0 | O 1a O 1b", "1 0 0 | O 1a Na 1b"]) == {"O": 2, "Na": 1}
+
+
+class TestCoverage:
+    def test_new_rows_are_held_as_often_as_promised_on_average(self) -> None:
+        found = [
+            coverage(fit_target(made_up(400, seed), "eV"), made_up(400, seed + 100))["coverage"] for seed in range(12)
+        ]
+        assert np.mean(found) == pytest.approx(0.9, abs=0.02)
+
+    def test_hard_crystals_are_held_more_often_than_by_intervals_of_one_width(
+        self, rows: Labelled, fitted: TargetCalibration
+    ) -> None:
+        new = made_up(4000, seed=1)
+        hard = np.array([(" S " in scope or " Se " in scope) for scope in new.scopes])
+        one_width = np.quantile(np.abs(rows.labels - rows.predictions), 0.9)
+        plain = np.mean(np.abs(new.labels - new.predictions)[hard] < one_width)
+        assert coverage(fitted, new.take(np.flatnonzero(hard)))["coverage"] > plain + 0.05
+
+    def test_hard_crystals_have_wider_intervals_than_easy_ones(self, fitted: TargetCalibration) -> None:
+        low, high = fitted.interval(string_features(["1 0 0 | Na 1a S 2i", "1 0 0 | Na 1a O 2i"]), np.array([3.0, 3.0]))
+        assert (high - low)[0] > 4 * (high - low)[1]
+
+    def test_they_are_narrower_than_intervals_of_one_width(self, rows: Labelled, fitted: TargetCalibration) -> None:
+        new = made_up(2000, seed=2)
+        one_width = 2 * np.quantile(np.abs(rows.labels - rows.predictions), 0.9)
+        assert coverage(fitted, new)["mean_width"] < 0.9 * one_width
+
+    @pytest.mark.parametrize("level", LEVELS)
+    def test_every_level(self, fitted: TargetCalibration, level: float) -> None:
+        new = made_up(3000, seed=3)
+        found = coverage(fitted, new, level)
+        assert found["coverage"] == pytest.approx(level, abs=0.03)
+
+    def test_cross_coverage_scores_every_row(self, rows: Labelled) -> None:
+        found = cross_coverage(rows.take(np.arange(1000)), "eV")
+        assert found["n"] == 1000
+        assert found["coverage"] == pytest.approx(0.9, abs=0.03)
+
+    def test_equal_strings_stay_on_one_side(self) -> None:
+        side = halves([f"1 0 0 | Na {n % 40}a" for n in range(400)], 0.5)
+        assert (side.reshape(10, 40) == side[:40]).all()
+        assert 0.2 < side.mean() < 0.8
+
+    @pytest.mark.parametrize("n", [1, 5, 9])
+    def test_few_rows_give_an_infinite_interval_rather_than_a_wrong_one(self, n: int) -> None:
+        few = fit_target(made_up(n), "eV")
+        assert few.quantiles["0.99"] is None
+        low, high = few.interval(string_features(["1 0 0 | Na 1a"]), np.array([1.0]), 0.99)
+        assert high[0] == np.inf
+        assert low[0] in (-np.inf, 0.0)
+
+    def test_the_rank_is_that_of_split_conformal_prediction(self) -> None:
+        """9 scores: the 90 % quantile is the ninth, the 50 % one the fifth of them."""
+        rows = Labelled([f"1 0 0 | Na {n}a" for n in range(9)], np.zeros(9), -np.arange(1.0, 10.0))
+        found = fit_target(rows, "eV").quantiles
+        assert (found["0.9"], found["0.5"], found["0.95"]) == (9.0, 5.0, None)
+
+
+class TestIntervals:
+    def test_they_hold_the_prediction_and_nest(self, fitted: TargetCalibration) -> None:
+        new = made_up(300, seed=4)
+        features = string_features(new.scopes)
+        before = (new.predictions, new.predictions)
+        for level in LEVELS:
+            low, high = fitted.interval(features, new.predictions, level)
+            assert (low <= before[0]).all()
+            assert (high >= before[1]).all()
+            before = (low, high)
+
+    def test_quantities_that_are_never_negative_have_no_negative_ends(self) -> None:
+        rows = made_up(600)
+        rows = replace(rows, labels=np.maximum(rows.labels, 0.0))
+        low, _ = fit_target(rows, "eV").interval(string_features(["1 0 0 | Na 1a S 2i"]), np.array([0.01]))
+        assert low[0] == 0.0
+
+    def test_the_logarithmic_scale_stays_positive(self) -> None:
+        rows = made_up(600)
+        rows = replace(rows, labels=rows.predictions * np.exp(0.3 * (rows.labels - rows.predictions)))
+        found = fit_target(rows, "GPa", ("log",))
+        low, high = found.interval(string_features(["1 0 0 | Na 1a S 2i"]), np.array([10.0]))
+        assert 0 < low[0] < 10 < high[0]
+        assert low[0] * high[0] == pytest.approx(100.0)
+        assert coverage(found, rows)["coverage"] > 0.85
+
+    def test_a_level_that_is_none(self, fitted: TargetCalibration) -> None:
+        with pytest.raises(ValueError, match=r"0\.9"):
+            fitted.interval(string_features(["1 0 0 | Na 1a"]), np.array([1.0]), 0.42)
+
+    def test_unknown_elements_are_named(self, fitted: TargetCalibration) -> None:
+        features = string_features(["1 0 0 | Na 1a O 1b", "1 0 0 | Na 1a Po 1b At 1c"])
+        assert fitted.unknown_elements(features) == [[], ["Po", "At"]]
+        assert replace(fitted, elements={}).unknown_elements(features) == [[], []]
+
+
+class TestDebye:
+    @pytest.fixture(scope="class")
+    def heat(self) -> Labelled:
+        chance = np.random.default_rng(5)
+        rows = made_up(900)
+        theta = chance.uniform(150, 900, 900)
+        truth = theta * np.exp(0.1 * chance.standard_t(5, 900))
+        values, labels = (heat_capacity(one, 300.0).numpy() for one in (theta, truth))
+        return Labelled(rows.scopes, values, labels, np.full(900, 300.0))
+
+    def test_coverage_is_measured_in_heat_capacities(self, heat: Labelled) -> None:
+        found = cross_coverage(heat, "J/(mol atom K)", ("debye",))
+        assert found["coverage"] == pytest.approx(0.9, abs=0.03)
+        assert found["mean_width"] < 3 * GAS_CONSTANT
+
+    def test_labels_beyond_dulong_petit_count_as_missed(self, heat: Labelled) -> None:
+        spoilt = replace(heat, labels=np.where(np.arange(900) % 5 == 0, 3.1 * GAS_CONSTANT, heat.labels))
+        found = cross_coverage(spoilt, "J/(mol atom K)", ("debye",))
+        assert found["coverage"] <= 0.8
+        assert fit_target(spoilt, "J/(mol atom K)", ("debye",)).quantiles["0.9"] is None
+
+    def test_effective_temperatures_invert_the_debye_function(self) -> None:
+        theta = np.array([50.0, 300.0, 1500.0])
+        cv = heat_capacity(theta, 300.0).numpy()
+        np.testing.assert_allclose(effective_debye_temperature(cv, 300.0), theta, rtol=1e-6)
+        assert np.isnan(effective_debye_temperature([0.0, -1.0, 25.0], 300.0)).all()
+
+
+class TestFile:
+    SCRIPT = """
+import json, sys
+from cloud_hf.models.conformal import Calibration, string_features
+import numpy as np
+target = Calibration.load(sys.argv[1]).targets["gap"]
+low, high = target.interval(string_features(json.loads(sys.argv[2])), np.array(json.loads(sys.argv[3])))
+print(json.dumps([low.tolist(), high.tolist()]))
+"""
+
+    def test_a_fresh_process_gives_the_same_intervals_exactly(self, fitted, rows, tmp_path: Path, run_python) -> None:
+        path = Calibration({"gap": fitted}).save(tmp_path)
+        assert Calibration.load(path) == Calibration({"gap": fitted})
+        scopes, values = rows.scopes[:20], rows.predictions[:20]
+        low, high = fitted.interval(string_features(scopes), values)
+        found = run_python(self.SCRIPT, path, json.dumps(scopes), json.dumps(values.tolist()))
+        assert found == [low.tolist(), high.tolist()]
+
+    @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"targets": {"gap": {"unit": "eV"}}}'])
+    def test_a_damaged_file_is_named(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "calibration.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"calibration\.json"):
+            Calibration.load(tmp_path / "calibration.json")
+
+    def test_it_belongs_to_one_head_in_any_dtype(self, fitted: TargetCalibration) -> None:
+        model = nn.Module()
+        model.head = nn.Linear(4, 2)
+        marks = {name: head_fingerprint(model, getattr(torch, name)) for name in ("float32", "bfloat16")}
+        calibration = Calibration({"gap": fitted}, marks)
+        assert calibration.fits(model)
+        assert calibration.fits(model.to(torch.bfloat16))
+        with torch.no_grad():
+            model.head.bias += 0.1
+        assert not calibration.fits(model)
+        assert Calibration({"gap": fitted}).fits(model)
+
+
+class TestRefusals:
+    def test_no_rows(self) -> None:
+        with pytest.raises(CloudError, match="no labelled rows"):
+            fit_target(Labelled([], np.zeros(0), np.zeros(0)), "eV")
+
+    def test_missing_labels(self) -> None:
+        with pytest.raises(CloudError, match="labels"):
+            fit_target(Labelled(["1 0 0 | Na 1a"], np.zeros(1), np.array([np.nan])), "eV")
+
+    def test_negative_predictions_have_no_logarithm(self) -> None:
+        with pytest.raises(CloudError, match="positive"):
+            fit_target(Labelled(["1 0 0 | Na 1a"], -np.ones(1), np.ones(1)), "eV", ("log",))
+
+    def test_heat_capacities_need_their_scale(self) -> None:
+        with pytest.raises(CloudError, match="debye"):
+            fit_target(Labelled(["1 0 0 | Na 1a"], np.ones(1), np.ones(1)), "eV", ("debye",))

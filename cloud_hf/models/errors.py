@@ -8,6 +8,7 @@ __all__ = [
     "CheckpointError",
     "CloudError",
     "GrammarError",
+    "PhononDOSError",
     "ScopeError",
     "ScopeTooLongError",
     "UnknownWordError",
@@ -54,3 +55,7 @@ class ScopeTooLongError(ScopeError):
 
 class CheckpointError(CloudError):
     """A checkpoint that is missing, of another model type, or without the requested head."""
+
+
+class PhononDOSError(CloudError):
+    """A phonon density of states that is none: negative, not finite, or without any mode to normalise."""

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cloud_hf.models.debye import GAS_CONSTANT
+from cloud_hf.models.phonon_dos import KELVIN_CM
 
 __all__ = ["Density", "phonon_energy", "phonon_heat_capacity", "read_densities"]
-
-KELVIN_CM = 1.438776877
-"""hc/k in K cm: a wavenumber in 1/cm times this is a temperature in K (CODATA 2018)."""
 
 Numbers = NDArray[np.float64]
 Density = tuple[Numbers, Numbers]

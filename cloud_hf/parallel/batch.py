@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 from cloud_hf.errors import CloudError
 from cloud_hf.parallel.pool import Pool
-from cloud_hf.parallel.worker import Encoder, attempt
+from cloud_hf.parallel.worker import Encoder, Several, attempt
 
-__all__ = ["encode_batch"]
+__all__ = ["Outcome", "encode_batch", "encode_pairs"]
 
 Outcome = Any | CloudError
 """What the encoder's `describe` returns, or why there is nothing."""
@@ -44,22 +44,65 @@ def encode_batch(
         CloudError: An argument that cannot work.
         WorkerStartError: While iterating: three worker processes in a row died before they were ready.
     """
+    rows = _started(encoder, crystals, processes, timeout, chunk_size, keep=False)
+    return _shown(rows, getattr(crystals, "__len__", lambda: None)()) if progress else rows
+
+
+def encode_pairs(
+    encoder: Encoder, crystals: Iterable[Any], processes: int = 1, timeout: float | None = 60.0
+) -> Iterator[tuple[Any, Outcome]]:
+    """Encode as `encode_batch` does, where an input may hold several crystals.
+
+    Args:
+        encoder: The encoder; where it answers `Several`, each of those is an input with a time limit of its own.
+        crystals: As for `encode_batch`, and so are the others.
+        processes: Worker processes.
+        timeout: Longest time for one crystal, s.
+
+    Returns:
+        An iterator over pairs of a crystal and its row.
+    """
+    pairs: Iterator[tuple[Any, Outcome]] = _started(encoder, crystals, processes, timeout, None, keep=True)
+    return pairs
+
+
+def _started(
+    encoder: Encoder,
+    crystals: Iterable[Any],
+    processes: int,
+    timeout: float | None,
+    chunk_size: int | None,
+    keep: bool,
+) -> Iterator[Any]:
+    """Rows, or with `keep` pairs of crystal and row."""
     if processes < 1 or (chunk_size is not None and chunk_size < 1):
         raise CloudError("processes and chunk_size must be 1 or more.")
     if timeout is not None and not timeout > 0:
         raise CloudError(f"timeout must be a positive number of seconds or None, not {timeout}.")
     if processes == 1 and timeout is None:
-        rows: Iterator[Outcome] = (attempt(encoder, crystal) for crystal in crystals)
-    elif multiprocessing.current_process().daemon:
+        return (pair if keep else pair[1] for pair in _here(encoder, crystals))
+    if multiprocessing.current_process().daemon:
         raise CloudError("A daemonic process cannot start workers; use processes=1, timeout=None here.")
-    else:
-        rows = _once(Pool(encoder, processes, timeout, chunk_size), crystals)
-    return _shown(rows, getattr(crystals, "__len__", lambda: None)()) if progress else rows
+    return _once(Pool(encoder, processes, timeout, chunk_size), crystals, keep)
 
 
-def _once(pool: Pool, crystals: Iterable[Any]) -> Iterator[Outcome]:
+def _here(encoder: Encoder, crystals: Iterable[Any]) -> Iterator[tuple[Any, Outcome]]:
+    """Pairs of crystal and row, made in this process."""
+    open_inputs = [iter(crystals)]
+    while open_inputs:
+        for crystal in open_inputs[-1]:
+            outcome = attempt(encoder, crystal)
+            if isinstance(outcome, Several):
+                open_inputs.append(iter(outcome.inputs))
+                break
+            yield crystal, outcome
+        else:
+            open_inputs.pop()
+
+
+def _once(pool: Pool, crystals: Iterable[Any], keep: bool) -> Iterator[Any]:
     try:
-        yield from pool.rows(crystals)
+        yield from pool.pairs(crystals) if keep else pool.rows(crystals)
     finally:
         pool.close()
 

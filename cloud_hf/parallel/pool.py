@@ -23,7 +23,7 @@ from cloud_hf.errors import (
     WorkerDiedError,
     WorkerStartError,
 )
-from cloud_hf.parallel.worker import Encoder, Task, Worker, name_of, start_method
+from cloud_hf.parallel.worker import Encoder, Several, Task, Worker, name_of, start_method
 
 __all__ = ["Pool"]
 
@@ -65,28 +65,36 @@ class Pool:
         self.workers: list[Worker] = []
         self.failed_starts = 0
         self.seconds, self.answers = CHUNK_SECONDS, 1  # spent and given by all workers: the size of a chunk
-        self._begin(())
+        self._begin((), False)
 
-    def _begin(self, crystals: Iterable[Any]) -> None:
-        self.source = enumerate(crystals)
+    def _begin(self, crystals: Iterable[Any], keep: bool) -> None:
+        self.source, self.keep = enumerate(crystals), keep
         self.exhausted = False
         self.source_error: Exception | None = None
-        self.pending: deque[Task] = deque()  # read from the source, not handed out
-        self.done: dict[int, Any] = {}
-        self.next_place = 0  # the row that the caller gets next
+        self.pending: deque[Task] = deque()  # read from the source, not handed out; by place
+        self.done: dict[tuple[int, ...], tuple[Any, Any]] = {}
+        self.opened: dict[tuple[int, ...], int] = {}  # inputs that hold several: how many
+        self.next_place: tuple[int, ...] = (0,)  # the row that the caller gets next
+        self.numbers: list[int] = []  # of the inputs in each input that the next row is in
 
     def rows(self, crystals: Iterable[Any]) -> Iterator[Any]:
         """Yield one row per crystal in their order; see `encode_batch`. Leaving it early ends the workers."""
-        self._begin(crystals)
+        for _, row in self._run(crystals, keep=False):
+            yield row
+
+    def pairs(self, crystals: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield each crystal with its row; one that holds several stands there as the encoder's `Several` names it."""
+        return self._run(crystals, keep=True)
+
+    def _run(self, crystals: Iterable[Any], keep: bool) -> Iterator[tuple[Any, Any]]:
+        self._begin(crystals, keep)
         try:
             while True:
                 self._read()
                 self._hand_out()
                 self._read()  # while the workers are busy, so that the next chunk is at hand when one is not
-                while self.next_place in self.done:
-                    row = self.done.pop(self.next_place)
-                    self.next_place += 1
-                    yield row
+                while (pair := self._next_pair()) is not None:
+                    yield pair
                 if not (self.pending or any(worker.tasks for worker in self.workers)):
                     if self.exhausted:
                         break
@@ -98,6 +106,20 @@ class Pool:
             raise
         if self.source_error is not None:
             raise self.source_error
+
+    def _next_pair(self) -> tuple[Any, Any] | None:
+        """Take the row that comes next, if it is there."""
+        while self.next_place in self.opened:
+            self.numbers.append(self.opened.pop(self.next_place))
+            self.next_place = (*self.next_place, 0)
+        pair = self.done.pop(self.next_place, None)
+        if pair is not None:
+            *above, last = self.next_place
+            while above and last + 1 == self.numbers[-1]:
+                self.numbers.pop()
+                *above, last = above
+            self.next_place = (*above, last + 1)
+        return pair
 
     def close(self) -> None:
         """End the workers."""
@@ -122,14 +144,31 @@ class Pool:
             except Exception as error:
                 self.exhausted, self.source_error = True, error
             else:
-                task = Task(place, name_of(crystal, short=True), b"")
-                try:
-                    task.payload = pickle.dumps(crystal, pickle.HIGHEST_PROTOCOL)
-                    self.pending.append(task)
-                except Exception as error:  # pickle raises what the object's own methods raise
-                    self.done[place] = EncoderFailureError(f"{task.name} cannot be pickled for a worker: {error}")
+                self.pending.extend(self._packed((place,), crystal))
             if time.monotonic() > until:
                 return
+
+    def _packed(self, place: tuple[int, ...], crystal: Any) -> Iterator[Task]:
+        """Yield the task of an input, or answer it where it cannot travel."""
+        task = Task(place, name_of(crystal, short=True), b"", crystal if self.keep else None)
+        try:
+            task.payload = pickle.dumps(crystal, pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # pickle raises what the object's own methods raise
+            self._answer(task, EncoderFailureError(f"cannot be pickled for a worker: {error}", source=task.name))
+        else:
+            yield task
+
+    def _answer(self, task: Task, row: Any) -> None:
+        """Note the row of an input, or hand out what the input holds."""
+        if not isinstance(row, Several):
+            self.done[task.place] = task.crystal, row
+            return
+        self.opened[task.place] = len(row.inputs)
+        inside = [new for i, crystal in enumerate(row.inputs) for new in self._packed((*task.place, i), crystal)]
+        self._hand_back(inside)
+
+    def _hand_back(self, tasks: Iterable[Task]) -> None:
+        self.pending = deque(sorted([*tasks, *self.pending], key=lambda task: task.place))
 
     def _hand_out(self) -> None:
         while len(self.workers) < min(self.processes, len(self.workers) + len(self.pending)):
@@ -137,7 +176,8 @@ class Pool:
         for worker in list(self.workers):
             if not (worker.ready and self.pending):
                 continue
-            if self.pending[0].place - self.next_place > MAX_AHEAD:
+            first = self.pending[0].place
+            if first[0] - self.next_place[0] > MAX_AHEAD or (len(self.done) > MAX_AHEAD and first > self.next_place):
                 return
             number = min(self._chunk_now(), len(self.pending))
             if worker.tasks and not self._has_room(worker, number):
@@ -207,9 +247,10 @@ class Pool:
         else:
             task = worker.tasks.popleft()
             try:
-                self.done[task.place] = pickle.loads(message)  # noqa: S301  (bytes from the worker)
+                row = pickle.loads(message)  # noqa: S301  (bytes from the worker)
             except Exception as error:
-                self.done[task.place] = EncoderFailureError(f"{task.name}: its row cannot be unpickled: {error}")
+                row = EncoderFailureError(f"its row cannot be unpickled: {error}", source=task.name)
+            self._answer(task, row)
             self.seconds += min(now - worker.since, CHUNK_SECONDS)  # one slow crystal says nothing of the next
             self.answers += 1
         worker.since = now
@@ -235,8 +276,9 @@ class Pool:
         blamed = worker.tasks and (reason is WorkerDiedError or worker.tasks[0] is suspect)
         if reason is not None and blamed:
             task = worker.tasks.popleft()
-            self.done[task.place] = reason(f"{task.name}: {self._explain(worker, reason)}")
-        self.pending = deque(sorted([*worker.tasks, *self.pending], key=lambda task: task.place))
+            flag = "timeout" if reason is EncodingTimeoutError else None
+            self._answer(task, reason(self._explain(worker, reason), source=task.name, flag=flag))
+        self._hand_back(worker.tasks)
 
     def _explain(self, worker: Worker, reason: type[CrystalError]) -> str:
         if reason is EncodingTimeoutError:

@@ -25,7 +25,7 @@ from tqdm import TMonitor
 
 from cloud_hf.errors import CloudError, EncoderFailureError
 
-__all__ = ["Encoder", "Task", "Worker", "attempt", "name_of", "start_method"]
+__all__ = ["Encoder", "Several", "Task", "Worker", "attempt", "name_of", "start_method"]
 
 
 _IS_STREAM = os.name == "posix"
@@ -40,8 +40,24 @@ class Encoder(Protocol):
     """What turns one crystal into a row: a `ScopeEncoder`, or anything picklable with its `describe`."""
 
     def describe(self, crystal: Any) -> Any:
-        """Return the row of a crystal, or raise a `CloudError`."""
+        """Return the row of a crystal, `Several` for an input that holds more than one, or raise a `CloudError`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """What an encoder answers to a file of several crystals: inputs that take its place, each with a limit of its own.
+
+    Attributes:
+        inputs: In their order, at least one; an encoder may answer `Several` to any of them again.
+    """
+
+    inputs: Sequence[Any]
+
+    def __post_init__(self) -> None:
+        """Refuse to lose an input."""
+        if not self.inputs:
+            raise ValueError("an input must hold at least one crystal")
 
 
 def attempt(encoder: Encoder, crystal: Any) -> Any:
@@ -52,11 +68,12 @@ def attempt(encoder: Encoder, crystal: Any) -> Any:
         return error
     except (Exception, SystemExit) as error:  # third-party parsers raise almost anything
         reason = " ".join(str(error).split())[:300]
-        return EncoderFailureError(f"{name_of(crystal)}: unexpected {type(error).__name__}: {reason}")
+        return EncoderFailureError(f"unexpected {type(error).__name__}: {reason}", source=name_of(crystal))
 
 
 def name_of(crystal: Any, short: bool = False) -> str:
-    """Return what an error message calls an input: its path, its formula (unless `short`) or its type."""
+    """Return what an error message calls an input: its `source`, path, formula (unless `short`) or type."""
+    crystal = getattr(crystal, "source", crystal)
     if isinstance(crystal, str | PathLike):
         return " ".join(str(crystal)[:200].split())
     if short:
@@ -112,17 +129,21 @@ def _answer(encoder: Encoder, payload: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Task:
-    """One input on its way: its place in the order, what it is, and itself as bytes."""
+    """One input on its way: its place in the order, what it is, itself as bytes, and itself if it is to come back.
 
-    place: int
+    An input that holds several is replaced by them: theirs are the places (3, 0), (3, 1), ... where its was (3,).
+    """
+
+    place: tuple[int, ...]
     what: str
     payload: bytes
+    crystal: Any = None
     spared: bool = False  # a worker was lost while this was on its way to it, which may have been an accident
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return f"input {self.place} ({self.what})"
+        return f"input {self.place[0]} ({self.what})"
 
 
 class Worker:

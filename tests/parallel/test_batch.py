@@ -26,7 +26,8 @@ from cloud_hf.errors import (
     WorkerStartError,
 )
 from cloud_hf.parallel import pool, worker
-from cloud_hf.parallel.batch import encode_batch
+from cloud_hf.parallel.batch import encode_batch, encode_pairs
+from cloud_hf.parallel.worker import Several
 from cloud_hf.scope import EncodedCrystal, ScopeEncoder
 
 #: Ways to run: (processes, timeout, chunk size); the first one needs no worker.
@@ -258,6 +259,60 @@ def test_a_worker_that_was_handed_more_than_it_does_costs_one_crystal(tmp_path: 
         assert type(outcome) is expected[crystal.partition(":")[0]], crystal
     encoded = [line for log in tmp_path.iterdir() for line in log.read_text().split()]
     assert sorted(encoded) == sorted(crystals)
+
+
+class Folders:
+    """Encoder of text: `a+b` holds `a` and `b`, and so on; the rest is encoded as `Stub` does."""
+
+    def describe(self, crystal: Any) -> Any:
+        if crystal == "":
+            return Several([])
+        for mark in "+*":
+            if isinstance(crystal, str) and mark in crystal:
+                return Several([part or Unpicklable() for part in crystal.split(mark)])
+        return Stub().describe(crystal)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_an_input_that_holds_several_is_replaced_by_them(way: Any) -> None:
+    """Whatever the depth, in the order of the inputs, with what each row belongs to."""
+    crystals = ["a", "b+c*d*e+f", "g", "h*i", "j+k", *map(str, range(100)), "l+m*n"]
+    expected = [part for crystal in crystals for part in crystal.replace("*", "+").split("+")]
+    assert list(encode_batch(Folders(), crystals, *way)) == [row(part) for part in expected]
+    assert list(encode_pairs(Folders(), crystals, *way[:2])) == [(part, row(part)) for part in expected]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_each_of_several_has_a_limit_and_a_process_to_crash_in(processes: int) -> None:
+    pairs = list(encode_pairs(Folders(), ["a+hang:1+b*exit:2*c+d", "refuse:3+e", "f++g", ""], processes, timeout=0.5))
+    ok, named = "ok", [crystal for crystal, _ in pairs]
+    assert named == ["a", "hang:1", "b", "exit:2", "c", "d", "refuse:3", "e", "f++g", ""]
+    outcomes = [outcome for _, outcome in pairs]
+    assert kinds(outcomes) == [
+        ok, "EncodingTimeoutError", ok, "WorkerDiedError", ok, ok, "CrystalReadError", ok, *["EncoderFailureError"] * 2,
+    ]  # fmt: skip
+    assert "hang:1" in outcomes[1].source
+    assert outcomes[1].flag == "timeout"
+
+
+def test_many_of_many_behind_a_slow_one_do_not_let_memory_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_AHEAD", 20)
+    workers = pool.Pool(Folders(), 2, timeout=2.0, chunk=4)
+    most = 0
+
+    def watched() -> Iterator[str]:
+        nonlocal most
+        for number in range(30):
+            most = max(most, len(workers.done))
+            yield "hang" if number == 0 else "+".join(f"{number}.{part}" for part in range(50))
+
+    try:
+        rows = list(workers.rows(watched()))
+    finally:
+        workers.close()
+    assert isinstance(rows[0], EncodingTimeoutError)
+    assert rows[1:] == [row(f"{number}.{part}") for number in range(1, 30) for part in range(50)]
+    assert most <= 60
 
 
 def test_beside_other_threads_fresh_processes_do_the_same() -> None:

@@ -19,11 +19,11 @@ from transformers.utils import logging
 
 from cloud_hf.data.splits import folds_by_string
 from cloud_hf.data.tables import write_text
-from cloud_hf.studies.arguments import TrainingStudyArguments
-from cloud_hf.studies.crystals import read_crystals
-from cloud_hf.studies.fitting import StudyTarget, fit_arms, training_settings
-from cloud_hf.studies.folder import StudyFolder, provenance
-from cloud_hf.studies.scoring import compared, signed
+from cloud_hf.studies.common.arguments import TrainingStudyArguments
+from cloud_hf.studies.common.crystals import read_crystals
+from cloud_hf.studies.common.fitting import StudyTarget, fit_arms, training_settings
+from cloud_hf.studies.common.folder import StudyFolder, provenance
+from cloud_hf.studies.common.scoring import compared, signed
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = "aflow_agl"

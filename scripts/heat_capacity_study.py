@@ -30,10 +30,10 @@ from cloud_hf.data.assignment import folds_of_strings
 from cloud_hf.data.tables import cell_from_row, write_table, write_text
 from cloud_hf.errors import StudyError
 from cloud_hf.scope import parse
-from cloud_hf.studies import folder as studies
-from cloud_hf.studies.fitting import random_encoder
-from cloud_hf.studies.folder import digest_of, refuse_other_settings
-from cloud_hf.studies.scoring import paired
+from cloud_hf.studies.common import folder as studies
+from cloud_hf.studies.common.fitting import random_encoder
+from cloud_hf.studies.common.folder import digest_of, refuse_other_settings
+from cloud_hf.studies.common.scoring import paired
 from cloud_hf.training.arguments import CloudTrainingArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.finetune_heads import build_model, head_config, set_scales

@@ -40,8 +40,8 @@ from transformers import AutoTokenizer
 
 from cloud_hf.data.tables import write_text
 from cloud_hf.inference.plotting import save_figure
-from cloud_hf.studies.low_data import draw_rows, schedule, summary
-from cloud_hf.studies.low_data_report import curve_figure
+from cloud_hf.studies.low_data.report import curve_figure
+from cloud_hf.studies.low_data.study import draw_rows, schedule, summary
 
 SIZES = (50, 100, 200, 400, 800)
 

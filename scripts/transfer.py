@@ -49,9 +49,9 @@ from cloud_hf.data.inputs import Item
 from cloud_hf.data.tables import write_text
 from cloud_hf.inference.prediction import load_predictor, predict_items
 from cloud_hf.models.debye import heat_capacity
-from cloud_hf.studies.debye_temperatures import thermal_energy, theta_of
-from cloud_hf.studies.known_heat_capacities import COMPOUNDS, ELEMENTS, Known, beside_handbook, beside_measured
-from cloud_hf.studies.phonons import phonon_energy
+from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known, beside_handbook, beside_measured
+from cloud_hf.studies.debye.phonons import phonon_energy
+from cloud_hf.studies.debye.temperatures import thermal_energy, theta_of
 
 TEMPERATURES = (100, 300, 500, 1000)
 MATCH = 0.5

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cloud_hf.models.debye import heat_capacity
-from cloud_hf.studies.debye_plot import measured_panel, phonon_panel, rows_at_quantiles
+from cloud_hf.studies.debye.panels import measured_panel, phonon_panel, rows_at_quantiles
 
 __all__ = ["plot_curves"]
 

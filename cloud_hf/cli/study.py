@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from cloud_hf.errors import CloudError
-from cloud_hf.studies import STUDIES
+from cloud_hf.studies import STUDIES, study_module
 
 __all__ = ["study"]
 
@@ -28,7 +28,7 @@ def study(argv: Sequence[str]) -> int:
 
     from cloud_hf.training.arguments import parse_flags
 
-    module = import_module(STUDIES[name][0])
+    module = import_module(study_module(name))
     logging.set_verbosity_error()  # every training would say the same
     try:
         (arguments,) = parse_flags(f"study {name}", (module.Arguments,), argv[1:])
@@ -43,7 +43,7 @@ def study(argv: Sequence[str]) -> int:
 
 def _listed() -> str:
     width = max(map(len, STUDIES))
-    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in STUDIES.items()]
+    lines = [f"  {name:<{width}}  {text}" for name, text in STUDIES.items()]
     head = ["usage: cloud-hf study NAME --data ... --out DIR", ""]
     head += ["Studies that write results.json, a report and pictures, and go on where they were stopped:", ""]
     return "\n".join([*head, *lines, "", "`cloud-hf study NAME --help` lists the flags of one."])

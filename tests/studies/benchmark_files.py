@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from pymatgen.core import Lattice, Structure
 
-from cloud_hf.studies.folds import kfold_rows
+from cloud_hf.studies.common.folds import kfold_rows
 
 
 def structure(row: pd.Series) -> Structure:

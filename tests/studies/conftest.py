@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cloud_hf.models.debye import heat_capacity
-from cloud_hf.studies.fitting import random_encoder
+from cloud_hf.studies.common.fitting import random_encoder
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 PROTOTYPES: dict[str, tuple[np.ndarray, tuple[tuple[float, ...], ...]]] = {

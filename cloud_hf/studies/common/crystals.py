@@ -1,0 +1,226 @@
+"""Tables of crystals as a study reads them: strings of the grammar `sites`, and labels."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cloud_hf.data.inputs import Item, encode_items, table_items
+from cloud_hf.data.tables import numeric_column, read_table, write_table
+from cloud_hf.errors import StudyError
+from cloud_hf.scope import ScopeEncoder
+from cloud_hf.studies.common.folder import digest_of
+
+__all__ = ["MAX_TOKENS", "Crystals", "crystals_from_strings", "encode_crystals", "read_crystals"]
+
+MAX_TOKENS = 128
+"""Longest string of the encoders inside the package, with [CLS] and [SEP]."""
+
+Indices = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crystals:
+    """Crystals that have a string, n in number.
+
+    Attributes:
+        position: Row of the table, from 0, shape (n,).
+        ids: The rows' `id`, or `file:row`.
+        scopes: Canonical SCOPE strings of the grammar `sites`.
+        space_group: Numbers in the International Tables, shape (n,).
+        n_atoms: Atoms per primitive cell, shape (n,).
+        labels: Each label column, NaN where it is empty, shape (n,).
+        failures: Rows of the table without a usable string, with columns `row`, `source` and `reason`.
+        table: The other columns of the table, n rows.
+    """
+
+    position: Indices
+    ids: list[str]
+    scopes: list[str]
+    space_group: Indices
+    n_atoms: Numbers
+    labels: dict[str, Numbers]
+    failures: pd.DataFrame
+    table: pd.DataFrame = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.scopes)
+
+    def take(self, rows: Indices | Sequence[int]) -> "Crystals":
+        """Return some of the crystals, in the order given; the failures stay as they are."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            position=self.position[chosen],
+            ids=[self.ids[row] for row in chosen],
+            scopes=[self.scopes[row] for row in chosen],
+            space_group=self.space_group[chosen],
+            n_atoms=self.n_atoms[chosen],
+            labels={name: values[chosen] for name, values in self.labels.items()},
+            table=self.table.iloc[chosen].reset_index(drop=True),
+        )
+
+    def labelled(self, *names: str) -> "Crystals":
+        """Return the crystals that have all of these labels."""
+        return self.take(np.flatnonzero(~np.isnan(np.stack([self.labels[name] for name in names])).any(axis=0)))
+
+    @property
+    def failed_by_reason(self) -> dict[str, list[str]]:
+        """The failures' sources by reason, as results list them."""
+        found: dict[str, list[str]] = {}
+        for source, reason in zip(self.failures["source"], self.failures["reason"], strict=True):
+            found.setdefault(str(reason).removeprefix(f"{source}: "), []).append(str(source))
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Hash of strings and labels, by which the folder of a study knows its data."""
+        digest = hashlib.sha256("\n".join(self.scopes).encode())
+        for name in sorted(self.labels):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(self.labels[name]).tobytes())
+        return digest.hexdigest()[:12]
+
+
+def read_crystals(
+    path: str | Path,
+    labels: Sequence[str] = (),
+    cache: str | Path | None = None,
+    processes: int = 1,
+    max_tokens: int = MAX_TOKENS,
+    rows: Indices | None = None,
+) -> Crystals:
+    """Read a table, encode its crystals and take its labels.
+
+    Args:
+        path: `.csv`, `.jsonl` or `.parquet` with structure columns or a column `scope`; strings of the paper's
+            grammars are translated where they tell who sits where.
+        labels: Columns of numbers.
+        cache: Folder that keeps the strings for the next time.
+        processes: That encode.
+        max_tokens: Rows with longer strings, [CLS] and [SEP] counted, are failures.
+        rows: Only these rows of the table, from 0.
+
+    Raises:
+        StudyError: No row has a usable string.
+        TableError: The table or a label column cannot be read.
+    """
+    table = read_table(path)
+    numbers = {name: numeric_column(table, name, path).to_numpy() for name in labels}
+    chosen = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.int64)
+    items = list(table_items(table.iloc[chosen], str(path)))
+    kept = None
+    if cache is not None:
+        which = hashlib.sha256(chosen.tobytes()).hexdigest()[:6]
+        kept = Path(cache) / f"{Path(path).stem}-{digest_of(path)}-{which}.parquet"
+    strings = encode_crystals(items, kept, processes, str(Path(path).stem))
+    sources = [item.source for item in items]
+    return crystals_from_strings(strings, sources, numbers, path, max_tokens, chosen, table.drop(columns=[*labels]))
+
+
+def crystals_from_strings(
+    strings: pd.DataFrame,
+    sources: Sequence[str],
+    labels: Mapping[str, Numbers],
+    path: str | Path,
+    max_tokens: int = MAX_TOKENS,
+    rows: Indices | None = None,
+    table: pd.DataFrame | None = None,
+) -> Crystals:
+    """Sort what `encode_crystals` returned into crystals with a usable string and failures.
+
+    Args:
+        strings: From `encode_crystals`, m rows.
+        sources: What each of them is called, m names.
+        labels: Each label column of the whole table.
+        path: Of the table, for the message.
+        max_tokens: Rows with longer strings, [CLS] and [SEP] counted, are failures.
+        rows: Rows of the table that were encoded, shape (m,); None: all.
+        table: The other columns of the whole table.
+
+    Raises:
+        StudyError: No row has a usable string.
+    """
+    chosen = np.arange(len(strings)) if rows is None else rows
+    reasons = strings["error"].tolist()
+    for row, scope in enumerate(strings["scope"]):
+        if reasons[row] is None and len(scope.split()) + 2 > max_tokens:
+            reasons[row] = f"{sources[row]}: the string has more than {max_tokens} tokens"
+    good = np.array([row for row, reason in enumerate(reasons) if reason is None], dtype=np.int64)
+    failures = pd.DataFrame(
+        [(int(chosen[row]), sources[row], reason) for row, reason in enumerate(reasons) if reason is not None],
+        columns=["row", "source", "reason"],
+    )
+    if not len(good):
+        first = f"; the first: {failures['reason'].iloc[0]}" if len(failures) else ""
+        raise StudyError(f"{path}: none of {len(strings)} rows has a usable SCOPE string{first}")
+    found = strings.iloc[good]
+    rest = pd.DataFrame(index=range(len(good))) if table is None else table.iloc[chosen[good]].reset_index(drop=True)
+    return Crystals(
+        position=chosen[good],
+        ids=[sources[row] for row in good],
+        scopes=found["scope"].tolist(),
+        space_group=found["space_group"].to_numpy(dtype=np.int64),
+        n_atoms=found["n_atoms"].to_numpy(dtype=float),
+        labels={name: values[chosen[good]] for name, values in labels.items()},
+        failures=failures,
+        table=rest,
+    )
+
+
+def encode_crystals(
+    items: Iterable[Item],
+    kept: Path | None = None,
+    processes: int = 1,
+    name: str = "crystals",
+    total: int | None = None,
+) -> pd.DataFrame:
+    """Encode items, or read what an earlier call kept.
+
+    Args:
+        items: From `table_items`, or `Item(source=..., crystal=structure)` for anything that `ScopeEncoder` takes; may
+            be a generator, which is read as the work proceeds.
+        kept: Parquet file of the strings; None keeps nothing.
+        processes: That encode.
+        name: What the progress bar shows.
+        total: Number of items where they are a generator.
+
+    Returns:
+        Columns `scope`, `formula`, `space_group`, `n_atoms` (per primitive cell) and `error`, None where the others are
+        not; one row an item, in order.
+    """
+    total = len(items) if isinstance(items, Sized) else total
+    if kept is not None and kept.is_file():
+        found = pd.read_parquet(kept)
+        if len(found) == total:
+            return _with_none(found)
+    rows: list[dict[str, Any]] = []
+    encoded = encode_items(items, ScopeEncoder(), processes)
+    for item in tqdm(encoded, total=total, desc=f"encoding {name}", unit="crystal", disable=None):
+        failed = item.error is not None
+        rows.append(
+            {
+                "scope": None if failed else item.scope,
+                "formula": None if failed else item.formula,
+                "space_group": None if failed else item.space_group,
+                "n_atoms": None if failed else item.n_atoms,
+                "error": item.error,
+            }
+        )
+    frame = pd.DataFrame(rows, columns=["scope", "formula", "space_group", "n_atoms", "error"])
+    frame = frame.astype({"space_group": "Int64", "n_atoms": "float64"})
+    if kept is not None:
+        write_table(frame, kept)
+    return _with_none(frame)
+
+
+def _with_none(frame: pd.DataFrame) -> pd.DataFrame:
+    texts = ["scope", "formula", "error"]
+    return frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), None) for name in texts})

@@ -1,0 +1,260 @@
+"""One training of a study: a model and trees learn from the same rows and predict the same others."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import AutoTokenizer, set_seed
+from transformers.trainer_utils import IntervalStrategy
+
+from cloud_hf import CloudForMaskedLM, ScopeTokenizer
+from cloud_hf.baselines import tree_predictions
+from cloud_hf.checkpoints.bundled import bundled_likelihood, bundled_model
+from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.errors import StudyError
+from cloud_hf.studies.common.arguments import TrainingStudyArguments
+from cloud_hf.studies.common.crystals import Crystals
+from cloud_hf.studies.common.folder import digest_of
+from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.training.finetune_arguments import FinetuneArguments
+from cloud_hf.training.finetune_heads import build_model, head_config, set_scales
+from cloud_hf.training.finetune_rows import Rows, parse_targets
+from cloud_hf.training.finetune_trainer import FinetuneTrainer
+from cloud_hf.training.pretrain import new_config
+
+__all__ = [
+    "ARCHITECTURE", "Fit", "StudyTarget", "encoder_folder", "fit_and_predict", "fit_arms", "random_encoder",
+    "training_settings", "trees",
+]  # fmt: skip
+
+ARCHITECTURE: dict[str, Any] = {
+    "hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "element_descriptors": True,
+    "site_multiplicity": True, "pooling": "cls_multiplicity", "max_position_embeddings": 128,
+}  # fmt: skip
+"""Of the encoders inside the package, and so of those with random weights."""
+
+Indices = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StudyTarget:
+    """What is learned.
+
+    Attributes:
+        name: Label column.
+        unit: Its unit.
+        transform: `standardise`, `log`, `per_atom`, `log_per_atom`: what the head learns; ignored with `debye`.
+        debye: `heat_capacity` or `internal_energy`: the head learns a Debye temperature from the labels at 300 K.
+        per_cell: The labels are of primitive cells (Debye heads, `per_atom`), otherwise per atom or intensive.
+    """
+
+    name: str
+    unit: str
+    transform: str = "standardise"
+    debye: str | None = None
+    per_cell: bool = False
+
+    @property
+    def tree_kind(self) -> str:
+        """What the trees learn of it."""
+        if self.debye == "heat_capacity":
+            return "heat_capacity"
+        return "log" if self.transform.startswith("log") else "value"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a training ends with.
+
+    Attributes:
+        predictions: Of each set of rows, in the unit of the labels, shape (n,).
+        model: The fine-tuned model, in eval mode.
+        tokenizer: Its tokenizer.
+        selection: How early stopping chose the weights, None without it.
+    """
+
+    predictions: dict[str, Numbers]
+    model: Any
+    tokenizer: Any
+    selection: dict[str, Any] | None
+
+
+def fit_and_predict(
+    arguments: TrainingStudyArguments,
+    target: StudyTarget,
+    crystals: Crystals,
+    train: Indices,
+    tests: Mapping[str, Indices],
+    seed: int | None = None,
+    validation: Indices | None = None,
+    early_stopping: int | None = None,
+) -> Fit:
+    """Fine-tune a head on some rows and predict others; without `early_stopping` the last step's weights.
+
+    Args:
+        arguments: Which encoder, and how to train.
+        target: What is learned.
+        crystals: All rows, with the label of `target`.
+        train: Rows to learn from.
+        tests: Rows to predict, by name; their labels are not looked at.
+        seed: Of head, dropout and order; None: that of the arguments.
+        validation: Rows to stop by.
+        early_stopping: Evaluations (one an epoch) without a better one after which to stop; needs `validation`.
+
+    Raises:
+        StudyError: No row to learn from, or labels without a logarithm where one is to be learned.
+        CheckpointError: The encoder cannot be used, or the training diverged.
+    """
+    if not len(train):
+        raise StudyError(f"{target.name}: no row is left to train on.")
+    if target.transform.startswith("log") and not target.debye and (crystals.labels[target.name][train] <= 0).any():
+        raise StudyError(f"{target.name}: the transform {target.transform!r} needs positive labels, and some are not.")
+    seed = arguments.seed if seed is None else seed
+    encoder = str(encoder_folder(arguments.model, seed))
+    heads: dict[str, Any] = {"debye": [target.debye]} if target.debye else {"transform": [target.transform]}
+    if target.per_cell and (target.debye or "per_atom" in target.transform):
+        heads["n_atoms"] = "n_atoms"
+    own = FinetuneArguments(
+        model=encoder, data=target.name, target=[f"{target.name}:{target.unit}"], baselines=False,
+        head_layers=arguments.head_layers, head_dropout=arguments.head_dropout, early_stopping=early_stopping, **heads,
+    )  # fmt: skip
+    targets = parse_targets(own)
+    config = head_config(own, targets)
+    with loading(encoder):
+        tokenizer = AutoTokenizer.from_pretrained(encoder)
+    rows = _rows(crystals, target, tokenizer)
+    set_seed(seed)
+    set_scales(own, config, targets, rows.take(train))
+    with tempfile.TemporaryDirectory() as folder:
+        training = CloudTrainingArguments(
+            output_dir=folder, num_train_epochs=arguments.num_train_epochs, max_steps=arguments.max_steps,
+            per_device_train_batch_size=arguments.per_device_train_batch_size, learning_rate=arguments.learning_rate,
+            weight_decay=arguments.weight_decay, seed=seed, bf16=bool(arguments.bf16), logging_strategy="no",
+            eval_strategy=IntervalStrategy.EPOCH if early_stopping else IntervalStrategy.NO,
+        )  # fmt: skip
+        checked = rows.take(validation) if validation is not None and early_stopping else None
+        trainer = FinetuneTrainer(own, training, build_model(own, config), tokenizer, rows.take(train), checked)
+        trainer.fit()
+        found = {
+            name: trainer.predict_rows(rows.take(test))[:, 0] if len(test) else np.zeros(0)
+            for name, test in tests.items()
+        }
+    model: Any = trainer.model
+    return Fit(found, model.eval(), tokenizer, trainer.selection)
+
+
+def fit_arms(
+    arguments: TrainingStudyArguments, target: StudyTarget, crystals: Crystals, train: Indices, test: Indices,
+    seed: int | None = None,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Predict rows by the model, by trees (unless switched off) and by the mean of the training labels.
+
+    Returns:
+        `model`, `trees` and `mean`, each of shape (len(test),), in the unit of the labels; lists, as cells keep them.
+    """
+    predictions = fit_and_predict(arguments, target, crystals, train, {"test": test}, seed).predictions
+    arms = {"model": predictions["test"]}
+    if arguments.baselines:
+        arms["trees"] = trees(target, crystals, train, test)
+    atoms = crystals.n_atoms if target.per_cell else np.ones(len(crystals))
+    mean = (crystals.labels[target.name] / atoms)[train].mean()
+    arms["mean"] = mean * atoms[test]
+    return {name: values.tolist() for name, values in arms.items()}
+
+
+def trees(target: StudyTarget, crystals: Crystals, train: Indices, test: Indices, seed: int = 0) -> Numbers:
+    """Predict rows by the tree baseline, the mean of boosted and extra trees, in the unit of the labels."""
+    if not len(test):
+        return np.zeros(0)
+    labels = crystals.labels[target.name]
+    atoms = crystals.n_atoms if target.per_cell else None
+    if target.debye != "heat_capacity" and atoms is not None:  # per atom, and back
+        found = tree_predictions(crystals.scopes, labels / atoms, train, test, target.tree_kind, seed=seed)
+        return found * atoms[test]
+    return tree_predictions(crystals.scopes, labels, train, test, target.tree_kind, atoms, seed=seed)
+
+
+def _rows(crystals: Crystals, target: StudyTarget, tokenizer: Any) -> Rows:
+    return Rows(
+        position=crystals.position, source=crystals.ids, scope=crystals.scopes,
+        input_ids=tokenizer(crystals.scopes)["input_ids"], group=crystals.scopes, identifier=list(crystals.ids),
+        labels=crystals.labels[target.name][:, None],
+        n_atoms=crystals.n_atoms if target.per_cell else np.ones(len(crystals)),
+        temperature=np.full(len(crystals), 300.0),
+    )  # fmt: skip
+
+
+def encoder_folder(model: str, seed: int = 0) -> Path | str:
+    """Return the folder or Hub id of an encoder.
+
+    Args:
+        model: As in `TrainingStudyArguments`.
+        seed: Of random weights.
+
+    Raises:
+        StudyError: This version of the package has no such weights.
+    """
+    if model == "default":
+        folder = bundled_likelihood()
+        if folder is None:
+            raise StudyError("No masked language model ships with this version; give a folder with --model.")
+        return folder
+    if model == "multitask":
+        return bundled_model("formation_energy_per_atom")
+    return Path(_scratch(seed).name) if model == "scratch" else model
+
+
+@cache
+def _scratch(seed: int) -> tempfile.TemporaryDirectory[str]:
+    """A folder that lives as long as the process."""
+    folder = tempfile.TemporaryDirectory(prefix="cloud-scratch-")
+    random_encoder(Path(folder.name), seed=seed, **ARCHITECTURE)
+    return folder
+
+
+def random_encoder(folder: Path, grammar: str = "sites", seed: int = 0, **architecture: Any) -> Path:
+    """Write an encoder without pre-training into `folder`, unless it is there, and return the folder.
+
+    Args:
+        folder: For config, weights and tokenizer.
+        grammar: That heads on it will read.
+        seed: Of the weights.
+        architecture: Fields of `PretrainArguments`.
+    """
+    if not (folder / "model.safetensors").is_file():
+        own = PretrainArguments(data=[], grammar=grammar, **architecture)
+        tokenizer = ScopeTokenizer(model_max_length=own.max_position_embeddings)
+        set_seed(seed)
+        model = CloudForMaskedLM(new_config(own, len(tokenizer), grammar))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            tokenizer.save_pretrained(aside)
+            model.save_pretrained(aside)
+            # the weights last: where they are, everything is
+            for path in sorted(Path(aside).iterdir(), key=lambda path: path.suffix == ".safetensors"):
+                path.replace(folder / path.name)
+    return folder
+
+
+def training_settings(arguments: TrainingStudyArguments) -> dict[str, Any]:
+    """What decides how a model of a study is trained, for `StudyFolder`."""
+    names = (
+        "num_train_epochs", "max_steps", "per_device_train_batch_size", "learning_rate", "weight_decay", "head_layers",
+        "head_dropout", "bf16", "baselines", "seed",
+    )  # fmt: skip
+    found = {name: getattr(arguments, name) for name in names}
+    folder = encoder_folder(arguments.model, arguments.seed)
+    weights = digest_of(folder) if arguments.model != "scratch" and Path(folder).is_dir() else arguments.model
+    return found | {"model": arguments.model if arguments.model in ("default", "multitask", "scratch") else weights,
+                    "weights": weights, "parameters": _parameters(folder)}  # fmt: skip
+
+
+def _parameters(folder: Path | str) -> str:
+    config = read_config(str(folder))
+    return f"{config.num_hidden_layers} layers x {config.hidden_size}"

@@ -1,0 +1,180 @@
+"""Crystals and targets of a benchmark: tables, whatever their columns are called, and its JSON files."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cloud_hf.data.inputs import Item, table_items
+from cloud_hf.data.structure_column import structure_items
+from cloud_hf.data.tables import (
+    SCOPE_COLUMN,
+    STRUCTURE_COLUMNS,
+    has_structures,
+    is_missing,
+    numeric_column,
+    read_table,
+    write_table,
+)
+from cloud_hf.errors import StudyError
+from cloud_hf.studies.common.crystals import encode_crystals
+from cloud_hf.studies.common.split_json import SplitJson, open_split_json
+
+__all__ = ["encode_split_json", "read_items", "read_labelled_table", "sha256_of", "target_column"]
+
+NAMES_OF_STRUCTURES = (SCOPE_COLUMN, "gen_str", "string", "structure", "cif", "atoms")
+"""Column names that are looked for, in this order; `gen_str` is the paper's code's."""
+
+NOT_TARGETS = {"id", "nsites", "n_atoms", "natoms", "index", "fold", "split", "space_group", *STRUCTURE_COLUMNS}
+
+
+def read_labelled_table(
+    path: str | Path, target: str | None = None, structure: str | None = None, names: Sequence[str] = ()
+) -> tuple[list[Item], list[str], NDArray[np.float64]]:
+    """Read a table of crystals with one target.
+
+    Args:
+        path: `.csv`, `.jsonl` or `.parquet`.
+        target: Column of the target; None: that of `names` which is there, or the only column of numbers.
+        structure: Column of strings, CIF text, paths or pymatgen dicts; None: structure columns, a column of a usual
+            name, or the first one.
+        names: Usual names of the target.
+
+    Returns:
+        One item a row to encode, the ids (`id`, or `file:row`), and the labels, NaN where a cell is empty.
+
+    Raises:
+        StudyError: The table has no rows, or does not say which column is which.
+        TableError: It cannot be read, or a column is missing or holds text for numbers.
+    """
+    path = Path(path)
+    table = read_table(path)
+    if table.empty:
+        raise StudyError(f"{path}: the table has no rows.")
+    column = target or target_column(table, path, names)
+    labels = numeric_column(table, column, path).to_numpy()
+    items = read_items(table, path, structure, column)
+    identifiers = table["id"].tolist() if "id" in table.columns else [None] * len(table)
+    ids = [f"{path.name}:{row}" if is_missing(one) else str(one) for row, one in enumerate(identifiers)]
+    return items, ids, labels
+
+
+def target_column(table: pd.DataFrame, path: str | Path, names: Sequence[str] = ()) -> str:
+    """Return the name of the target's column.
+
+    Raises:
+        StudyError: None or several could be it.
+    """
+    found = [name for name in (*names, "target", "label") if name in table.columns]
+    if found:
+        return found[0]
+    numbers = [
+        str(name)
+        for name in table.select_dtypes("number").columns
+        if str(name).lower() not in NOT_TARGETS and not str(name).startswith("Unnamed")
+    ]
+    if len(numbers) != 1:
+        columns = ", ".join(map(str, table.columns))
+        what = f"columns {', '.join(numbers)} could each be the target" if numbers else "no column holds numbers only"
+        raise StudyError(f"{path}: {what}; name it with --target_column (the table has {columns}).")
+    return numbers[0]
+
+
+def read_items(table: pd.DataFrame, path: str | Path, structure: str | None, target: str) -> list[Item]:
+    """Return one item a row.
+
+    Raises:
+        StudyError: No column holds crystals.
+        TableError: There is no column `structure`.
+    """
+    path = Path(path)
+    if structure is None and not has_structures(table):
+        lower = {str(name).lower(): str(name) for name in table.columns}
+        found = [lower[name] for name in NAMES_OF_STRUCTURES if name in lower]
+        structure = found[0] if found else str(table.columns[0])
+    if structure is None:
+        return list(table_items(table, path.name))
+    if structure in table.columns:
+        values = [value for value in table[structure] if not is_missing(value)]
+        if not values or structure == target or not all(isinstance(value, str | dict) for value in values[:100]):
+            raise StudyError(
+                f"{path}: the column {structure!r} holds no strings or crystals; name theirs with --structure_column "
+                f"(the table has {', '.join(map(str, table.columns))})."
+            )
+        if all(_is_scope(value) for value in values[:100]):
+            named = table.rename(columns={structure: SCOPE_COLUMN}) if structure != SCOPE_COLUMN else table
+            return list(table_items(named.loc[:, ~named.columns.duplicated()], path.name))
+    return list(structure_items(table, structure, path))
+
+
+def _is_scope(value: object) -> bool:
+    return isinstance(value, str) and "|" in value and "\n" not in value and not value.lstrip().startswith("{")
+
+
+def encode_split_json(
+    path: Path, target: str | None, identify: Callable[[SplitJson], list[str]], kept: Path, processes: int, name: str
+) -> tuple[pd.DataFrame, list[str], NDArray[np.float64]]:
+    """Read a data set in split-oriented JSON row by row and encode it, or read what an earlier call kept.
+
+    Args:
+        path: Of the data set, with pymatgen dicts in a column `structure`.
+        target: Column of the target; None: the only other one.
+        identify: Gives the rows' ids.
+        kept: Parquet file of strings, ids and labels.
+        processes: That encode.
+        name: What the progress bar shows.
+
+    Returns:
+        What `encode_crystals` returns, the ids, and the labels, shape (n,), NaN where there is none.
+
+    Raises:
+        StudyError: The file is damaged or of another task, or a target is no number.
+    """
+    if kept.is_file():
+        found = pd.read_parquet(kept)
+    else:
+        data = open_split_json(path)
+        ids, labels = identify(data), []
+        if target is None and len(data.columns) == 2:
+            target = next(column for column in data.columns if column != "structure")
+        if target not in data.columns or "structure" not in data.columns:
+            raise StudyError(
+                f"{path}: has the columns {', '.join(map(str, data.columns))}, not 'structure' and {target!r}; it is "
+                "the file of another task, or was renamed."
+            )
+        crystal, number = data.columns.index("structure"), data.columns.index(target)
+
+        def items() -> Iterator[Item]:
+            for identifier, row in zip(ids, data.rows, strict=True):
+                labels.append(_number(row[number], f"{path}: the row {identifier}", str(target)))
+                yield Item(source=identifier, crystal=row[crystal])
+
+        found = encode_crystals(items(), None, processes, name, len(data)).assign(id=ids, label=labels)
+        write_table(found, kept)
+    texts = {column: found[column].astype(object).where(found[column].notna(), None) for column in ("scope", "error")}
+    return found.assign(**texts), found["id"].tolist(), found["label"].to_numpy(dtype=float)
+
+
+def _number(value: Any, where: str, column: str) -> float:
+    if value is None:
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise StudyError(f"{where} holds {value!r} in {column!r}, not a number.")
+    return float(value)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        StudyError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}).") from error

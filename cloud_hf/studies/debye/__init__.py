@@ -1,0 +1,1 @@
+"""The Debye head against heads that learn heat capacities directly."""

@@ -1,0 +1,189 @@
+"""The rows of the study `debye`: heat capacities, folds, densities of states, and crystals with measured values."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cloud_hf.data.assignment import composition_name, folds_of_strings
+from cloud_hf.data.tables import numeric_column
+from cloud_hf.errors import StudyError, TableError
+from cloud_hf.scope import parse
+from cloud_hf.studies.common.crystals import Crystals, read_crystals
+from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known
+from cloud_hf.studies.debye.phonons import Density, phonon_heat_capacity, read_densities
+from cloud_hf.studies.debye.temperatures import check_heat_capacities
+
+__all__ = ["KNOWN", "TABLE", "DebyeRows", "read_debye_rows", "table_of", "with_atoms"]
+
+Numbers = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+TABLE = "heat_capacity_structures_train.parquet"
+"""What is looked for in a folder."""
+
+KNOWN: tuple[Known, ...] = (*COMPOUNDS, *ELEMENTS)
+
+TEMPERATURE = 300.0
+"""Of the labels, K."""
+
+
+@dataclass(frozen=True)
+class DebyeRows:
+    """Labelled crystals, n in number, and those with measured values, k in number.
+
+    Attributes:
+        crystals: The labelled crystals, then the measured ones, whose label is NaN; n + k in number.
+        label: Name of the label column: Cv at 300 K in J/(mol cell K).
+        fold: Of the labelled crystals, shape (n,); crystals that the paper's string cannot tell apart share one.
+        densities: Phonon density of states of the labelled crystals, None where there is no usable one.
+        match: |Cv at 300 K of the density of states - label| in J/(mol atom K), NaN without a density; shape (n,).
+        names: Composition names of all crystals.
+        unlabelled: Rows of the table with a string and no label.
+    """
+
+    crystals: Crystals
+    label: str
+    fold: Indices
+    densities: list[Density | None]
+    match: Numbers
+    names: list[str]
+    unlabelled: int
+
+    def __len__(self) -> int:
+        return len(self.fold)
+
+    @property
+    def labels(self) -> Numbers:
+        """Cv at 300 K in J/(mol cell K), shape (n,)."""
+        return self.crystals.labels[self.label][: len(self)]
+
+    @property
+    def n_atoms(self) -> Numbers:
+        """Atoms per primitive cell, shape (n,)."""
+        return self.crystals.n_atoms[: len(self)]
+
+    def split(self, fold: int) -> tuple[Indices, Indices, Indices]:
+        """Return rows to train on, rows to predict, and those of the measured crystals that are not trained on."""
+        train, test = np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold == fold)
+        seen = {self.names[row] for row in train}
+        known = [row for row in range(len(self), len(self.names)) if self.names[row] not in seen]
+        return train, test, np.array(known, dtype=np.int64)
+
+
+def table_of(data: list[str]) -> Path:
+    """Return the one table that `--data` names, itself or by its folder.
+
+    Raises:
+        StudyError: Several, or a folder without it.
+    """
+    if len(data) != 1:
+        raise StudyError(f"The study reads one table, but --data names {len(data)}: {', '.join(data)}.")
+    path = Path(data[0])
+    if path.is_dir():
+        if not (path / TABLE).is_file():
+            raise StudyError(f"{path}: the folder has no {TABLE}; name the table itself with --data.")
+        return path / TABLE
+    return path
+
+
+def read_debye_rows(
+    path: Path, label: str, columns: tuple[str, str] | None, folds: int, seed: int, cache: Path, processes: int = 1,
+    n_atoms: str | None = None,
+) -> DebyeRows:  # fmt: skip
+    """Read and check the table, give each crystal its fold, and add the crystals with measured values.
+
+    Args:
+        path: Table of crystals.
+        label: Column of Cv at 300 K in J/(mol cell K).
+        columns: Wavenumbers (1/cm) and density of states, lists of numbers; None: not there.
+        folds: Number of folds.
+        seed: Of the folds.
+        cache: Folder that keeps the strings.
+        processes: That encode.
+        n_atoms: Column of atoms per primitive cell; None: as the strings say.
+
+    Raises:
+        TableError: A column is missing or holds something else.
+        StudyError: Too few labelled crystals for the folds.
+    """
+    found = read_crystals(path, [label], cache, processes)
+    crystals = found.labelled(label)
+    if not len(crystals):
+        raise StudyError(f"{path}: column {label!r} is empty in all of {len(found)} rows; name another with --label.")
+    crystals = with_atoms(crystals, n_atoms, path)
+    check_heat_capacities(crystals.labels[label], crystals.n_atoms, crystals.ids, label, path)
+    densities = _densities(crystals.table, columns, path)
+    names = [composition_name(scope) for scope in crystals.scopes]
+    if folds > len(set(names)):
+        raise StudyError(f"{path}: {len(set(names))} distinct crystals do not make {folds} folds; lower --folds.")
+    fold = folds_of_strings(crystals.scopes, folds, seed)
+    per_atom = crystals.labels[label] / crystals.n_atoms
+    match = [
+        np.nan if density is None else abs(phonon_heat_capacity(density[0], density[1], TEMPERATURE) - value)
+        for density, value in zip(densities, per_atom, strict=True)
+    ]
+    return DebyeRows(
+        crystals=_with_known(crystals, label),
+        label=label,
+        fold=fold,
+        densities=densities,
+        match=np.array(match, dtype=float),
+        names=[*names, *(composition_name(known.scope) for known in KNOWN)],
+        unlabelled=len(found) - len(crystals),
+    )
+
+
+def with_atoms(crystals: Crystals, column: str | None, path: str | Path) -> Crystals:
+    """Return the crystals with the atoms per primitive cell that a column of their table gives; None: as they are.
+
+    Raises:
+        TableError: The column is missing, or holds anything but numbers from 1 on.
+    """
+    if column is None:
+        return crystals
+    atoms = numeric_column(crystals.table, column, path).to_numpy()
+    bad = np.flatnonzero(~(atoms >= 1))
+    if len(bad):
+        raise TableError(
+            f"{path}: column {column!r} must hold atoms per primitive cell, 1 or more; {crystals.ids[bad[0]]} has "
+            f"{atoms[bad[0]]:g} ({len(bad)} such rows)."
+        )
+    return replace(crystals, n_atoms=atoms)
+
+
+def _densities(table: pd.DataFrame, columns: tuple[str, str] | None, path: Path) -> list[Density | None]:
+    if columns is None:
+        return [None] * len(table)
+    for flag, column in zip(("--wavenumber", "--density"), columns, strict=True):
+        if column not in table.columns:
+            raise TableError(
+                f"{path}: there is no column {column!r}; name it with {flag}, or leave the phonons out with "
+                f"--no_phonons. The table has {', '.join(map(str, table.columns))}."
+            )
+    found = read_densities(*(table[column] for column in columns))
+    if not any(density is not None for density in found):
+        raise TableError(
+            f"{path}: no row of {columns[0]!r} and {columns[1]!r} holds a density of states (two lists of the same "
+            "length, wavenumbers in 1/cm that increase from 0); leave the phonons out with --no_phonons."
+        )
+    return found
+
+
+def _with_known(crystals: Crystals, label: str) -> Crystals:
+    """Add the crystals with measured values, without a label."""
+    scopes = [known.scope for known in KNOWN]
+    parsed = [parse(scope) for scope in scopes]
+    last = len(KNOWN)
+    return replace(
+        crystals,
+        position=np.concatenate([crystals.position, np.full(last, -1)]),
+        ids=[*crystals.ids, *(known.name for known in KNOWN)],
+        scopes=[*crystals.scopes, *scopes],
+        space_group=np.concatenate([crystals.space_group, [one.space_group for one in parsed]]),
+        n_atoms=np.concatenate([crystals.n_atoms, [float(one.n_atoms_primitive or 0) for one in parsed]]),
+        labels={label: np.concatenate([crystals.labels[label], np.full(last, np.nan)])},
+        table=pd.DataFrame(index=range(len(crystals) + last)),
+    )

@@ -1,0 +1,197 @@
+"""The study `debye`: what the Debye model adds to a head that learns heat capacities at one temperature."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cloud_hf.data.tables import write_table
+from cloud_hf.errors import StudyError
+from cloud_hf.metrics import thermodynamic_consistency
+from cloud_hf.models.heads_cloud import thermal_properties
+from cloud_hf.studies.common.arguments import TrainingStudyArguments
+from cloud_hf.studies.common.crystals import Crystals
+from cloud_hf.studies.common.fitting import Fit, StudyTarget, fit_and_predict, training_settings, trees
+from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.debye.report import write_debye_report
+from cloud_hf.studies.debye.rows import DebyeRows, read_debye_rows, table_of
+from cloud_hf.studies.debye.scores import collect, debye_results, predictions_table
+from cloud_hf.training.arguments import in_range
+
+__all__ = ["HEADS", "Arguments", "consistency", "model_thetas", "run"]
+
+UNIT = "J/(mol cell K)"
+
+HEADS: dict[str, dict[str, Any]] = {
+    "debye": {"debye": "heat_capacity", "per_cell": True},
+    "per_atom": {"transform": "per_atom", "per_cell": True},
+    "per_cell": {"transform": "standardise"},
+}
+"""What each head learns: ln of the Debye temperature from which Cv follows, Cv per atom, Cv per cell, the last two
+standardised. The second differs from the third by extensivity alone, the first from the second by physics alone."""
+
+GRID = np.linspace(0.0, 4.0, 241)
+"""Temperatures of the consistency check in units of the Debye temperature: steps of theta/60."""
+
+Numbers = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass
+class Arguments(TrainingStudyArguments):
+    """The Debye head against direct heads on heat capacities at 300 K, and what it says of other quantities.
+
+    All heads and trees learn Cv at 300 K from the same rows and are scored on the same held-out folds: Cv at 300 K,
+    and, never trained on, Cv at other temperatures and U(T) - U(0) against phonon densities of states and measured
+    compounds; and the thermodynamic consistency of the fine-tuned model. --data names one table (.parquet, .jsonl or
+    .csv) or its folder, with structures or SCOPE strings, Cv in J/(mol of primitive cells K), and phonon densities of
+    states. The paper's labels are in its released code (github.com/ChangwenXu98/CLOUD, example_data/
+    cloud_cv_train_and_val.csv, MIT); structures and densities of states are those of Petretto et al., Sci. Data 5,
+    180065 (2018), doi 10.1038/sdata.2018.65 (CC BY 4.0), joined by the `mp-` numbers. No checksum of such a joined
+    table is published: results.json holds the size and checksum of the one that was read.
+    """
+
+    label: str = field(
+        default="cloud_cv_J_molcell_K", metadata={"help": "Column of Cv at 300 K in J/(mol of primitive cells K)."}
+    )
+    wavenumber: str = field(default="phfreq", metadata={"help": "Column of lists of wavenumbers, 1/cm."})
+    density: str = field(default="phdos", metadata={"help": "Column of phonon densities of states, in any unit."})
+    phonons: bool = field(default=True, metadata={"help": "Compare with phonon densities of states."})
+    n_atoms: str | None = field(
+        default=None, metadata={"help": "Column of atoms per primitive cell; not given: as the strings say."}
+    )
+    match_below: float = field(
+        default=0.5,
+        metadata={"help": "Trust a density of states whose Cv at 300 K is so near to the label, J/(mol atom K)."},
+    )
+    temperatures: list[float] = field(
+        default_factory=lambda: [100.0, 300.0, 500.0, 1000.0],
+        metadata={"help": "Temperatures to compare with densities of states at, K."},
+    )
+    folds: int = field(default=5, metadata={"help": "Folds of the crystals."})
+    only_folds: list[int] | None = field(
+        default=None, metadata={"help": "Numbers of the folds to run, from 0; not given: all."}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        super().__post_init__()
+        in_range("folds", self.folds, 2, 1000)
+        in_range("match_below", self.match_below, 1e-6, 25)
+        for temperature in self.temperatures:
+            in_range("temperatures", temperature, 1, 1e4)
+        self.temperatures = sorted(set(self.temperatures))
+        self.only_folds = sorted(set(range(self.folds) if self.only_folds is None else self.only_folds))
+        for fold in self.only_folds:
+            in_range("only_folds", fold, 0, self.folds - 1)
+        if not self.only_folds or not self.temperatures:
+            raise StudyError("--only_folds and --temperatures need at least one number each.")
+        table_of(self.data)
+
+
+def run(arguments: Arguments) -> Path:
+    """Run the study and return the path of its report.
+
+    Raises:
+        CloudError: Data or folder that cannot be used; the message says why.
+    """
+    path = table_of(arguments.data)
+    chosen = arguments.only_folds or []
+    columns = (arguments.wavenumber, arguments.density) if arguments.phonons else None
+    settings = training_settings(arguments) | {
+        "data": f"{path.name} {digest_of(path)}", "label": arguments.label, "folds": arguments.folds,
+        "n_atoms": arguments.n_atoms,
+    }  # fmt: skip
+    folder = StudyFolder(arguments.out, "debye", settings)
+    rows = read_debye_rows(
+        path, arguments.label, columns, arguments.folds, arguments.seed, folder.path / "cells" / "strings",
+        arguments.encode_processes, arguments.n_atoms,
+    )  # fmt: skip
+    empty = [fold for fold in chosen if not (rows.fold == fold).any()]
+    if empty:
+        raise StudyError(f"{path}: no crystal falls into fold {empty[0]}; lower --folds.")
+    arms = [*HEADS, *(["trees"] if arguments.baselines else [])]
+    cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
+    for fold, arm in tqdm([(f, arm) for f in chosen for arm in arms], desc="heads", unit="training", disable=None):
+
+        def compute(fold: int = fold, arm: str = arm) -> dict[str, Any]:
+            return _trees_cell(arguments, rows, fold) if arm == "trees" else _head_cell(arguments, rows, fold, arm)
+
+        cells[arm].append(folder.cell(f"fold_{fold}/{arm}", compute))
+    predictions = collect(rows, cells)
+    results = {
+        "table": {"file": path.name, "bytes": path.stat().st_size, "sha256_begins_with": digest_of(path)},
+        **debye_results(rows, predictions, arguments.temperatures, arguments.match_below, chosen, arguments.folds),
+    }
+    write_table(predictions_table(rows, predictions), folder.path / "predictions.csv")
+    folder.write_results(results)
+    return write_debye_report(folder, rows, predictions, results)
+
+
+def _head_cell(arguments: Arguments, rows: DebyeRows, fold: int, head: str) -> dict[str, Any]:
+    """Predictions of a head for the rows of a fold, and of measured crystals that it was not trained on."""
+    train, test, known = rows.split(fold)
+    target = StudyTarget(arguments.label, UNIT, **HEADS[head])
+    fit = fit_and_predict(arguments, target, rows.crystals, train, {"test": test, "known": known})
+    atoms = rows.crystals.n_atoms
+    cell: dict[str, Any] = {
+        "rows": test.tolist(), "prediction": fit.predictions["test"].tolist(), "known": known.tolist(),
+        "known_per_atom": (fit.predictions["known"] / atoms[known]).tolist(), "train_rows": len(train),
+    }  # fmt: skip
+    if head == "debye":
+        thetas = model_thetas(fit, rows.crystals.take(np.concatenate([test, known])))
+        cell |= {"theta": thetas[: len(test)].tolist(), "known_theta": thetas[len(test) :].tolist()}
+        cell["consistency"] = consistency(fit, thetas[: len(test)], atoms[test])
+    return cell
+
+
+def _trees_cell(arguments: Arguments, rows: DebyeRows, fold: int) -> dict[str, Any]:
+    train, test, known = rows.split(fold)
+    target = StudyTarget(arguments.label, UNIT, **HEADS["debye"])
+    found = trees(target, rows.crystals, train, np.concatenate([test, known]), arguments.seed)
+    per_atom = found[len(test) :] / rows.crystals.n_atoms[known]
+    return {"rows": test.tolist(), "prediction": found[: len(test)].tolist(), "known": known.tolist(),
+            "known_per_atom": per_atom.tolist(), "train_rows": len(train)}  # fmt: skip
+
+
+def model_thetas(fit: Fit, crystals: Crystals, batch: int = 64) -> Numbers:
+    """Return the Debye temperatures in K that a fine-tuned Debye model gives crystals, shape (n,), in float32."""
+    order = np.argsort([len(scope.split()) for scope in crystals.scopes], kind="stable")
+    found = np.empty(len(crystals))
+    device = next(fit.model.parameters()).device
+    for begin in range(0, len(order), batch):
+        part = order[begin : begin + batch]
+        inputs = fit.tokenizer([crystals.scopes[row] for row in part], padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            output = fit.model(input_ids=inputs["input_ids"].to(device),
+                               attention_mask=inputs["attention_mask"].to(device))  # fmt: skip
+        found[part] = output.logits[:, 0].double().cpu().numpy()
+    return found
+
+
+def consistency(fit: Fit, thetas: Numbers, n_atoms: Numbers) -> dict[str, list[float]]:
+    """Check the thermal properties that the model computes, in its own precision, at the temperatures of `GRID`.
+
+    Args:
+        fit: A fine-tuned Debye model.
+        thetas: Its Debye temperatures, K, shape (n,).
+        n_atoms: Atoms per cell, shape (n,).
+
+    Returns:
+        What `thermodynamic_consistency` gives for each crystal, lists of length n.
+    """
+    dtype = next(fit.model.parameters()).dtype
+    found: dict[str, list[float]] = {}
+    for theta, atoms in zip(thetas, n_atoms, strict=True):
+        kelvin = torch.as_tensor(GRID * theta, dtype=dtype)
+        same = torch.ones_like(kelvin)
+        thermal = thermal_properties(float(theta) * same, kelvin, float(atoms) * same)
+        cv, u, s, f = (one.double().numpy() for one in thermal)
+        checked = thermodynamic_consistency(kelvin.double().numpy(), cv, u, s, f, float(atoms))
+        for name, value in checked.items():
+            found.setdefault(name, []).append(value)
+    return found

@@ -1,0 +1,1 @@
+"""Train on the Materials Project, predict WBM, and tell which crystals are stable."""

@@ -1,0 +1,156 @@
+"""Files of MatBench Discovery: the summary of WBM with distances to the hull, and its structures."""
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cloud_hf.data.inputs import Item
+from cloud_hf.data.tables import numeric_column, read_table
+from cloud_hf.errors import StudyError, TableError
+from cloud_hf.studies.common.crystals import Crystals, crystals_from_strings, encode_crystals, read_crystals
+from cloud_hf.studies.common.folder import digest_of
+
+__all__ = [
+    "DISTANCE", "DOWNLOADS", "ENERGY", "IDENTIFIER", "UNIQUE", "checksum", "entry_ids", "read_hull",
+    "read_test_crystals",
+]  # fmt: skip
+
+IDENTIFIER = "material_id"
+ENERGY = "e_form_per_atom_mp2020_corrected"
+"""Formation energy, eV/atom, with the corrections of the Materials Project of 2020: the benchmark's label."""
+DISTANCE = "e_above_hull_mp2020_corrected_ppd_mp"
+"""Energy above the hull of the Materials Project, eV/atom; stable up to 0."""
+UNIQUE = "unique_prototype"
+
+SUMMARY_MD5 = "1555268d3aa59d20262cb9d01ce0994b"
+STRUCTURES_MD5 = "b809f101dd42a745ec2baabe7eb16f11"
+
+DOWNLOADS = (
+    "Distances to the hull: `2023-12-13-wbm-summary.csv.gz` (256,963 rows; --hull reads it as it is) from "
+    "https://figshare.com/files/64706751, MD5 " + SUMMARY_MD5 + "; its size is not stated. Structures before "
+    "relaxation: `2022-10-19-wbm-init-structs.jsonl.gz` (49,537,334 bytes; may stand as the second table of --data) "
+    "from https://figshare.com/files/53161835, MD5 " + STRUCTURES_MD5 + ". Both belong to the figshare article "
+    "https://doi.org/10.6084/m9.figshare.22715158; the checksums are those in the benchmark's list of files "
+    "(`matbench_discovery/data-files.yml`), which has changed with the files before."
+)
+"""What to download for the classification metrics."""
+
+_KNOWN_MD5 = {SUMMARY_MD5: "the benchmark's WBM summary", STRUCTURES_MD5: "the benchmark's initial structures of WBM"}
+
+
+def checksum(path: str | Path) -> dict[str, Any]:
+    """Return name, size, SHA-256 and MD5 of a file, and which file of the benchmark it is by its MD5, if any."""
+    sums = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    size = 0
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            size += len(block)
+            for one in sums:
+                one.update(block)
+    md5 = sums[1].hexdigest()
+    return {
+        "file": Path(path).name, "bytes": size, "sha256": sums[0].hexdigest(), "md5": md5,
+        "known_as": _KNOWN_MD5.get(md5),
+    }  # fmt: skip
+
+
+def read_hull(path: str | Path) -> pd.DataFrame:
+    """Read distances to the hull.
+
+    Args:
+        path: The benchmark's summary (`.csv`, `.csv.gz`), or a `.parquet` or `.jsonl` table with its columns.
+
+    Returns:
+        Columns `ENERGY`, `DISTANCE` (eV/atom, finite) and `UNIQUE` (bool), the `IDENTIFIER` as index.
+
+    Raises:
+        TableError: There is no such file, it is damaged, or a column is missing, not numeric or not yes or no.
+        StudyError: An id stands twice, or no row is complete.
+    """
+    path = Path(path)
+    if path.name.lower().endswith(".csv.gz"):
+        if not path.is_file():
+            raise TableError(f"{path}: there is no such file. {DOWNLOADS}")
+        try:
+            table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={IDENTIFIER: str})
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise TableError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}).") from error
+    else:
+        table = read_table(path)
+    missing = [name for name in (IDENTIFIER, ENERGY, DISTANCE, UNIQUE) if name not in table.columns]
+    if missing:
+        raise TableError(f"{path}: has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.")
+    flags = {"true": True, "false": False, "1": True, "0": False}
+    unique = table[UNIQUE].map(lambda value: flags.get(str(value).strip().lower().removesuffix(".0")))
+    if unique.isna().any():
+        row = int(unique.isna().to_numpy().argmax())
+        raise TableError(f"{path}: column {UNIQUE!r} must say True or False, row {row} says {table[UNIQUE][row]!r}.")
+    values = {name: numeric_column(table, name, path).to_numpy() for name in (ENERGY, DISTANCE)}
+    found = pd.DataFrame(
+        values | {UNIQUE: unique.to_numpy(dtype=bool)}, index=pd.Index(table[IDENTIFIER].astype(str), name=IDENTIFIER)
+    )
+    if found.index.has_duplicates:
+        raise StudyError(
+            f"{path}: {found.index[found.index.duplicated()][0]!r} stands in several rows of {IDENTIFIER!r}."
+        )
+    found = found.dropna()
+    if not len(found):
+        raise StudyError(f"{path}: no row has both {ENERGY!r} and {DISTANCE!r}.")
+    return found
+
+
+def read_test_crystals(path: str | Path, label: str | None, cache: Path, processes: int = 1) -> Crystals:
+    """Read the crystals to be predicted.
+
+    Args:
+        path: A table as `read_crystals` takes, or the benchmark's JSON lines (`.jsonl.gz`): objects with `material_id`
+            and a pymatgen dict, e.g. under `initial_structure`.
+        label: Column of labels; None: they come from elsewhere. JSON lines of the benchmark have none.
+        cache: Folder that keeps the strings.
+        processes: That encode.
+
+    Raises:
+        StudyError: No crystal can be encoded, or JSON lines are damaged.
+        TableError: The table or its label column cannot be read.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(".jsonl.gz"):
+        return read_crystals(path, [] if label is None else [label], cache, processes)
+    if label is not None:
+        raise StudyError(f"{path}: structures of the benchmark have no labels; give the summary of WBM with --hull.")
+    names = [source for source, _ in _structures(path)]
+    items = (Item(source=source, crystal=crystal) for source, crystal in _structures(path))
+    kept = cache / f"{path.stem}-{digest_of(path)}.parquet"
+    strings = encode_crystals(items, kept, processes, path.stem, len(names))
+    return crystals_from_strings(strings, names, {}, path)
+
+
+def _structures(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the id and the crystal of each line."""
+    number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as stream:
+            for line in stream:
+                number += 1
+                row = json.loads(line)
+                crystals = [value for value in row.values() if isinstance(value, dict) and "lattice" in value]
+                if IDENTIFIER not in row or len(crystals) != 1:
+                    raise ValueError(f"an object with {IDENTIFIER!r} and one structure is needed")
+                yield str(row[IDENTIFIER]), crystals[0]
+    except (OSError, EOFError, ValueError, AttributeError, zlib.error) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise StudyError(f"{path}: line {number} cannot be read as a structure of WBM ({reason}).") from error
+
+
+def entry_ids(crystals: Crystals) -> np.ndarray[Any, Any]:
+    """Return what the benchmark knows the crystals by: their `material_id` where the table has it, or their ids."""
+    if IDENTIFIER in crystals.table.columns:
+        return crystals.table[IDENTIFIER].astype(str).to_numpy()
+    return np.array(crystals.ids, dtype=object)

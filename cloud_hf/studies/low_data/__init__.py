@@ -1,0 +1,1 @@
+"""Learning curves: errors from few labels to many, beside trees."""

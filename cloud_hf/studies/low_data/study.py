@@ -1,0 +1,275 @@
+"""The study `low-data`: errors against the number of labels, for the model and for trees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from cloud_hf.data.assignment import composition_name, folds_of_strings
+from cloud_hf.errors import StudyError
+from cloud_hf.studies.common.arguments import TrainingStudyArguments
+from cloud_hf.studies.common.crystals import Crystals, read_crystals
+from cloud_hf.studies.common.fitting import StudyTarget, fit_and_predict, training_settings, trees
+from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.debye.rows import with_atoms
+from cloud_hf.studies.debye.temperatures import check_heat_capacities
+from cloud_hf.studies.low_data.report import write_low_data_report
+from cloud_hf.studies.ood.study import study_target
+from cloud_hf.training.arguments import in_range
+
+__all__ = ["Arguments", "below_from", "draw_rows", "paired_over_draws", "run", "schedule", "summary"]
+
+SMALL = 400
+"""Below so many training rows a batch has at most `SMALL_BATCH` strings."""
+SMALL_BATCH = 16
+
+Indices = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+
+
+@dataclass
+class Arguments(TrainingStudyArguments):
+    """Learning curves: errors of model and trees that learned from few labels, on the same held-out crystals.
+
+    One fold of the crystals is held out. Of the others so many are drawn at random, several times for each size, and
+    model and trees learn from the same draw. --data names one table (.csv, .jsonl or .parquet) with structures or
+    SCOPE strings and a column of labels.
+    """
+
+    target: str = field(default="", metadata={"help": "Label column and its unit, e.g. 'band_gap:eV'."})
+    transform: str = field(
+        default="standardise",
+        metadata={"help": "What the head learns of the label: 'standardise', 'log', 'per_atom' or 'log_per_atom'."},
+    )
+    debye: bool = field(
+        default=False, metadata={"help": "The labels are heat capacities at 300 K, learned through the Debye model."}
+    )
+    per_cell: bool = field(default=False, metadata={"help": "The labels are of primitive cells, not per atom."})
+    n_atoms: str | None = field(
+        default=None, metadata={"help": "Column of atoms per primitive cell; not given: as the strings say."}
+    )
+    sizes: list[int] = field(
+        default_factory=lambda: [50, 100, 200, 400, 800], metadata={"help": "Numbers of labels to learn from."}
+    )
+    draws: int = field(default=5, metadata={"help": "Random draws of each size."})
+    min_steps: int = field(
+        default=400, metadata={"help": "Steps of every training at least: small draws get more epochs."}
+    )
+    scratch: bool = field(default=False, metadata={"help": "Train the model without pre-training too."})
+    folds: int = field(default=5, metadata={"help": "Folds of the crystals."})
+    fold: int = field(default=0, metadata={"help": "The fold that is held out, from 0."})
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        super().__post_init__()
+        in_range("draws", self.draws, 1, 1000)
+        in_range("min_steps", self.min_steps, 1, 1e7)
+        in_range("folds", self.folds, 2, 1000)
+        in_range("fold", self.fold, 0, self.folds - 1)
+        self.sizes = sorted(set(self.sizes))
+        for size in self.sizes:
+            in_range("sizes", size, 2, 1e9)
+        if not self.sizes:
+            raise StudyError("--sizes needs at least one number.")
+        if len(self.data) != 1:
+            raise StudyError(f"The study reads one table, but --data names {len(self.data)}: {', '.join(self.data)}.")
+
+
+def run(arguments: Arguments) -> Path:
+    """Run the draws that are missing, small ones first, and return the path of the report.
+
+    Raises:
+        CloudError: Data or folder that cannot be used; the message says why.
+    """
+    target = study_target(arguments.target, arguments.transform, arguments.debye, arguments.per_cell)
+    path = Path(arguments.data[0])
+    settings = training_settings(arguments) | {
+        "data": f"{path.name} {digest_of(path)}", "target": f"{target.name}:{target.unit}",
+        "transform": target.transform, "debye": target.debye, "per_cell": target.per_cell,
+        "min_steps": arguments.min_steps, "folds": arguments.folds, "fold": arguments.fold,
+        "n_atoms": arguments.n_atoms,
+    }  # fmt: skip
+    folder = StudyFolder(arguments.out, "low-data", settings)
+    found = read_crystals(path, [target.name], folder.path / "cells" / "strings", arguments.encode_processes)
+    crystals, fold = _checked(arguments, target, found)
+    train, test = np.flatnonzero(fold != arguments.fold), np.flatnonzero(fold == arguments.fold)
+    _check_sizes(arguments, train, test)
+    arms = ["model", *(["scratch"] if arguments.scratch else []), *(["trees"] if arguments.baselines else []), "mean"]
+    runs: dict[int, dict[str, list[dict[str, Any]]]] = {n: {arm: [] for arm in arms} for n in arguments.sizes}
+    cells = [(draw, n, arm) for draw in range(arguments.draws) for n in arguments.sizes for arm in arms]
+    for draw, n, arm in tqdm(cells, desc="draws", unit="training", disable=None):
+
+        def compute(draw: int = draw, n: int = n, arm: str = arm) -> dict[str, Any]:
+            return _cell(arguments, target, crystals, draw_rows(train, n, draw, arguments.seed), test, arm, draw)
+
+        runs[n][arm].append(folder.cell(f"{n}/draw_{draw}/{arm}", compute))
+    labels = crystals.labels[target.name]
+    names = [composition_name(scope) for scope in crystals.scopes]
+    seen = {names[row] for row in train}
+    lines = summary(runs)
+    results = {
+        "table": {
+            "file": path.name, "bytes": path.stat().st_size, "sha256_begins_with": digest_of(path),
+            "rows": len(found) + len(found.failures), "labelled": len(crystals),
+            "unlabelled": len(found) - len(crystals), "crystals": len(set(names)),
+            "failures": found.failures.to_dict("records"),
+        },
+        "target": target.name, "unit": target.unit, "test_rows": len(test), "train_rows": len(train),
+        "test_crystals_in_training": sum(names[row] in seen for row in test),
+        "rows": f"rows of fold {arguments.fold} of {arguments.folds}, by crystal",
+        "mad": float(np.abs(labels[test] - labels[test].mean()).mean()),
+        "below_trees_from": {arm: below_from(lines, arm) for arm in arms if arm not in ("trees", "mean")},
+        "sizes": lines,
+    }  # fmt: skip
+    folder.write_results(results)
+    return write_low_data_report(folder, results)
+
+
+def schedule(n: int, epochs: float, steps: int, batch: int = 32) -> tuple[int, float]:
+    """Return batch size and epochs of a training on `n` rows: `epochs`, or as many as `steps` steps take.
+
+    Args:
+        n: Training rows.
+        epochs: Passes over them, at least.
+        steps: Steps, at least.
+        batch: Strings per step from `SMALL` rows on.
+    """
+    batch = min(batch, SMALL_BATCH) if n < SMALL else batch
+    per_epoch = -(-n // batch)
+    return batch, max(epochs, float(-(-steps // per_epoch)))
+
+
+def draw_rows(train: Indices, n: int, draw: int, seed: int = 0) -> Indices:
+    """Return `n` of the training rows, sorted; the same ones for every arm and on every machine."""
+    chance = np.random.default_rng([n, draw] if seed == 0 else [n, draw, seed])
+    return np.sort(chance.choice(train, n, replace=False))
+
+
+def paired_over_draws(errors: ArrayLike, others: ArrayLike, resamples: int = 10_000, seed: int = 0) -> dict[str, float]:
+    """Compare two models that learned from the same draws, by their absolute errors on the same rows.
+
+    Draws and rows are resampled independently of each other (the pigeonhole bootstrap of Owen, Ann. Appl. Stat. 1, 386
+    (2007)), so that the interval is for other draws and other crystals. With one draw only the rows are resampled.
+
+    Args:
+        errors: Of the first, shape (draws, n).
+        others: Of the second, in the same order, shape (draws, n).
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        `difference` of the mean absolute errors (negative: the first is better) with `low` and `high`, its 95 %
+        interval, in the unit of the errors.
+    """
+    gap = np.asarray(errors, dtype=float) - np.asarray(others, dtype=float)
+    draws, n = gap.shape
+    chance = np.random.default_rng(seed)
+    piece = max(1, min(500, 2_000_000 // n))
+    means = []
+    for begin in range(0, resamples, piece):
+        size = min(piece, resamples - begin)
+        rows = chance.multinomial(n, np.full(n, 1 / n), size) / n
+        of_draws = chance.multinomial(draws, np.full(draws, 1 / draws), size) / draws
+        means.append(((of_draws @ gap) * rows).sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
+    return {"difference": float(gap.mean()), "low": float(low), "high": float(high)}
+
+
+def summary(found: dict[int, dict[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """Return one entry per size: of each arm the MAE of every draw, mean and spread, and the difference to the trees.
+
+    Args:
+        found: Results of the draws, by size and arm: `absolute_error` of the test rows, and of a training `seconds`
+            and `settings` with `batch` and `epochs`.
+    """
+    lines = []
+    for n, arms in sorted(found.items()):
+        draws = min(map(len, arms.values()))
+        if not draws:
+            continue
+        errors = {arm: np.array([one["absolute_error"] for one in runs[:draws]]) for arm, runs in arms.items()}
+        line: dict[str, Any] = {"train_rows": n, "draws": draws, "arms": {}}
+        for arm, values in errors.items():
+            maes = values.mean(axis=1)
+            entry = {"mae": maes.tolist(), "mae_mean": float(maes.mean())}
+            entry["mae_std"] = float(maes.std(ddof=1)) if draws > 1 else None
+            entry["median_absolute_error"] = float(np.median(values, axis=1).mean())
+            if arm != "trees" and "trees" in errors:
+                entry["to_trees"] = paired_over_draws(values, errors["trees"])
+                entry["draws_better_than_trees"] = int((maes < errors["trees"].mean(axis=1)).sum())
+            settings = arms[arm][0].get("settings", {})
+            if "epochs" in settings:
+                entry["seconds"] = [one["seconds"] for one in arms[arm][:draws]]
+                entry |= {key: settings[key] for key in ("batch", "epochs")}
+            line["arms"][arm] = entry
+        lines.append(line)
+    return lines
+
+
+def below_from(lines: Sequence[dict[str, Any]], arm: str) -> int | None:
+    """Return the smallest size from which on every interval of the difference to the trees lies below 0, or None."""
+    smallest = None
+    for line in sorted(lines, key=lambda line: -line["train_rows"]):
+        gap = line["arms"].get(arm, {}).get("to_trees")
+        if gap is None or gap["high"] >= 0:
+            break
+        smallest = line["train_rows"]
+    return smallest
+
+
+def _checked(arguments: Arguments, target: StudyTarget, found: Crystals) -> tuple[Crystals, Indices]:
+    """The labelled crystals and their folds."""
+    path = arguments.data[0]
+    crystals = with_atoms(found.labelled(target.name), arguments.n_atoms, path)
+    if not len(crystals):
+        raise StudyError(f"{path}: no row has a label in the column {target.name!r}.")
+    labels = crystals.labels[target.name]
+    if target.debye:
+        atoms = crystals.n_atoms if target.per_cell else np.ones(len(crystals))
+        check_heat_capacities(labels, atoms, crystals.ids, target.name, path)
+    elif target.transform.startswith("log") and (labels <= 0).any():
+        row = int(np.flatnonzero(labels <= 0)[0])
+        raise StudyError(
+            f"{path}: --transform {target.transform} needs positive labels, but that of {crystals.ids[row]} is "
+            f"{labels[row]:g}."
+        )
+    return crystals, folds_of_strings(crystals.scopes, arguments.folds, arguments.seed)
+
+
+def _check_sizes(arguments: Arguments, train: Indices, test: Indices) -> None:
+    if not len(test):
+        raise StudyError(f"{arguments.data[0]}: no crystal falls into fold {arguments.fold}; lower --folds.")
+    if arguments.sizes[-1] > len(train):
+        raise StudyError(
+            f"--sizes {arguments.sizes[-1]}: {arguments.data[0]} leaves {len(train)} labelled rows to learn "
+            f"from beside fold {arguments.fold}; give sizes up to that."
+        )
+
+
+def _cell(
+    arguments: Arguments, target: StudyTarget, crystals: Crystals, rows: Indices, test: Indices, arm: str, draw: int
+) -> dict[str, Any]:
+    """Absolute errors of one arm that learned from `rows`."""
+    labels = crystals.labels[target.name]
+    seed = arguments.seed + draw
+    settings: dict[str, Any] = {}
+    if arm == "trees":
+        predicted = trees(target, crystals, rows, test, seed)
+    elif arm == "mean":
+        atoms = crystals.n_atoms if target.per_cell else np.ones(len(crystals))
+        predicted = (labels / atoms)[rows].mean() * atoms[test]
+    else:
+        batch, epochs = schedule(
+            len(rows), arguments.num_train_epochs, arguments.min_steps, arguments.per_device_train_batch_size
+        )
+        changed: dict[str, Any] = {"per_device_train_batch_size": batch, "num_train_epochs": epochs}
+        if arm == "scratch":
+            changed["model"] = "scratch"
+        fit = fit_and_predict(replace(arguments, **changed), target, crystals, rows, {"test": test}, seed)
+        predicted = fit.predictions["test"]
+        settings = {"settings": {"batch": batch, "epochs": epochs}}
+    return {"rows": rows.tolist(), "absolute_error": np.abs(predicted - labels[test]).tolist(), **settings}

@@ -1,0 +1,199 @@
+"""MatBench v0.1 as its files hold it: data sets with structures, and the official folds; or tables in their place.
+
+The folds are scikit-learn's `KFold(5, shuffle=True, random_state=18012019)` of the rows in the file's order, by which
+the fold file is checked: that of matbench_dielectric gives the ids of the benchmark's published submissions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cloud_hf.data.splits import folds_by_string
+from cloud_hf.data.tables import TABLE_SUFFIXES
+from cloud_hf.errors import StudyError
+from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals
+from cloud_hf.studies.common.fold_tables import encode_split_json, read_labelled_table, sha256_of
+from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, kfold_rows, rows_of_ids
+from cloud_hf.studies.common.split_json import SplitJson, read_fold_file
+from cloud_hf.studies.matbench.tasks import ADDRESS, MATBENCH_TASKS
+
+__all__ = ["FOLD_FILE", "Source", "find_sources", "load_task"]
+
+FOLD_FILE = "matbench_v0.1_validation.json"
+FOLD_SEED = 18012019
+REPOSITORY = "https://github.com/materialsproject/matbench"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a task's rows come from.
+
+    Attributes:
+        path: `matbench_<task>.json.gz`, or a table.
+        folds: The fold file, if there is one.
+    """
+
+    path: Path
+    folds: Path | None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether rows come from a table instead of the benchmark's file."""
+        return self.path.suffix.lower() in TABLE_SUFFIXES
+
+
+def find_sources(data: Sequence[str], tasks: Sequence[str]) -> dict[str, Source]:
+    """Find each task's data set, or a table in its place, and the fold file.
+
+    Args:
+        data: Folders and files.
+        tasks: Names, with or without `matbench_`; none: all that are there.
+
+    Raises:
+        StudyError: Something is missing; the message says where to get it.
+    """
+    names = [task.removeprefix("matbench_") for task in tasks]
+    for name in names:
+        if name not in MATBENCH_TASKS:
+            raise StudyError(f"There is no structure task {name!r} in MatBench; there are {', '.join(MATBENCH_TASKS)}.")
+    files: list[Path] = []
+    for entry in map(Path, data):
+        if not entry.exists():
+            raise StudyError(f"{entry}: there is no such file or folder.")
+        files += sorted(entry.iterdir()) if entry.is_dir() else [entry]
+    folds = next((file for file in files if file.name in (FOLD_FILE, f"{FOLD_FILE}.gz")), None)
+    found = {name: path for name in MATBENCH_TASKS if (path := _data_set(files, name, data)) is not None}
+    if len(names) == 1 and names[0] not in found and len(data) == 1 and Path(data[0]).is_file():
+        found[names[0]] = Path(data[0])  # a table of any name
+    missing = [name for name in names if name not in found]
+    if missing or not found:
+        wanted = "\n".join(f"  {_where(name)}" for name in missing or MATBENCH_TASKS)
+        raise StudyError(f"{', '.join(data)}: no data set of these tasks; download into one folder:\n{wanted}")
+    chosen = {name: Source(found[name], folds) for name in names or found}
+    if folds is None and not all(source.is_table for source in chosen.values()):
+        raise StudyError(
+            f"{', '.join(data)}: {FOLD_FILE} is not there, which holds the official folds; copy it from the folder "
+            f"matbench of {REPOSITORY} (no checksum of it is published)."
+        )
+    return chosen
+
+
+def _data_set(files: Sequence[Path], name: str, data: Sequence[str]) -> Path | None:
+    for suffix in (".json.gz", ".json"):
+        official = [file for file in files if file.name == f"matbench_{name}{suffix}"]
+        if official:
+            return official[0]
+    tables = [file for file in files if file.suffix.lower() in TABLE_SUFFIXES and name in file.stem]
+    if len(tables) > 1:
+        raise StudyError(
+            f"{', '.join(data)}: {' and '.join(file.name for file in tables)} could each be {name}; name one with "
+            "--data."
+        )
+    return tables[0] if tables else None
+
+
+def _where(name: str) -> str:
+    task = MATBENCH_TASKS[name]
+    file = f"matbench_{name}.json.gz"
+    return f"{ADDRESS.format(file)} ({task.rows:,} rows, SHA-256 {task.sha256})"
+
+
+def load_task(
+    name: str, source: Source, cache: Path, folds: Sequence[int] = (), inner_folds: int = 5, seed: int = 0,
+    processes: int = 1, target: str | None = None, structure: str | None = None,
+) -> FoldedTask:  # fmt: skip
+    """Read a task's rows and folds, and encode its crystals.
+
+    Args:
+        name: Without `matbench_`.
+        source: From `find_sources`.
+        cache: Folder that keeps the strings for the next time.
+        folds: Those to return; none: all.
+        inner_folds: Folds that a table without official test rows is dealt out into.
+        seed: Of those folds.
+        processes: That encode.
+        target: Column of the target in a table, if it has another name.
+        structure: Column of the crystals in a table, if it has another name.
+
+    Raises:
+        StudyError: Data or folds cannot be used.
+        TableError: A table cannot be used.
+    """
+    task = MATBENCH_TASKS[name]
+    sha256 = sha256_of(source.path)
+    facts: dict[str, Any] = {"file": source.path.name, "sha256": sha256}
+    remarks: list[str] = []
+    if source.is_table:
+        items, ids, labels = read_labelled_table(source.path, target, structure, [task.target, name])
+        in_files = any(isinstance(item.crystal, Path) for item in items)  # which may change while the table does not
+        kept = None if in_files else cache / f"{name}-{sha256[:12]}-{structure or 'crystals'}.parquet"
+        strings = encode_crystals(items, kept, processes, name)
+    else:
+        strings, ids, labels = _read_data_set(name, source.path, cache / f"{name}-{sha256[:12]}.parquet", processes)
+        facts["sha256_published"] = task.sha256
+        if sha256 != task.sha256:
+            remarks.append(
+                f"`{source.path.name}` is not the published file (another SHA-256, {len(ids):,} rows where the "
+                f"benchmark has {task.rows:,}): these numbers must not stand beside the board's."
+            )
+    facts["rows"] = len(ids)
+    crystals = crystals_from_strings(strings, ids, {name: labels}, source.path)
+    if source.folds is None:
+        groups = list(ids)
+        for position, scope in zip(crystals.position, crystals.scopes, strict=True):
+            groups[position] = scope
+        dealt = folds_by_string(groups, inner_folds, seed)
+        every = [Fold(k, np.flatnonzero(dealt != k), np.flatnonzero(dealt == k)) for k in range(inner_folds)]
+        chosen = choose_folds(every, folds, str(source.path))
+        rows = f"held-out rows of `{source.path.name}` ({inner_folds} inner folds, not the official ones)"
+        remarks.append(
+            f"**These are not MatBench's folds.** `{source.path.name}` has no official test rows, so its {len(ids):,} "
+            f"rows were dealt out into {inner_folds} folds, rows with the same string together (seed {seed}). Numbers "
+            "published for the official folds are of other test rows and other training rows."
+        )
+    else:
+        chosen, is_rule = _official(name, source, ids, folds)
+        rows = "test rows of the official folds"
+        facts |= {"fold_file": source.folds.name, "fold_file_sha256": sha256_of(source.folds), "folds_by_rule": is_rule}
+        if not is_rule:
+            remarks.append(
+                f"The folds in `{source.folds.name}` are not the benchmark's (`KFold(5, shuffle=True, "
+                f"random_state={FOLD_SEED})` of its rows): these numbers must not stand beside the board's."
+            )
+    unit = task.unit
+    return FoldedTask(name, task.quantity, unit, task.transform, crystals, ids, labels, chosen, rows, facts, remarks)
+
+
+def _official(name: str, source: Source, ids: list[str], folds: Sequence[int]) -> tuple[list[Fold], bool]:
+    """The folds to run, and whether all of them are those of the benchmark's rule."""
+    path = str(source.folds)
+    splits = read_fold_file(path)
+    if f"matbench_{name}" not in splits:
+        raise StudyError(f"{path}: has no folds of matbench_{name}; it has {', '.join(splits)}.")
+    if source.is_table and not any(one.startswith("mb-") for one in ids):
+        raise StudyError(
+            f"{source.path}: has no column 'id' with the ids of {path} (mb-{name.replace('_', '-')}-...); add them, or "
+            "leave the fold file out for folds of the table's own rows."
+        )
+    every = rows_of_ids(splits[f"matbench_{name}"], ids, path)
+    rule = kfold_rows(len(ids), 5, FOLD_SEED)
+    is_rule = len(every) == 5 and all(np.array_equal(np.sort(f.test), rule[f.number]) for f in every)
+    return choose_folds(every, folds, path), is_rule
+
+
+def _read_data_set(
+    name: str, path: Path, kept: Path, processes: int = 1
+) -> tuple[pd.DataFrame, list[str], NDArray[np.float64]]:
+    """What `encode_crystals` returns, the benchmark's ids (`mb-dielectric-0001`), and the labels."""
+    prefix = f"mb-{name.replace('_', '-')}"
+
+    def identify(data: SplitJson) -> list[str]:
+        width = len(str(len(data)))
+        return [one if isinstance(one, str) else f"{prefix}-{one + 1:0{width}d}" for one in data.index]
+
+    return encode_split_json(path, MATBENCH_TASKS[name].target, identify, kept, processes, name)

@@ -1,0 +1,1 @@
+"""Errors on crystals of kinds that were left out of the training."""

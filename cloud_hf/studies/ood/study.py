@@ -1,0 +1,209 @@
+"""The study `ood`: errors on crystals unlike those trained on, against errors on others that are like them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import bootstrap
+from tqdm import tqdm
+
+from cloud_hf.data.tables import numeric_column, read_table
+from cloud_hf.errors import StudyError
+from cloud_hf.models.configuration_cloud import TARGET_TRANSFORMS
+from cloud_hf.studies.common.arguments import TrainingStudyArguments
+from cloud_hf.studies.common.crystals import Crystals, read_crystals
+from cloud_hf.studies.common.fitting import StudyTarget, fit_arms, training_settings
+from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.common.scoring import compared
+from cloud_hf.studies.ood.report import write_ood_report
+from cloud_hf.studies.ood.splits import SPLITS, OodSplit, ood_split
+from cloud_hf.training.arguments import in_range
+from cloud_hf.training.finetune_arguments import FinetuneArguments
+from cloud_hf.training.finetune_rows import parse_targets
+
+__all__ = ["Arguments", "growth", "run", "study_target"]
+
+
+@dataclass
+class Arguments(TrainingStudyArguments):
+    """Errors on crystals unlike those trained on: a left-out element, space group or prototype, newest, largest cells.
+
+    Model and trees learn from the same rows; their errors outside stand beside those on as many random others. --data
+    names one table (.csv, .jsonl or .parquet) with structures or SCOPE strings and a column of labels.
+    """
+
+    target: str = field(default="", metadata={"help": "Label column and its unit, e.g. 'band_gap:eV'."})
+    transform: str = field(
+        default="standardise",
+        metadata={"help": "What the head learns of the label: 'standardise', 'log', 'per_atom' or 'log_per_atom'."},
+    )
+    debye: bool = field(
+        default=False, metadata={"help": "The labels are heat capacities at 300 K, learned through the Debye model."}
+    )
+    per_cell: bool = field(default=False, metadata={"help": "The labels are of primitive cells, not per atom."})
+    splits: list[str] = field(
+        default_factory=lambda: list(SPLITS), metadata={"help": f"Which of: {', '.join(SPLITS)}."}
+    )
+    elements: list[str] | None = field(
+        default=None,
+        metadata={"help": "Elements to leave out, one result each; F,Cl leaves out both at once. Not given: the one "
+                  "whose share of rows is nearest to --share."},
+    )  # fmt: skip
+    space_groups: list[str] | None = field(
+        default=None,
+        metadata={"help": "Crystal systems ('cubic') or space groups ('62,225', '195-230') to leave out, one result "
+                  "each. Not given: the crystal system whose share of rows is nearest to --share."},
+    )  # fmt: skip
+    share: float = field(default=0.1, metadata={"help": "Of the rows that is left out, roughly."})
+    rows: int = field(default=0, metadata={"help": "Random sample of so many labelled rows; 0: all."})
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        super().__post_init__()
+        in_range("share", self.share, 0.001, 0.5)
+        in_range("rows", self.rows, 0, 1e9)
+        if len(self.data) != 1:
+            raise StudyError(f"The study reads one table, but --data names {len(self.data)}: {', '.join(self.data)}.")
+        if self.transform not in TARGET_TRANSFORMS:
+            raise StudyError(f"--transform {self.transform}: choose from {', '.join(TARGET_TRANSFORMS)}.")
+        unknown = [name for name in self.splits if name not in SPLITS]
+        if unknown or not self.splits:
+            raise StudyError(f"--splits {' '.join(self.splits)}: choose from {', '.join(SPLITS)}.")
+
+
+def study_target(target: str, transform: str, debye: bool, per_cell: bool) -> StudyTarget:
+    """Read `column:unit` and check it against what the head shall learn.
+
+    Raises:
+        TableError: There is no unit, or one that the Debye model does not give.
+        CloudError: An unknown transform.
+    """
+    heads: dict[str, Any] = {"debye": ["heat_capacity"]} if debye else {"transform": [transform]}
+    (found,) = parse_targets(FinetuneArguments(model="default", data="", target=[target], baselines=False, **heads))
+    return StudyTarget(found.name, found.unit, transform, "heat_capacity" if debye else None, per_cell)
+
+
+def run(arguments: Arguments) -> Path:
+    """Run the study and return the path of its report.
+
+    Raises:
+        CloudError: Data, splits or folder that cannot be used; the message says why.
+    """
+    target = study_target(arguments.target, arguments.transform, arguments.debye, arguments.per_cell)
+    folder, crystals, labelled = _open(arguments, target)
+    splits = [
+        ood_split(crystals, name, group, arguments.share, arguments.seed)
+        for name in dict.fromkeys(arguments.splits)
+        for group in _groups(arguments, name)
+    ]
+    found: dict[str, Any] = {}
+    for split in tqdm(splits, desc="splits", unit="split", disable=None):
+        rows = np.concatenate([split.inside, split.outside])
+
+        def compute(split: OodSplit = split, rows: NDArray[np.int64] = rows) -> dict[str, Any]:
+            return {
+                "rows": crystals.position[rows].tolist(),
+                "arms": fit_arms(arguments, target, crystals, split.train, rows),
+            }
+
+        name = f"{split.name}/{split.group}"
+        cell = folder.cell(name, compute)
+        if cell["rows"] != crystals.position[rows].tolist():
+            raise StudyError(f"{folder.path}/cells/{name}.json: holds other rows; remove it to compute it again.")
+        found[name] = _scores(split, crystals.labels[target.name], target, cell)
+    results = {
+        "table": {
+            "rows": labelled["rows"], "labelled": labelled["labelled"], "used": len(crystals),
+            "strings": len(set(crystals.scopes)), "failed": len(crystals.failures),
+            "failures": crystals.failed_by_reason,
+        },
+        "splits": found,
+    }  # fmt: skip
+    folder.write_results(results)
+    return write_ood_report(folder, results)
+
+
+def growth(outside: ArrayLike, inside: ArrayLike, seed: int = 0) -> dict[str, float]:
+    """Say how many times larger the mean absolute error is outside than inside.
+
+    Args:
+        outside: Absolute errors, shape (n,).
+        inside: Absolute errors of other rows, shape (m,).
+        seed: Of the bootstrap.
+
+    Returns:
+        `ratio` of the means with `low` and `high`, the 95 % interval of the bootstrap over both sets of rows; empty if
+        the error inside is zero.
+    """
+    one, two = np.asarray(outside, dtype=float), np.asarray(inside, dtype=float)
+    if two.mean() == 0:
+        return {}
+
+    def ratio(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = a.mean(axis=axis) / b.mean(axis=axis)
+        return found
+
+    chance = np.random.default_rng(seed)
+    batch = max(1, 2_000_000 // max(len(one), len(two)))
+    found = bootstrap(
+        (one, two), ratio, n_resamples=5000, batch=batch, method="percentile", rng=chance, vectorized=True
+    ).confidence_interval
+    return {"ratio": float(one.mean() / two.mean()), "low": float(found.low), "high": float(found.high)}
+
+
+def _groups(arguments: Arguments, name: str) -> list[str | None]:
+    """What to leave out, one split each; None: let the split choose."""
+    given = {"element": arguments.elements, "space_group": arguments.space_groups}.get(name)
+    return [*given] if given else [None]
+
+
+def _open(arguments: Arguments, target: StudyTarget) -> tuple[StudyFolder, Crystals, dict[str, int]]:
+    """Sample the labelled rows and open the folder, before anything is encoded."""
+    path = arguments.data[0]
+    labels = numeric_column(read_table(path), target.name, path).to_numpy()
+    labelled = np.flatnonzero(~np.isnan(labels))
+    if not len(labelled):
+        raise StudyError(f"{path}: no row has a label in the column {target.name!r}.")
+    bad = labelled[labels[labelled] <= 0]
+    if len(bad) and (target.debye or target.transform.startswith("log")):
+        which = "a heat capacity" if target.debye else f"a label under --transform {target.transform}"
+        raise StudyError(
+            f"{path}: {target.name!r} is {labels[bad[0]]:g} in row {bad[0]}, but {which} must be positive."
+        )
+    rows = labelled
+    if arguments.rows > len(labelled):
+        raise StudyError(f"{path}: {len(labelled)} rows have a label, fewer than --rows {arguments.rows}.")
+    if arguments.rows:
+        rows = np.sort(np.random.default_rng(arguments.seed).permutation(labelled)[: arguments.rows])
+    settings = training_settings(arguments) | {
+        "data": f"{Path(path).name} {digest_of(path)}", "target": f"{target.name}:{target.unit}",
+        "transform": target.transform, "debye": target.debye, "per_cell": target.per_cell,
+        "rows": arguments.rows, "share": arguments.share,
+    }  # fmt: skip
+    folder = StudyFolder(arguments.out, "ood", settings)
+    crystals = read_crystals(
+        path, [target.name], folder.path / "cells" / "strings", arguments.encode_processes, rows=rows
+    )
+    return folder, crystals, {"rows": len(labels), "labelled": len(labelled)}
+
+
+def _scores(split: OodSplit, labels: NDArray[np.float64], target: StudyTarget, cell: dict[str, Any]) -> dict[str, Any]:
+    arms = {name: np.array(values) for name, values in cell["arms"].items()}
+    inside = {name: values[: len(split.inside)] for name, values in arms.items()}
+    outside = {name: values[len(split.inside) :] for name, values in arms.items()}
+    errors = {
+        name: (np.abs(outside[name] - labels[split.outside]), np.abs(inside[name] - labels[split.inside]))
+        for name in arms
+    }
+    train = f"trained on {len(split.train):,} others"
+    return {
+        "split": split.name, "group": split.group, "outside_is": split.description, "left_out": split.left_out,
+        "train": len(split.train), "seconds": cell["seconds"],
+        "inside": compared(
+            labels[split.inside], inside, target.unit, f"random rows that are not {split.description}; {train}"
+        ),
+        "outside": compared(labels[split.outside], outside, target.unit, f"{split.description}; {train}"),
+        "growth": {name: growth(*pair) for name, pair in errors.items()},
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""The loss of masked words against parameters, data and compute."""

@@ -1,0 +1,1 @@
+"""UnconvBench: exfoliation, two-dimensional crystals, frameworks, superconductors, defects."""

@@ -1,0 +1,267 @@
+"""UnconvBench as its files hold it: the benchmark's own JSON with its folds, or the paper's folders of CSV tables.
+
+- `ub_unconvbench_<task>.json` (or `.json.gz`) and `metadata_validation.json`, as the benchmark's package reads them,
+  from https://figshare.com/articles/dataset/UnconvBench/26657428. Ids are `unconvbench_<task>-0001` and so on.
+- `<task>/<fold>/train_and_val.csv` and `test.csv`, as the paper's code reads them: the string or structure in the first
+  column, the target in the second.
+
+Rows, label columns and their sources are those of the benchmark's package (howardwang1997/unconvbench); it gives no
+units, so those of the databases stand here. No checksums are published.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cloud_hf.crystals.cell import Cell
+from cloud_hf.data.inputs import Item
+from cloud_hf.errors import StudyError
+from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals
+from cloud_hf.studies.common.fold_tables import encode_split_json, read_labelled_table, sha256_of
+from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, rows_of_ids
+from cloud_hf.studies.common.split_json import SplitJson, read_fold_file
+
+__all__ = ["FOLD_FILE", "UNCONVBENCH_TASKS", "UnconvTask", "find_folders", "load_folder"]
+
+FOLD_FILE = "metadata_validation.json"
+PREFIX = "unconvbench_"
+TABLES = ("train_and_val.csv", "test.csv")
+SOURCE = "https://figshare.com/articles/dataset/UnconvBench/26657428"
+
+
+@dataclass(frozen=True)
+class UnconvTask:
+    """A task of the benchmark.
+
+    Attributes:
+        name: Without the prefix `unconvbench_`.
+        target: Label column in the benchmark's file.
+        quantity: What it is, with the database that it comes from.
+        unit: As that database gives it.
+        rows: Rows of the data set; 0: not known.
+        transform: What a head learns. `per_atom`: the label is of a whole primitive cell, and grows with it.
+    """
+
+    name: str
+    target: str
+    quantity: str
+    unit: str
+    rows: int
+    transform: str = "standardise"
+
+
+_TASKS = (
+    UnconvTask("exfoliation", "exfoliation_energy_per_atom", "exfoliation energy (2DMatPedia)", "eV/atom", 4527),
+    UnconvTask("2d_e_tot", "etot", "total energy (C2DB)", "eV/cell", 3520, "per_atom"),
+    UnconvTask("2d_gap", "gap", "band gap (C2DB)", "eV", 3520),
+    UnconvTask("qmof", "energy_total", "total energy (QMOF)", "eV/cell", 5106, "per_atom"),
+    UnconvTask("co2_adsp", "max_co2_adsp", "largest CO2 uptake (hMOF)", "mol/kg", 13765),
+    UnconvTask("supercon", "Tc", "critical temperature (JARVIS)", "K", 1058),
+    UnconvTask("defected", "ef", "vacancy formation energy (JARVIS)", "eV", 530),
+)
+
+UNCONVBENCH_TASKS = {task.name: task for task in _TASKS}
+"""The tasks with 2-D crystals, metal-organic frameworks, superconductors and defects."""
+
+
+def find_folders(data: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
+    """Find each task's JSON file or folder of folds.
+
+    Args:
+        data: Folders that hold either, folders of a task, or JSON files.
+        tasks: Names, with or without `unconvbench_`; none: all that are there.
+
+    Returns:
+        Name of the task to its JSON file or folder.
+
+    Raises:
+        StudyError: A task is not there; the message says what is looked for.
+    """
+    found: dict[str, Path] = {}
+    for entry in map(Path, data):
+        if not entry.exists():
+            raise StudyError(f"{entry}: there is no such file or folder.")
+        inside = sorted(entry.iterdir()) if entry.is_dir() else [entry]
+        candidates = [entry] if any(_fold_number(path) is not None for path in inside) else inside
+        for path in candidates:
+            json_file = re.fullmatch(rf"ub_(?:{PREFIX})?(\w+)\.json(?:\.gz)?", path.name)
+            if json_file:
+                found.setdefault(json_file[1], path)
+            elif path.is_dir() and any(_fold_number(fold) is not None for fold in path.iterdir()):
+                found.setdefault(path.resolve().name.removeprefix(PREFIX), path)
+    names = [task.removeprefix(PREFIX) for task in tasks]
+    missing = [name for name in names if name not in found]
+    if missing or not found:
+        wanted = ", ".join(
+            f"{name} ({UNCONVBENCH_TASKS[name].rows:,} rows)" if name in UNCONVBENCH_TASKS else name
+            for name in missing or UNCONVBENCH_TASKS
+        )
+        there = f" (there are {', '.join(found)})" if found else ""
+        raise StudyError(
+            f"{', '.join(data)}: no data of {wanted}{there}; give folders TASK/FOLD with {' and '.join(TABLES)}, or "
+            f"ub_{PREFIX}TASK.json and {FOLD_FILE} from {SOURCE} (no checksums are published)."
+        )
+    return {name: found[name] for name in names or found}
+
+
+def _fold_number(path: Path) -> int | None:
+    found = re.fullmatch(r"(?:fold_?)?(\d{1,3})", path.name)
+    return int(found[1]) if found and path.is_dir() else None
+
+
+def load_folder(
+    name: str, path: Path, cache: Path, folds: Sequence[int] = (), processes: int = 1,
+    target: str | None = None, structure: str | None = None,
+) -> FoldedTask:  # fmt: skip
+    """Read a task's rows and folds, and encode its crystals.
+
+    Args:
+        name: Without `unconvbench_`; may be none of the benchmark's.
+        path: From `find_folders`.
+        cache: Folder that keeps the strings for the next time.
+        folds: Those to return; none: all.
+        processes: That encode.
+        target: Column of the target, if it cannot be told.
+        structure: Column of the crystals, if it cannot be told.
+
+    Raises:
+        StudyError: Data or folds cannot be used.
+        TableError: A table cannot be used.
+    """
+    task = UNCONVBENCH_TASKS.get(name) or UnconvTask(name, target or "", target or name, "unit of the table", 0)
+    if path.is_dir():
+        return _from_tables(task, path, cache, folds, processes, target, structure)
+    return _from_json(task, path, cache, folds, processes, target)
+
+
+def _from_json(
+    task: UnconvTask, path: Path, cache: Path, folds: Sequence[int], processes: int, target: str | None
+) -> FoldedTask:
+    fold_file = path.with_name(FOLD_FILE)
+    if not fold_file.is_file():
+        raise StudyError(
+            f"{path}: {FOLD_FILE}, which holds the official folds, is not beside it; get it from {SOURCE}."
+        )
+    splits = read_fold_file(fold_file)
+    key = f"{PREFIX}{task.name}"
+    if key not in splits:
+        raise StudyError(f"{fold_file}: has no folds of {key}; it has {', '.join(splits)}.")
+
+    def identify(data: SplitJson) -> list[str]:
+        width = len(str(len(data)))
+        return [f"{key}-{row + 1:0{width}d}" for row in range(len(data))]
+
+    sha256 = sha256_of(path)
+    kept = cache / f"{task.name}-{sha256[:12]}.parquet"
+    strings, ids, labels = encode_split_json(path, target, identify, kept, processes, task.name)
+    crystals = crystals_from_strings(strings, ids, {task.name: labels}, path)
+    facts = {"file": path.name, "sha256": sha256, "fold_file_sha256": sha256_of(fold_file), "rows": len(ids)}
+    return FoldedTask(
+        task.name, task.quantity, task.unit, task.transform, crystals, ids, labels,
+        rows_of_ids(splits[key], ids, str(fold_file), folds), "test rows of the official folds", facts,
+        _remarks(task, len(ids)),
+    )  # fmt: skip
+
+
+def _from_tables(
+    task: UnconvTask, path: Path, cache: Path, chosen: Sequence[int], processes: int, target: str | None,
+    structure: str | None,
+) -> FoldedTask:  # fmt: skip
+    folders = {number: fold for fold in sorted(path.iterdir()) if (number := _fold_number(fold)) is not None}
+    nothing = np.zeros(0, dtype=np.int64)
+    wanted = choose_folds([Fold(number, nothing, nothing) for number in sorted(folders)], chosen, str(path))
+    items: list[Item] = []
+    ids: list[str] = []
+    labels: list[NDArray[np.float64]] = []
+    folds: list[Fold] = []
+    facts: dict[str, Any] = {"file": f"{path.resolve().name}/*/{{{','.join(TABLES)}}}", "sha256": {}}
+    for fold in wanted:
+        parts = []
+        for table in TABLES:
+            file = folders[fold.number] / table
+            found, names, values = read_labelled_table(file, target, structure, [task.target])
+            parts.append(np.arange(len(items), len(items) + len(found)))
+            items += found
+            ids += [f"{fold.number}/{one}" if one.startswith(f"{table}:") else one for one in names]
+            labels.append(values)
+            facts["sha256"][f"{fold.number}/{table}"] = sha256_of(file)
+        train, test = (set(ids[rows[0] : rows[-1] + 1]) for rows in parts)
+        if train & test:
+            raise StudyError(
+                f"{folders[fold.number]}: the tables overlap: {len(train & test)} ids stand in both, the first "
+                f"{min(train & test)!r}."
+            )
+        folds.append(Fold(fold.number, *parts))
+    facts["rows"] = len(folds[0].train) + len(folds[0].test)
+    every = np.concatenate(labels)
+    strings = _encoded(task.name, items, cache, processes)
+    crystals = crystals_from_strings(strings, ids, {task.name: every}, path)
+    loaded = FoldedTask(
+        task.name, task.quantity, task.unit, task.transform, crystals, ids, every, folds,
+        f"test rows of the tables of `{path.resolve().name}`", facts, _remarks(task, facts["rows"]),
+    )  # fmt: skip
+    _refuse_copies(loaded, path)
+    return loaded
+
+
+def _encoded(name: str, items: Sequence[Item], cache: Path, processes: int) -> pd.DataFrame:
+    """What `encode_crystals` returns; a crystal stands in the tables of every fold, and is encoded once."""
+    first: dict[Any, int] = {}
+    for row, item in enumerate(items):
+        first.setdefault(_key(item), row)
+    in_files = any(isinstance(item.crystal, Path) for item in items)  # which may change while the tables do not
+    digest = hashlib.sha256(repr(list(first)).encode()).hexdigest()[:12]
+    kept = None if in_files else cache / f"{name}-{digest}.parquet"
+    strings = encode_crystals([items[row] for row in first.values()], kept, processes, name)
+    place = {key: number for number, key in enumerate(first)}
+    return strings.iloc[[place[_key(item)] for item in items]].reset_index(drop=True)
+
+
+def _key(item: Item) -> Any:
+    """The same for the same crystal."""
+    crystal = item.crystal
+    if crystal is None:
+        return item.scope or item.source
+    if isinstance(crystal, Cell):
+        return crystal.lattice.tobytes(), crystal.frac_coords.tobytes(), crystal.contents
+    if isinstance(crystal, dict):
+        return json.dumps(crystal, sort_keys=True, default=str)
+    return str(crystal)
+
+
+def _refuse_copies(task: FoldedTask, path: Path) -> None:
+    """Refuse a test table that the training table holds in full: one was copied over the other."""
+    pairs: dict[int, tuple[str, float]] = {
+        int(row): (scope, float(task.labels[row]))
+        for row, scope in zip(task.crystals.position, task.crystals.scopes, strict=True)
+    }
+    for fold in task.folds:
+        seen = {pairs[row] for row in fold.train.tolist() if row in pairs}
+        tests = [pairs[row] for row in fold.test.tolist() if row in pairs]
+        if tests and all(pair in seen for pair in tests):
+            raise StudyError(
+                f"{path}: the tables of fold {fold.number} overlap: {TABLES[0]} holds every row of {TABLES[1]}, string "
+                "and target."
+            )
+
+
+def _remarks(task: UnconvTask, rows: int) -> list[str]:
+    remarks = []
+    if task.rows and rows != task.rows:
+        remarks.append(
+            f"`{task.name}` has {rows:,} rows here, {task.rows:,} in the benchmark: what is published is of other rows."
+        )
+    if task.transform == "per_atom":
+        remarks.append(
+            f"The labels of `{task.name}` are of whole cells: model and trees learn them per atom of the primitive "
+            "cell and are scored per cell. Where cells are not primitive, give `--transform standardise`."
+        )
+    return remarks

@@ -13,7 +13,7 @@ from cloud_hf.errors import CloudError, PhononDOSError
 from cloud_hf.models import debye, phonon_dos
 from cloud_hf.models.debye import GAS_CONSTANT
 from cloud_hf.models.phonon_dos import DOS_EDGES, KELVIN_CM, PhononDOS, share_of_modes
-from cloud_hf.studies.phonons import phonon_energy, phonon_heat_capacity
+from cloud_hf.studies.debye.phonons import phonon_energy, phonon_heat_capacity
 
 LIMIT = 3 * GAS_CONSTANT  # Dulong and Petit
 N_BINS = len(DOS_EDGES) - 1

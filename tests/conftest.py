@@ -1,4 +1,4 @@
-"""What the tests share: where things lie, tiny models, and Python processes that start from nothing."""
+"""What the tests share: where things lie, tiny models, crystals that hang, and fresh Python processes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from waiting import Hang
 
 if TYPE_CHECKING:
     from transformers import BertForMaskedLM
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
     from cloud_hf import CloudConfig, ScopeTokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# how long an example takes says how busy the machine is
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 #: Put first in a script, this makes `cloud_hf` impossible to import there, although it is installed.
 WITHOUT_PACKAGE = '''
@@ -56,6 +63,19 @@ def shared() -> Path:
     if not (folder / "published").is_dir():
         pytest.skip(f"reference data is absent: no folder {folder} (CLOUD_SHARED says where it is)")
     return folder
+
+
+@pytest.fixture
+def hang(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Hang:
+    """What a crystal that hangs calls; see `Hang`. Workers get it by fork or by pickle."""
+    from cloud_hf.parallel import pool
+
+    hang, limit = Hang(tmp_path_factory.mktemp("hangs")), pool.Pool._limit
+    monkeypatch.setattr(pool, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(
+        pool.Pool, "_limit", lambda self, worker: 1e-9 if hang.hangs(worker.process.pid) else limit(self, worker)
+    )
+    return hang
 
 
 @pytest.fixture(scope="session")

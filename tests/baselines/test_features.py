@@ -84,7 +84,7 @@ def test_a_species_that_is_no_element_is_a_fraction_only() -> None:
     assert of("n_elements") == [1]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(order=st.permutations([SPINEL, ROCK_SALT, TRICLINIC, "1 0 0 | 2i | Cu 1.0"]))
 def test_a_row_does_not_depend_on_the_others(order: list[str]) -> None:
     together, names = tree_features(order, "words")

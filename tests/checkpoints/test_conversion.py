@@ -87,7 +87,7 @@ class TestMaskedLM:
         model, tokenizer = CloudForMaskedLM.from_pretrained(converted), ScopeTokenizer.from_pretrained(converted)
         assert largest_difference(published, model, real_strings(shared, 80), tokenizer) < 1e-5
 
-    @pytest.mark.long
+    @pytest.mark.slow
     def test_on_real_strings_at_full_size(self, make_published: Any, shared: Path, tmp_path: Path) -> None:
         original = make_published(heads=12, layers=12)
         original.save_pretrained(tmp_path / "published")

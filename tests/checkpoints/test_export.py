@@ -189,7 +189,7 @@ class TestOnnx:
         names = {"config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"}
         assert {path.name for path in (tmp_path / "onnx").iterdir()} == names
 
-    @pytest.mark.long
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["encoder", "regression"])
     def test_other_heads(self, kind: str, session: Any, checkpoint: Any, scopes: list[str], tmp_path: Path) -> None:
         opened = session(checkpoint(kind))

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 import cloud_hf
 from cloud_hf import ScopeEncoder
 from cloud_hf.data.tables import read_table
+from waiting import Hang
 
 COMMANDS = ("predict", "encode", "pretrain", "finetune", "evaluate", "info", "convert", "export")
 SALT = "0 0 0 | 1a | Na 0.5 Cl 0.5"
@@ -198,20 +198,22 @@ class TestEncodeInProcesses:
         pd.testing.assert_frame_equal(one, two)
         pd.testing.assert_frame_equal(one, limit)
 
-    def test_a_crystal_over_the_limit_keeps_its_row(self, cloud, examples, tmp_path: Path, monkeypatch) -> None:
+    def test_a_crystal_over_the_limit_keeps_its_row(
+        self, cloud, examples, hang: Hang, tmp_path: Path, monkeypatch
+    ) -> None:
         describe = ScopeEncoder.describe
 
         def slow(self: ScopeEncoder, crystal: object) -> object:
             if Path(str(crystal)).name == examples[1].name:
-                time.sleep(100)
+                hang()
             return describe(self, crystal)
 
         monkeypatch.setattr(ScopeEncoder, "describe", slow)
-        found = cloud("encode", *examples[:3], "--timeout", 0.5, "-o", tmp_path / "t.csv")
+        found = cloud("encode", *examples[:3], "--timeout", 600, "-o", tmp_path / "t.csv")
         assert found.status == 1
         table = read_table(tmp_path / "t.csv")
         assert table["error"].isna().tolist() == [True, False, True]
-        assert "0.5 s" in table["error"][1]
+        assert "600 s" in table["error"][1]
         assert str(examples[1]) in table["error"][1]
 
     @pytest.mark.parametrize(

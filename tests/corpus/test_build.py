@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from cloud_hf.corpus.encoding import canonical_hash
 from cloud_hf.corpus.report import equation
 from cloud_hf.errors import CorpusError
 from cloud_hf.parallel import pool
+from waiting import wait_until
 
 from .conftest import FORMS, Crystal, no_leftovers, same_corpus, tables, write_jsonl, write_parquet
 
@@ -311,10 +311,15 @@ def test_workers_that_wait_end_with_a_run_that_is_killed(method: str, tmp_path: 
     script.write_text(KILLED)
     assert subprocess.run([sys.executable, script, method, tmp_path / "workers"]).returncode == -signal.SIGKILL
     left = [Path("/proc", name) for name in (tmp_path / "workers").read_text().split()]
-    until = time.monotonic() + 60
-    while any(path.exists() and ") Z " not in (path / "stat").read_text() for path in left):
-        assert time.monotonic() < until, "workers outlive a killed run"
-        time.sleep(0.1)
+    wait_until(lambda: not any(map(is_running, left)), "workers outlive a killed run")
+
+
+def is_running(process: Path) -> bool:
+    """Whether a folder of /proc is that of a process which still runs; it may end while it is looked at."""
+    try:
+        return ") Z " not in (process / "stat").read_text()
+    except OSError:
+        return False
 
 
 def forked_with_fork_workers(work: Callable[[], Any]) -> int:

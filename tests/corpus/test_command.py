@@ -14,6 +14,7 @@ import pytest
 
 from cloud_hf.cli.main import main
 from cloud_hf.corpus import BuildSettings, build_corpus
+from waiting import wait_until
 
 from .conftest import Crystal, no_leftovers, same_corpus, write_jsonl
 
@@ -39,21 +40,18 @@ def kill_and_resume(inputs: list[str], folder: Path, kills: int, seed: int) -> N
     """Kill builds at random moments, with another number of processes each time, until one is through."""
     chance = random.Random(seed)
     build_corpus(inputs, folder / "whole", BuildSettings(rows=12), processes=1, timeout=None)
+    begun = folder / "killed" / "work" / "encoded"  # importing is no part of the work
     for number in range(kills):
         processes = 1 + number % 3
         run = subprocess.Popen(
             [*RUN, *inputs, "-o", str(folder / "killed"), "--rows", "12", "--processes", str(processes)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        while not (folder / "killed" / "work" / "encoded").is_dir() and run.poll() is None:
-            time.sleep(0.1)  # importing is no part of the work
+        wait_until(lambda run=run: begun.is_dir() or run.poll() is not None, "the run does not begin")
         time.sleep(chance.uniform(0.0, 4.0))
         run.send_signal(signal.SIGKILL)
         run.wait()
-        until = time.monotonic() + 60
-        while alive(run.pid):
-            assert time.monotonic() < until, "workers outlive a killed run"
-            time.sleep(0.1)
+        wait_until(lambda run=run: not alive(run.pid), "workers outlive a killed run")
     run = start(*inputs, "-o", folder / "killed", "--rows", 12, "--processes", 2)
     out, err = run.communicate()
     assert run.returncode == 1
@@ -66,7 +64,7 @@ def test_a_killed_command_goes_on_with_other_processes(mixed: list[str], tmp_pat
     kill_and_resume(mixed, tmp_path, 1, seed=0)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_ten_random_kills(mixed: list[str], tmp_path: Path) -> None:
     kill_and_resume(mixed, tmp_path, 10, seed=1)
 

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from cloud_hf.corpus import BuildSettings, build_corpus
 from cloud_hf.corpus import fetch as module
 from cloud_hf.corpus.fetch import Request, fetch_structures
 from cloud_hf.errors import CorpusError
+from waiting import wait_until
 
 from .conftest import Crystal, optimade, tables, write_jsonl
 
@@ -47,6 +47,15 @@ def document(row: Crystal) -> dict[str, Any]:
     }
 
 
+def answers(url: str) -> bool:
+    """Whether the server is there."""
+    try:
+        urllib.request.urlopen(f"{url}/v1/info", timeout=60).close()
+    except OSError:
+        return False
+    return True
+
+
 def serve(documents: list[dict[str, Any]], folder: Path) -> Iterator[Server]:
     write_jsonl(documents, folder / "structures.jsonl")
     (folder / "faults.json").write_text("{}")
@@ -60,13 +69,8 @@ def serve(documents: list[dict[str, Any]], folder: Path) -> Iterator[Server]:
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{url}/v1/info", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the server ended"
-                time.sleep(0.1)
+        wait_until(lambda: process.poll() is not None or answers(url), "the server does not answer")
+        assert process.poll() is None, "the server ended"
         yield Server(url, folder / "faults.json")
     finally:
         process.kill()
@@ -188,7 +192,7 @@ class TestInterrupted:
 
 def _requests(server: Server) -> int:
     """Requests for structures that the server has seen."""
-    with urllib.request.urlopen(f"{server.url}/requests", timeout=5) as answer:
+    with urllib.request.urlopen(f"{server.url}/requests", timeout=600) as answer:
         return int(answer.read())
 
 

@@ -66,13 +66,13 @@ def test_a_slurm_job_asks_for_an_array_per_stage(mixed: list[str], tmp_path: Pat
     assert log.count("RUN_OFFSET=0 --dependency=afterok:7") == 3  # each stage waits for the one before
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_slurm_tasks_give_the_rows_of_a_local_run(mixed: list[str], tmp_path: Path) -> None:
     run_job("slurm", mixed, tmp_path, fake_cluster(tmp_path / "bin", run=True))
     check_same(mixed, tmp_path)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_ray_tasks_give_the_rows_of_a_local_run(mixed: list[str], tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the run on Ray needs the extra 'ray'")
     # Ray's workers give way to everything else by default, and on a busy machine never end

@@ -38,7 +38,7 @@ def split(rows: list[Row], seed: int = 0) -> list[tuple[str, int, str]]:
     return list(zip(groups, *assign(groups, 5, 0.3, seed), strict=True))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(rows=ROWS, seed=SEEDS)
 def test_no_name_and_no_entry_on_two_sides(rows: list[Row], seed: int) -> None:
     found = split(rows, seed)
@@ -51,7 +51,7 @@ def test_no_name_and_no_entry_on_two_sides(rows: list[Row], seed: int) -> None:
     assert all(len(side) == 1 for side in sides.values())
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(rows=ROWS, chance=st.randoms(use_true_random=False), seed=SEEDS)
 def test_the_order_of_rows_and_of_tables_does_not_matter(rows: list[Row], chance, seed: int) -> None:
     order = list(range(len(rows)))
@@ -60,7 +60,7 @@ def test_the_order_of_rows_and_of_tables_does_not_matter(rows: list[Row], chance
     assert {row: shuffled[place] for place, row in enumerate(order)} == dict(enumerate(split(rows, seed)))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(rows=ROWS, more=ROWS, seed=SEEDS)
 def test_another_table_moves_a_row_only_by_joining_its_group(rows: list[Row], more: list[Row], seed: int) -> None:
     before, after = split(rows, seed), split(rows + more, seed)[: len(rows)]
@@ -69,7 +69,7 @@ def test_another_table_moves_a_row_only_by_joining_its_group(rows: list[Row], mo
             assert other[0] < one[0]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(rows=ROWS, seed=SEEDS)
 def test_a_table_of_known_names_moves_nothing(rows: list[Row], seed: int) -> None:
     copies = [([name], None) for names, _ in rows for name in names]

@@ -6,7 +6,6 @@ import gzip
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +15,7 @@ from cloud_hf.data import tables
 from cloud_hf.data.inputs import Item, collect_items, encode_item, encode_items, iterate_items, table_items
 from cloud_hf.errors import TableError
 from cloud_hf.scope import EncodedCrystal, ScopeEncoder
+from waiting import Hang
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COPPER = "1 0 0 | 2i | Cu 1.0"
@@ -366,21 +366,25 @@ def test_items_of_all_kinds_are_encoded_in_order(folder: Path, processes: int, t
     assert [item.is_encoded for item in expected] == [False, False, *[True] * 8, False, False]
 
 
-def test_a_crystal_that_kills_or_hangs_costs_its_row_and_is_named() -> None:
+def test_a_crystal_that_kills_or_hangs_costs_its_row_and_is_named(hang: Hang) -> None:
     items = [Item(name, crystal=name) for name in ("a.cif", "hang.cif", "b.cif", "die.cif", "c.cif")]
-    rows = list(encode_items(items, Dangerous(), 2, 0.5))
+    encoder = Dangerous()
+    encoder.hang = hang
+    rows = list(encode_items(items, encoder, 2, 600.0))
     assert [row.scope for row in rows] == ["a.cif", None, "b.cif", None, "c.cif"]
     assert [row.source for row in rows] == [item.source for item in items]
-    assert rows[1].error == "hang.cif: not encoded within the limit of 0.5 s (--timeout)."
+    assert rows[1].error == "hang.cif: not encoded within the limit of 600 s (--timeout)."
     assert str(rows[3].error).startswith("die.cif: the worker process died (exit status 3)")
 
 
 class Dangerous(ScopeEncoder):
     """Encoder that hangs or dies of some crystals."""
 
+    hang: Hang
+
     def describe(self, crystal: object) -> EncodedCrystal:
         if crystal == "hang.cif":
-            time.sleep(1000)
+            self.hang()
         if crystal == "die.cif":
             os._exit(3)
         return EncodedCrystal(str(crystal), "X", 1, "P1", 1.0)

@@ -15,7 +15,7 @@ FRACTIONS = st.floats(0, 0.99)
 SEEDS = st.integers(0, 1000)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(strings=STRINGS, fraction=FRACTIONS, seed=SEEDS)
 def test_no_string_on_both_sides_and_no_row_lost(strings: list[str], fraction: float, seed: int) -> None:
     train, validation = split_by_string(strings, fraction, seed)
@@ -25,7 +25,7 @@ def test_no_string_on_both_sides_and_no_row_lost(strings: list[str], fraction: f
     assert not {strings[row] for row in train} & {strings[row] for row in validation}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(strings=STRINGS, fraction=FRACTIONS, seed=SEEDS, chance=st.randoms(use_true_random=False))
 def test_the_order_and_number_of_rows_do_not_matter(strings: list[str], fraction: float, seed: int, chance) -> None:
     shuffled = strings + strings[:7]
@@ -35,7 +35,7 @@ def test_the_order_and_number_of_rows_do_not_matter(strings: list[str], fraction
     assert before == after
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(strings=STRINGS, fraction=FRACTIONS, seed=SEEDS)
 def test_the_fraction_counts_distinct_strings(strings: list[str], fraction: float, seed: int) -> None:
     kept_back = {strings[row] for row in split_by_string(strings, fraction, seed)[1]}
@@ -61,7 +61,7 @@ def test_a_fraction_outside_0_to_1_is_refused(fraction: float) -> None:
         split_by_string(["a", "b"], fraction, 0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(strings=STRINGS, folds=st.integers(2, 6), seed=SEEDS, chance=st.randoms(use_true_random=False))
 def test_folds_keep_strings_together_and_are_of_one_size(strings: list[str], folds: int, seed: int, chance) -> None:
     distinct = set(strings)
@@ -82,7 +82,7 @@ def test_folds_keep_strings_together_and_are_of_one_size(strings: list[str], fol
     assert {string: {int(fold)} for string, fold in zip(shuffled, again, strict=True)} == of_string
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(rows=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([None, "1", "2", "3", "4"])), max_size=20))
 def test_groups_are_the_connected_rows(rows: list[tuple[str, str | None]]) -> None:
     groups = group_rows([string for string, _ in rows], [identifier for _, identifier in rows])

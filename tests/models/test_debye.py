@@ -264,7 +264,7 @@ def test_entropy_where_the_quotient_underflows(dtype):
 
 
 @given(x=ratios, temperature=temperatures)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_thermodynamic_identities(x, temperature):
     theta = d64(x * temperature)
     t = d64(temperature).requires_grad_()
@@ -279,7 +279,7 @@ def test_thermodynamic_identities(x, temperature):
 
 
 @given(x=ratios, temperature=temperatures, n=st.integers(min_value=1, max_value=500))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bounds_and_extensivity(x, temperature, n):
     theta = x * temperature
     values = {name: function(theta, temperature).item() for name, function in PUBLIC.items()}
@@ -294,7 +294,7 @@ def test_bounds_and_extensivity(x, temperature, n):
 
 
 @given(theta=st.floats(10, 3000), t=temperatures, step=st.floats(1e-3, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_monotony(theta, t, step):
     def rise(function, theta_step=0.0, t_step=0.0):
         return (function(theta * (1 + theta_step), t * (1 + t_step)) - function(theta, t)).item()
@@ -310,7 +310,7 @@ def test_monotony(theta, t, step):
 
 
 @given(x=ratios, t=temperatures, factor=st.floats(min_value=0.01, max_value=100))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_only_the_ratio_of_temperatures_matters(x, t, factor):
     for name, function in PUBLIC.items():
         scale = factor if "energy" in name else 1.0
@@ -456,7 +456,7 @@ def test_inverse_refuses(cv, temperature, n_atoms, message):
 
 
 @given(x=st.floats(min_value=-1, max_value=5).map(lambda p: 10.0**p), t=temperatures, n=st.integers(1, 100))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_inverse_round_trip(x, t, n):
     theta = debye_temperature_from_heat_capacity(heat_capacity(x * t, t, n), t, n).item()
     assert theta == pytest.approx(x * t, rel=1e-11)

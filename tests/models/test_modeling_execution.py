@@ -227,7 +227,7 @@ def test_gradient_checkpointing_changes_nothing(
     assert len(calls) == 2, "the layer is computed again in the backward pass"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_compilation_changes_nothing(make: Callable[..., Any], batch: dict[str, torch.Tensor], head: str) -> None:
     model_class, fields, _ = HEADS[head]

@@ -256,7 +256,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.filterwarnings("ignore:`max_length` is ignored")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts=BATCHES, options=OPTIONS)
 def test_the_short_cut_gives_what_the_base_class_gives(variant: str, texts: Any, options: dict[str, Any]) -> None:
     tokenizer = ScopeTokenizer(**VARIANTS[variant])
@@ -264,7 +264,7 @@ def test_the_short_cut_gives_what_the_base_class_gives(variant: str, texts: Any,
     assert_equal_batches(result(tokenizer, texts, **options), expected)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(texts=BATCHES, token=st.sampled_from(["new", "1", "Cu", "C", "0 1", "0"]), special=st.booleans())
 def test_added_tokens_mean_the_same_with_the_short_cut(texts: Any, token: str, special: bool) -> None:
     tokenizer = ScopeTokenizer()

@@ -29,6 +29,7 @@ from cloud_hf.parallel import pool, worker
 from cloud_hf.parallel.batch import encode_batch, encode_pairs
 from cloud_hf.parallel.worker import Several
 from cloud_hf.scope import EncodedCrystal, ScopeEncoder
+from waiting import Hang
 
 #: Ways to run: (processes, timeout, chunk size); the first one needs no worker.
 WAYS = [(1, None, None), (1, 60.0, None), (2, 60.0, None), (3, None, 5), (2, 60.0, 1)]
@@ -37,8 +38,8 @@ WAYS = [(1, None, None), (1, 60.0, None), (2, 60.0, None), (3, None, 5), (2, 60.
 class Stub:
     """Encoder that does what its input says, and writes down in a folder what it was asked to encode."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, hang: Hang | None = None) -> None:
+        self.folder, self.hang = folder, hang
 
     def describe(self, crystal: Any) -> EncodedCrystal:
         what = str(crystal).partition(":")[0]
@@ -54,6 +55,8 @@ class Stub:
             os.kill(os.getpid(), signal.SIGSEGV)
         if what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if what in {"hang", "deaf", "stop"} and self.hang is not None:
+            self.hang.begin()
         if what == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         if what == "hang":
@@ -148,14 +151,20 @@ def test_a_dead_worker_costs_one_crystal(death: str, way: Any, tmp_path: Path) -
 
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("how", ["hang", "deaf", "stop"])
-def test_a_hanging_crystal_is_stopped_at_the_limit(how: str, processes: int, tmp_path: Path) -> None:
+def test_a_hanging_crystal_is_stopped_at_the_limit(how: str, processes: int, hang: Hang, tmp_path: Path) -> None:
     crystals = ["a", f"{how}:1", "b", "c", f"{how}:4", "d"]
-    rows = list(encode_batch(Stub(tmp_path), crystals, processes, timeout=0.5, chunk_size=3))
+    rows = list(encode_batch(Stub(tmp_path, hang), crystals, processes, timeout=600.0, chunk_size=3))
     assert kinds(rows) == ["ok", "EncodingTimeoutError", "ok", "ok", "EncodingTimeoutError", "ok"]
     assert all(name in str(rows[i]) for i, name in ((1, f"{how}:1"), (4, f"{how}:4")))
-    assert "0.5 s" in str(rows[1])
+    assert "600 s" in str(rows[1])
     encoded = [line for log in tmp_path.iterdir() for line in log.read_text().split()]
     assert sorted(encoded) == sorted(crystals)
+
+
+def test_the_limit_is_in_seconds() -> None:
+    (outcome,) = encode_batch(Stub(), ["hang"], timeout=0.1)
+    assert isinstance(outcome, EncodingTimeoutError)
+    assert "0.1 s" in str(outcome)
 
 
 def test_every_crystal_may_kill() -> None:
@@ -193,14 +202,15 @@ def test_a_generator_is_read_as_the_work_proceeds(way: Any) -> None:
     rows.close()  # type: ignore[attr-defined]
 
 
-def test_a_slow_crystal_does_not_let_memory_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_crystal_does_not_let_memory_grow(hang: Hang, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the first crystal holds up the rows, the others go ahead up to the bound only."""
     monkeypatch.setattr(pool, "MAX_AHEAD", 20)
-    read = []
+    read: list[int] = []
+    hang.after_looks = 300
     crystals = (read.append(i) or ("hang" if i == 0 else i) for i in range(500))  # type: ignore[func-returns-value]
-    rows = encode_batch(Stub(), crystals, 2, timeout=2.0, chunk_size=4)
+    rows = encode_batch(Stub(hang=hang), crystals, 2, timeout=600.0, chunk_size=4)
     assert isinstance(next(rows), EncodingTimeoutError)
-    assert len(read) <= 60
+    assert 20 < len(read) <= 60
     assert list(rows) == [row(i) for i in range(1, 500)]
 
 
@@ -216,12 +226,18 @@ def test_an_error_of_the_source_comes_after_the_rows_before_it(way: Any) -> None
         next(rows)
 
 
-def test_a_slow_reader_of_the_rows_times_nothing_out() -> None:
+def test_a_slow_reader_of_the_rows_times_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is on the encoding: answers that wait for the caller count as given."""
-    rows = encode_batch(Stub(), range(30), 2, timeout=0.3)
+    workers = pool.Pool(Stub(), processes=2, timeout=60.0)
+    rows = workers.rows(range(30))
     first = next(rows)
-    time.sleep(1.0)
+    for one in workers.workers:
+        if one.tasks or not one.ready:
+            assert one.connection.poll(600)
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 1000.0)
     assert [first, *rows] == [row(i) for i in range(30)]
+    workers.close()
 
 
 def test_leaving_early_ends_the_workers(tmp_path: Path) -> None:
@@ -250,10 +266,10 @@ def test_workers_stay_for_the_next_crystals(tmp_path: Path) -> None:
     assert workers.workers == []
 
 
-def test_a_worker_that_was_handed_more_than_it_does_costs_one_crystal(tmp_path: Path) -> None:
+def test_a_worker_that_was_handed_more_than_it_does_costs_one_crystal(hang: Hang, tmp_path: Path) -> None:
     """Crystals that wait in the connection of a busy worker go to another one."""
     crystals = [f"{'kill' if i % 97 == 60 else 'stop' if i == 300 else 'ok'}:{i}" for i in range(1000)]
-    rows = list(encode_batch(Stub(tmp_path), crystals, 2, timeout=1.0))
+    rows = list(encode_batch(Stub(tmp_path, hang), crystals, 2, timeout=600.0))
     for crystal, outcome in zip(crystals, rows, strict=True):
         expected = {"ok": EncodedCrystal, "kill": WorkerDiedError, "stop": EncodingTimeoutError}
         assert type(outcome) is expected[crystal.partition(":")[0]], crystal
@@ -264,13 +280,16 @@ def test_a_worker_that_was_handed_more_than_it_does_costs_one_crystal(tmp_path: 
 class Folders:
     """Encoder of text: `a+b` holds `a` and `b`, and so on; the rest is encoded as `Stub` does."""
 
+    def __init__(self, hang: Hang | None = None) -> None:
+        self.stub = Stub(hang=hang)
+
     def describe(self, crystal: Any) -> Any:
         if crystal == "":
             return Several([])
         for mark in "+*":
             if isinstance(crystal, str) and mark in crystal:
                 return Several([part or Unpicklable() for part in crystal.split(mark)])
-        return Stub().describe(crystal)
+        return self.stub.describe(crystal)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
@@ -283,8 +302,9 @@ def test_an_input_that_holds_several_is_replaced_by_them(way: Any) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_each_of_several_has_a_limit_and_a_process_to_crash_in(processes: int) -> None:
-    pairs = list(encode_pairs(Folders(), ["a+hang:1+b*exit:2*c+d", "refuse:3+e", "f++g", ""], processes, timeout=0.5))
+def test_each_of_several_has_a_limit_and_a_process_to_crash_in(processes: int, hang: Hang) -> None:
+    crystals = ["a+hang:1+b*exit:2*c+d", "refuse:3+e", "f++g", ""]
+    pairs = list(encode_pairs(Folders(hang), crystals, processes, timeout=600.0))
     ok, named = "ok", [crystal for crystal, _ in pairs]
     assert named == ["a", "hang:1", "b", "exit:2", "c", "d", "refuse:3", "e", "f++g", ""]
     outcomes = [outcome for _, outcome in pairs]
@@ -295,9 +315,10 @@ def test_each_of_several_has_a_limit_and_a_process_to_crash_in(processes: int) -
     assert outcomes[1].flag == "timeout"
 
 
-def test_many_of_many_behind_a_slow_one_do_not_let_memory_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_of_many_behind_a_slow_one_do_not_let_memory_grow(hang: Hang, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "MAX_AHEAD", 20)
-    workers = pool.Pool(Folders(), 2, timeout=2.0, chunk=4)
+    hang.after_looks = 300
+    workers = pool.Pool(Folders(hang), 2, timeout=600.0, chunk=4)
     most = 0
 
     def watched() -> Iterator[str]:
@@ -315,14 +336,15 @@ def test_many_of_many_behind_a_slow_one_do_not_let_memory_grow(monkeypatch: pyte
     assert most <= 60
 
 
-def test_beside_other_threads_fresh_processes_do_the_same() -> None:
+def test_beside_other_threads_fresh_processes_do_the_same(hang: Hang) -> None:
     """A process with threads is not forked, as a lock may be held by one of them."""
     over = threading.Event()
     thread = threading.Thread(target=over.wait)
     thread.start()
     try:
         assert worker.start_method().get_start_method() != "fork"
-        rows = list(encode_batch(Stub(), ["a", "exit", "refuse:1", "hang", "b"], 2, timeout=1.0, chunk_size=1))
+        crystals = ["a", "exit", "refuse:1", "hang", "b"]
+        rows = list(encode_batch(Stub(hang=hang), crystals, 2, timeout=600.0, chunk_size=1))
     finally:
         over.set()
         thread.join()
@@ -386,7 +408,7 @@ def test_ctrl_c_ends_parent_and_workers(tmp_path: Path) -> None:
     assert parent.stdout is not None
     workers = [int(parent.stdout.readline()) for _ in range(2)]
     os.killpg(parent.pid, signal.SIGINT)
-    _, err = parent.communicate(timeout=60)
+    _, err = parent.communicate(timeout=600)
     assert err.count("KeyboardInterrupt") == 1
     for process in workers:
         with pytest.raises(ProcessLookupError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_hf.data.assignment import composition_name
@@ -33,7 +33,7 @@ def test_every_grammar_of_the_examples_leads_to_the_same_string(path: Path, gram
     assert str(sites_scope(text)) == ScopeEncoder().encode(path)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(st.data())
 def test_the_assignment_has_the_composition_it_came_from(data: st.DataObject) -> None:
     number = data.draw(st.integers(1, 230))

@@ -173,7 +173,7 @@ def test_fsdp_shards_checkpoints_and_saves_a_model_that_loads(two: Runs) -> None
         torch.testing.assert_close(found[name], value, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_fsdp_resumes_exactly(flags: list[str], two: Runs, tmp_path: Path) -> None:
     run = [*flags, *batches(4), "--output_dir", str(tmp_path / "run")]
     environment = {"environment": launch_environment("fsdp")}
@@ -188,7 +188,7 @@ def test_fsdp_resumes_exactly(flags: list[str], two: Runs, tmp_path: Path) -> No
     ).read_bytes()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_torchrun_starts_the_command_itself(flags: list[str], one: Path, tmp_path: Path) -> None:
     """The line of the README."""
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

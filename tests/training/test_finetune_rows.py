@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from cloud_hf import ScopeEncoder
 from cloud_hf.models.debye import heat_capacity, internal_energy
 from cloud_hf.scope import EncodedCrystal
+from waiting import Hang
 
 GAP = ["--target", "gap:eV"]
 
@@ -98,20 +98,20 @@ class TestStructures:
         assert "1 rows without a label, 2 without a usable string" in found.out
 
     def test_a_crystal_that_takes_too_long_is_a_failed_row(
-        self, finetune, write, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, finetune, write, table: pd.DataFrame, hang: Hang, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def describe(self: ScopeEncoder, crystal: object) -> EncodedCrystal:
             if str(crystal).endswith(Path(table["cif_path"][4]).name):
-                time.sleep(60)
+                hang()
             return quick(self, crystal)
 
         quick = ScopeEncoder.describe
         monkeypatch.setattr(ScopeEncoder, "describe", describe)
-        run = ["--data", write(table), "--structure", "cif_path", *GAP, "--encode_timeout", "1.5"]
+        run = ["--data", write(table), "--structure", "cif_path", *GAP, "--encode_timeout", "600"]
         found = finetune(*run)
         assert found.status == 2
         assert "1 of 17 labelled rows" in found.err
-        for words in ("t.csv:4", "1.5 s (--encode_timeout)"):
+        for words in ("t.csv:4", "600 s (--encode_timeout)"):
             assert words in found.err
         found = finetune(*run, "--skip_failed", "true")
         assert found.status == 0, found.err

@@ -346,7 +346,7 @@ def test_no_space_leaves_the_earlier_result_whole(finetune, table: Path, tmp_pat
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_two_processes_keep_the_same_best_weights(pretrained: Path, table: Path, tmp_path: Path) -> None:
     """Every process predicts its share of the rows: with the weights that are saved, also after early stopping."""
     flags = [

@@ -26,7 +26,7 @@ def test_by_hand() -> None:
     }  # fmt: skip
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(PAIRS)
 def test_against_numpy(pairs: list[tuple[float, float]]) -> None:
     y, p = np.array(pairs).T
@@ -39,7 +39,7 @@ def test_against_numpy(pairs: list[tuple[float, float]]) -> None:
     assert found["n"] == len(y)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(PAIRS, st.floats(0.01, 100), st.floats(-100, 100))
 def test_a_change_of_unit_scales_errors_and_keeps_ratios(pairs, scale: float, shift: float) -> None:
     y, p = np.array(pairs).T
@@ -51,7 +51,7 @@ def test_a_change_of_unit_scales_errors_and_keeps_ratios(pairs, scale: float, sh
         np.testing.assert_allclose(after["r2"], before["r2"], rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(WHOLE_PAIRS, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_matter(pairs, chance) -> None:
     shuffled = list(pairs)

@@ -256,7 +256,7 @@ def test_the_help_names_what_pretraining_can_do(cloud) -> None:
         assert flag in shown.out
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_compiled_training_learns_the_same(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
     flags = ["--data", strings_table, *tiny_flags, "--dropout", 0, "--validation_fraction", "0.2"]
     found = {}

@@ -1,6 +1,6 @@
 """Length buckets: every row once, little padding, and an order that depends on the seed and the epoch only."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_hf.training.samplers import LengthBucketSampler
@@ -8,7 +8,6 @@ from cloud_hf.training.samplers import LengthBucketSampler
 LENGTHS = st.lists(st.integers(3, 60), min_size=1, max_size=300)
 
 
-@settings(deadline=None)
 @given(LENGTHS, st.integers(1, 16), st.integers(0, 5), st.integers(0, 5))
 def test_every_row_comes_once_an_epoch(lengths: list[int], batch_size: int, seed: int, epoch: int) -> None:
     sampler = LengthBucketSampler(lengths, batch_size, seed)

@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up on a fresh machine (Python 3.11-3.13, git, a C compiler).
-# PYTHON and TORCH can be overridden, e.g. `make test PYTHON=python3.12`.
+# PYTHON and TORCH can be overridden, e.g. `make test PYTHON=python3.12`. CONTRIBUTING.md says when to run which.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 # e.g. --index-url URL of an index with the small CPU build
@@ -13,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 export CLOUD_SHARED ?= $(abspath ../shared)
 
-.PHONY: demo test test-long fuzz lint install clean
+.PHONY: demo test test-long test-python test-lowest fuzz lint hooks install install-dev clean
 
 # torch comes first, pinned, so that a machine with a CPU wheel of that version takes it
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -21,29 +21,65 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$(TORCH)" $(TORCH_FLAGS)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable . $(PIP_FLAGS)
 	@touch $@
 
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(PIP_FLAGS)
+	@touch $@
+
+# what a user has
 install: $(VENV)/.installed
+
+# and every extra, with what tests and checks need
+install-dev: $(VENV)/.installed-dev
 
 demo: install
 	HF_HUB_OFFLINE=1 $(BIN)/cloud-hf predict examples --output demo/predictions.csv --plot demo/heat_capacity.png
 
-lint: install
+lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# the hooks of .pre-commit-config.yaml, at every commit from now on
+hooks: install-dev
+	$(BIN)/pre-commit install
+
+PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+QUICK := -m "not (slow or train or network)"
+
+# Python 3.12 and later count lines at almost no cost (sysmon); 3.11 cannot
 test: lint
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or train or network)" -n $(JOBS) --dist loadfile
+	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+	$(PYTEST) $(QUICK) --cov --cov-report=term
 
 test-long: lint
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(PYTEST)
+
+# the same tests on another Python, in an environment of its own: make test-python PYTHON=python3.12
+test-python:
+	$(MAKE) $(VENV)-$(notdir $(PYTHON))/.installed-dev VENV=$(VENV)-$(notdir $(PYTHON))
+	$(MAKE) quick VENV=$(VENV)-$(notdir $(PYTHON))
+
+# the same tests on the lowest versions that setup.cfg allows
+LOWEST_TORCH ?= torch==2.6.0
+test-lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet uv
+	echo "$(LOWEST_TORCH)" > $(VENV)-lowest/torch.txt
+	$(VENV)-lowest/bin/uv pip compile --quiet --resolution lowest-direct --override $(VENV)-lowest/torch.txt --extra dev setup.cfg --output-file $(VENV)-lowest/lowest.txt
+	$(MAKE) $(VENV)-lowest/.installed-dev VENV=$(VENV)-lowest TORCH="$(LOWEST_TORCH)" PIP_FLAGS="--constraint $(VENV)-lowest/lowest.txt"
+	$(MAKE) quick VENV=$(VENV)-lowest
+
+.PHONY: quick
+quick:
+	$(PYTEST) $(QUICK)
 
 # 100,000 random crystals, damaged files and strings; any crash, hang or untyped exception is a finding
-fuzz: install
+fuzz: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/fuzz_encoder.py --inputs 100000 --seed 0 --processes $(JOBS)
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(VENV)-* demo build *.egg-info

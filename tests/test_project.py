@@ -6,6 +6,7 @@ import ast
 import configparser
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,8 @@ PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy",
 @pytest.mark.parametrize(
     "name",
     [
-        "Makefile", "LICENSE", "CITATION.cff", "CHANGELOG.md", "README.md", "model_card.md", "setup.cfg",
+        "Makefile", "LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "model_card.md",
+        "docs/architecture.md", "docs/architecture.png", ".pre-commit-config.yaml", "setup.cfg",
         "pyproject.toml", ".ci/run", "cloud_hf/py.typed", "tokenizer/vocab.txt", "tokenizer/tokenizer_config.json",
         "tokenizer/fast/tokenizer.json",
     ],
@@ -50,7 +52,27 @@ def test_ci_runs_make_test_and_nothing_else_of_make() -> None:
 def test_the_makefile_pins_torch_and_has_the_targets() -> None:
     text = (ROOT / "Makefile").read_text()
     assert re.search(r"^TORCH \?= torch==\d+\.\d+\.\d+$", text, re.MULTILINE)
-    assert {"demo", "test"} <= set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+    assert {"demo", "test", "test-long", "test-lowest", "test-python", "fuzz"} <= targets
+
+
+def test_the_demo_needs_no_tools_of_developers() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "--always-make", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "--editable ." in done.stdout
+    assert "[dev]" not in done.stdout
+
+
+def test_the_architecture_page_names_rooms_and_files_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)+[\w.]*|\w+\.(?:py|toml))`", text)) - {"studies/NAME/study.py"}
+    assert len(named) > 30
+    assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert rooms == {name.strip().split(".")[1] for layer in layers for name in layer.split("|")} - {"errors"}
+    assert {room for room in rooms if f"{room}/" not in text} <= {"baselines", "metrics"}
 
 
 def test_setup_cfg_asks_for_ranges_and_ships_the_weights() -> None:

@@ -1,1 +1,1 @@
-"""Tables, inputs and collators: HF Datasets in and out."""
+"""Labelled tables and their splits: CSV, JSON Lines and Parquet in and out, folds by crystal, leakage reports."""

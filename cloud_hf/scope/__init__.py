@@ -1,4 +1,4 @@
-"""Structure to SCOPE string: readers, symmetry, grammar."""
+"""From a `Cell` to its SCOPE string and back to numbers: symmetry search, canonical form, grammar."""
 
 from cloud_hf.crystals.cell import Cell
 from cloud_hf.crystals.readers import Crystal, read_cell, read_cells, read_crystal

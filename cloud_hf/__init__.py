@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         CloudModel,
         CloudPreTrainedModel,
     )
+    from cloud_hf.models.modeling_properties import CloudForCrystalProperties
     from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline
     from cloud_hf.models.tokenization_scope import ScopeTokenizer, grammar_of
     from cloud_hf.scope import EncodedCrystal, ScopeEncoder
@@ -38,6 +39,7 @@ __all__ = [
     "DEFAULT_HEAD",
     "CloudConfig",
     "CloudError",
+    "CloudForCrystalProperties",
     "CloudForDebye",
     "CloudForMaskedLM",
     "CloudForPropertyRegression",
@@ -57,6 +59,7 @@ _MODULE_OF = {
     "DEFAULT_HEAD": "checkpoints.bundled",
     "CloudConfig": "models.configuration_cloud",
     "CloudError": "errors",
+    "CloudForCrystalProperties": "models.modeling_properties",
     "CloudForDebye": "models.modeling_cloud",
     "CloudForMaskedLM": "models.modeling_cloud",
     "CloudForPropertyRegression": "models.modeling_cloud",

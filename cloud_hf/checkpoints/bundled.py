@@ -69,4 +69,6 @@ def _heads(config: dict[str, Any]) -> list[str]:
     architectures = config.get("architectures") or []
     if "CloudForDebye" in architectures:
         return list(config.get("debye_targets") or ["heat_capacity"])
+    if "CloudForCrystalProperties" in architectures:
+        return ["heat_capacity", *(config.get("target_names") or [])]
     return list(config.get("target_names") or []) if "CloudForPropertyRegression" in architectures else []

@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tabulate import tabulate
 
 from cloud_hf.checkpoints.records import Records, baseline_errors, read_records, rows_of
+from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS
 
 __all__ = ["CARD_FILE", "HEADS", "is_empty", "is_generated", "model_card", "write_card"]
 
@@ -34,7 +35,7 @@ CITATION = """@article{xu2026cloud,
   archivePrefix = {arXiv}
 }"""
 
-HEADS = ("CloudForPropertyRegression", "CloudForDebye")
+HEADS = ("CloudForPropertyRegression", "CloudForDebye", "CloudForCrystalProperties")
 
 TEMPLATE = "that has been pushed on the Hub. This model card has been automatically generated."
 """Part of the empty card that transformers pushes where there is none."""
@@ -151,6 +152,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _targets(kind: str | None, config: dict[str, Any]) -> list[tuple[str, str]]:
     """Names and units of what the crystal-property pipeline gives."""
     targets = list(zip(config.get("target_names") or [], config.get("target_units") or [], strict=False))
+    if kind == "CloudForCrystalProperties":
+        thermal = [(f"{name}_per_atom", unit.format("atom")) for name, unit in THERMAL_UNITS.items()]
+        return [*targets, *thermal, *((name, "K") for name in DEBYE_TEMPERATURES)]
     if kind != "CloudForDebye":
         return targets
     learned = config.get("debye_targets") or ["heat_capacity"]
@@ -161,7 +165,10 @@ def _targets(kind: str | None, config: dict[str, Any]) -> list[tuple[str, str]]:
 def _summary(kind: str | None, config: dict[str, Any]) -> str:
     strings = "SCOPE strings (space-group generators, Wyckoff positions, elements; no coordinates)"
     if kind in HEADS:
-        through = " through a Debye temperature and the Debye model" if kind == "CloudForDebye" else ""
+        through = {
+            "CloudForDebye": " through a Debye temperature and the Debye model",
+            "CloudForCrystalProperties": ", the thermal ones through a phonon density of states",
+        }.get(str(kind), "")
         table = tabulate(_targets(kind, config), headers=["quantity", "unit"], tablefmt="github")
         return (
             f"A CLOUD crystal language model (`{kind}`): it reads {strings} and predicts properties{through}.\n\n"

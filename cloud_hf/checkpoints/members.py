@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.modeling_cloud import CloudForDebye, CloudForPropertyRegression
+from cloud_hf.models.modeling_properties import CloudForCrystalProperties
 
 __all__ = ["join_members"]
 
-Model = TypeVar("Model", CloudForDebye, CloudForPropertyRegression)
+Model = TypeVar("Model", CloudForCrystalProperties, CloudForDebye, CloudForPropertyRegression)
 
 OWN = frozenset({"n_members", "hidden_dropout_prob", "attention_probs_dropout_prob", "head_dropout", "_name_or_path"})
 """Settings in which the joined models may differ: predictions do not depend on them."""

@@ -19,6 +19,7 @@ from cloud_hf.models.modeling_cloud import (
     CloudModel,
     CloudPreTrainedModel,
 )
+from cloud_hf.models.modeling_properties import CloudForCrystalProperties
 from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline
 from cloud_hf.models.tokenization_scope import ScopeTokenizer
 
@@ -31,7 +32,7 @@ def register() -> None:
     AutoTokenizer.register(CloudConfig, tokenizer_class=ScopeTokenizer, exist_ok=True)
     AutoModel.register(CloudConfig, CloudModel, exist_ok=True)
     AutoModelForMaskedLM.register(CloudConfig, CloudForMaskedLM, exist_ok=True)
-    heads = (CloudForPropertyRegression, CloudForDebye)
+    heads = (CloudForPropertyRegression, CloudForDebye, CloudForCrystalProperties)
     AutoModelForSequenceClassification.register(CloudConfig, heads, exist_ok=True)
 
     CloudConfig.register_for_auto_class()

@@ -106,7 +106,7 @@ def predict(arguments: argparse.Namespace) -> int:
     given = iterate_items(arguments.inputs, arguments.n_atoms, predictor.encoder)
     encoded = encode_items(given, predictor.encoder, arguments.processes, arguments.timeout)
     bar = tqdm(encoded, desc="predict", unit="crystal", disable=None)
-    constants = {"temperature (K)": arguments.temperature} if is_debye else {}
+    constants = {"temperature (K)": arguments.temperature} if predictor.has_temperature else {}
     n_items = n_outside = 0
     shown: list[Prediction] = []
     with open_rows(_columns(predictor, list(constants)), arguments.output) as rows:
@@ -161,7 +161,7 @@ def _columns(predictor: "Predictors", constants: list[str]) -> dict[str, str]:
 
 def _notes(predictor: "Predictors", temperature: float, n_outside: int) -> list[str]:
     """What the reader of the table has to know."""
-    notes = [f"At {temperature:g} K."] if predictor.has_debye_temperature else []
+    notes = [f"At {temperature:g} K."] if predictor.has_temperature else []
     if predictor.interval_names:
         notes.append("In brackets: 90 % intervals.")
     if n_outside:

@@ -17,6 +17,7 @@ from cloud_hf.metrics import regression_metrics
 from cloud_hf.models.conformal import DEFAULT_LEVEL
 from cloud_hf.models.debye import GAS_CONSTANT
 from cloud_hf.models.modeling_cloud import CloudForDebye
+from cloud_hf.models.modeling_properties import CloudForCrystalProperties
 from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline, Quantity
 
 __all__ = ["Evaluation", "evaluate_table"]
@@ -71,7 +72,7 @@ def evaluate_table(
     """
     table = read_table(data)
     labels = numeric_column(table, label, data).to_numpy()
-    debye = isinstance(predictor.model, CloudForDebye) and head in predictor.model.config.debye_targets
+    debye = _is_thermal(predictor.model, head)
     atoms = _atoms(table, n_atoms, data, debye or _learned_per_atom(predictor, head))
     rows = np.flatnonzero(~np.isnan(labels))
     encoded = encode_items(table_items(table.iloc[rows], data), predictor.encoder, processes, timeout)
@@ -103,6 +104,13 @@ def evaluate_table(
             "are per cell, name the column of atoms per cell with --n-atoms."
         )
     return Evaluation({**metrics, "unit": unit, "head": head, **extra}, failures, warnings)
+
+
+def _is_thermal(model: Any, head: str) -> bool:
+    """Whether a head's labels are of a temperature, per atom or per cell."""
+    if isinstance(model, CloudForCrystalProperties):
+        return head == "heat_capacity"
+    return isinstance(model, CloudForDebye) and head in model.config.debye_targets
 
 
 def _learned_per_atom(predictor: CrystalPropertyPipeline, head: str) -> bool:

@@ -90,6 +90,11 @@ class Predictors:
         return "debye_temperature" in self.units
 
     @property
+    def has_temperature(self) -> bool:
+        """Whether some quantities are of the temperature that predictions are asked for at."""
+        return self.has_debye_temperature or "heat_capacity_per_atom" in self.units
+
+    @property
     def interval_names(self) -> set[str]:
         """Names of the quantities that come with intervals."""
         return {
@@ -238,6 +243,8 @@ def heads_of(config: Any) -> list[str]:
     architectures = config.architectures or []
     if "CloudForDebye" in architectures:
         return list(config.debye_targets)
+    if "CloudForCrystalProperties" in architectures:
+        return ["heat_capacity", *(config.target_names or [])]
     return list(config.target_names or []) if "CloudForPropertyRegression" in architectures else []
 
 

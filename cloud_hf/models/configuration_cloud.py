@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import field
+from itertools import pairwise
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -24,6 +25,9 @@ TARGET_TRANSFORMS = ("standardise", "log", "per_atom", "log_per_atom")
 
 DEBYE_TARGETS = ("heat_capacity", "internal_energy")
 """What a Debye model may learn from, J/(mol K) and J/mol."""
+
+VIBRATIONS = ("dos", "heat_capacity", "internal_energy", "debye_temperature")
+"""What a phonon density of states may be learned from."""
 
 PUBLISHED_STRINGS: dict[str, Any] = {
     "grammar": "composition", "canonical": False, "symprec": 0.01, "angle_tolerance": 5.0,
@@ -85,6 +89,11 @@ class CloudConfig(BertConfig):
         second_branch: Vibrations beside the Debye model's: `none`, `einstein` or `debye`, a second branch with a
             learned share of the modes and a characteristic temperature of its own.
         second_theta_shift: ln(theta_2 / K) = second_theta_shift + theta_scale * output, whatever the `theta_link`.
+        dos_edges: Edges of the bins of the phonon density of states, 1/cm, ascending from 0 or above; None:
+            `phonon_dos.DOS_EDGES` where `CloudForCrystalProperties` needs them, whose acoustic cut-offs are
+            ln(theta / K) = theta_shift + theta_scale * output.
+        vibration_scales: Errors of vibrational labels that weigh as much as one `target_scale` of a scalar target, in
+            place of those of `heads_phonon.VIBRATION_SCALES`.
     """
 
     model_type = "cloud"
@@ -128,6 +137,9 @@ class CloudConfig(BertConfig):
     debye_targets: list[str] = field(default_factory=lambda: ["heat_capacity"])
     second_branch: str = "none"
     second_theta_shift: float = 7.3
+
+    dos_edges: list[float | int] | None = None
+    vibration_scales: dict[str, float | int] | None = None
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -181,6 +193,16 @@ class CloudConfig(BertConfig):
                 f"this package's vocabulary, not vocab_size {self.vocab_size}: leave them off for published weights."
             )
         self._validate_targets()
+        self._validate_vibrations()
+
+    def _validate_vibrations(self) -> None:
+        edges = self.dos_edges
+        if edges is not None and not (len(edges) > 1 and edges[0] >= 0 and all(a < b for a, b in pairwise(edges))):
+            raise ValueError(f"dos_edges must ascend from 0 or above, not {edges}.")
+        for label, scale in (self.vibration_scales or {}).items():
+            _one_of("vibration_scales", label, VIBRATIONS)
+            if not scale > 0:
+                raise ValueError(f"vibration_scales must be positive, not {scale} for {label!r}.")
 
     def _validate_targets(self) -> None:
         debye = self.debye_targets

@@ -23,11 +23,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import debye, einstein
-from .debye import debye_temperature_from_heat_capacity
+from .debye import (
+    GAS_CONSTANT,
+    debye_temperature_from_heat_capacity,
+    entropy_unchecked,
+    heat_capacity_unchecked,
+    helmholtz_energy_unchecked,
+    internal_energy_unchecked,
+)
+from .einstein import entropy_unchecked as einstein_entropy
+from .einstein import heat_capacity_unchecked as einstein_heat_capacity
+from .einstein import helmholtz_energy_unchecked as einstein_helmholtz_energy
+from .einstein import internal_energy_unchecked as einstein_internal_energy
 from .errors import PhononDOSError
 
-__all__ = ["DOS_EDGES", "KELVIN_CM", "PhononDOS", "phonon_dos", "share_of_modes"]
+__all__ = [
+    "DEBYE_TEMPERATURES", "DOS_EDGES", "KELVIN_CM", "THERMAL_UNITS", "PhononDOS", "phonon_dos", "share_of_modes",
+]  # fmt: skip
 
 KELVIN_CM = 1.438776877
 """hc/k in K cm: a wavenumber in 1/cm times this is a temperature in K (CODATA 2018)."""
@@ -38,13 +50,26 @@ DOS_EDGES: tuple[float, ...] = (
 )
 """Edges of 85 bins in 1/cm: 75 of 20 up to 1500, then 10 in geometric steps up to 4200, the stretching of H2."""
 
+THERMAL_UNITS = {
+    "heat_capacity": "J/(mol {} K)",
+    "entropy": "J/(mol {} K)",
+    "thermal_energy": "J/(mol {})",
+    "thermal_helmholtz_energy": "J/(mol {})",
+    "zero_point_energy": "J/(mol {})",
+}
+"""What follows from a phonon density of states, with the name of what a mole is of: heat capacity Cv, entropy S,
+U - U(0) and F - U(0) at a temperature, and the zero-point energy U(0)."""
+
+DEBYE_TEMPERATURES = ("debye_temperature_of_heat_capacity", "debye_temperature_of_low_temperatures")
+"""In K: that of Cv at 300 K, and that of the acoustic modes alone, which handbooks give."""
+
 _GAUSS = 1 / (2 * math.sqrt(3))  # distance of the Gauss-Legendre points from the middle of a bin, in widths
 
 _FUNCTIONS = {
-    "heat_capacity": (debye.heat_capacity_unchecked, einstein.heat_capacity_unchecked),
-    "internal_energy": (debye.internal_energy_unchecked, einstein.internal_energy_unchecked),
-    "entropy": (debye.entropy_unchecked, einstein.entropy_unchecked),
-    "helmholtz_energy": (debye.helmholtz_energy_unchecked, einstein.helmholtz_energy_unchecked),
+    "heat_capacity": (heat_capacity_unchecked, einstein_heat_capacity),
+    "internal_energy": (internal_energy_unchecked, einstein_internal_energy),
+    "entropy": (entropy_unchecked, einstein_entropy),
+    "helmholtz_energy": (helmholtz_energy_unchecked, einstein_helmholtz_energy),
 }
 
 
@@ -92,7 +117,7 @@ class PhononDOS(NamedTuple):
 
     def zero_point_energy(self, n_atoms: Tensor | float = 1) -> Tensor:
         """U(0) = 3 R n_atoms <theta> / 2 with theta = h nu / k, in J/mol, of the shape of the batch."""
-        return 1.5 * debye.GAS_CONSTANT * n_atoms * self._moment(1)
+        return 1.5 * GAS_CONSTANT * n_atoms * self._moment(1)
 
     def cumulative(self, wavenumber: Tensor) -> Tensor:
         """Share of the modes below each wavenumber.
@@ -124,7 +149,10 @@ class PhononDOS(NamedTuple):
         """The theta in K whose Debye model has this crystal's Cv at T > 0; of the batch's shape, without gradient."""
         with torch.no_grad():
             wide = PhononDOS(*(part.double() for part in self))
-            return debye_temperature_from_heat_capacity(wide.heat_capacity(temperature), temperature).to(self.optical)
+            cv = wide.heat_capacity(temperature)
+            known = cv.isfinite()  # a density of states of a network may not be finite; its row alone has no theta
+            theta = debye_temperature_from_heat_capacity(torch.where(known, cv, 1.0), temperature)
+            return torch.where(known, theta, torch.nan).to(self.optical)
 
     def low_temperature_debye_temperature(self) -> Tensor:
         """The theta in K of Cv = 12 pi^4 / 5 R (T / theta)^3 an atom as T -> 0, of the batch's shape.

@@ -17,6 +17,7 @@ from .conformal import CALIBRATION_FILE, DEFAULT_LEVEL, Calibration, TargetCalib
 from .debye import DebyeInputError
 from .errors import CheckpointError, CloudError, GrammarError
 from .heads_cloud import thermal_properties
+from .phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
 from .tokenization_scope import grammar_of
 
 __all__ = ["MAX_TEMPERATURE", "CrystalPropertyPipeline", "Quantity"]
@@ -32,6 +33,7 @@ Quantity = dict[str, Any]
 and `"unknown_elements"` where no training row held some elements of the crystal."""
 
 _BRANCH = ("second_temperature", "second_weight")
+_SPECTRUM = ("optical_dos", "acoustic_share", "acoustic_cutoff")
 
 logger = logging.get_logger(__name__)
 
@@ -43,14 +45,15 @@ class CrystalPropertyPipeline(Pipeline):
     `{"scope": ..., "n_atoms": ...}`; a list of inputs gives a list of results. The result of one input is a list of
     quantities `{"name", "value", "unit"}`. A `CloudForDebye` model gives the Debye temperature, and the heat capacity
     or the internal energy or both, as it learned, per atom and, where the number of atoms of the primitive cell is
-    known, per primitive cell.
+    known, per primitive cell. A `CloudForCrystalProperties` model gives its scalar targets and what follows
+    from the phonon density of states (`THERMAL_UNITS`).
 
     A checkpoint with a `calibration.json` adds `"low"`, `"high"` and `"level"` to each quantity: an interval that holds
     the true value of a crystal like those that it was measured on with the probability `level`. The interval of a
     Debye model is one of its Debye temperature, and a band of heat capacity and energy at every temperature.
 
     Call arguments:
-        temperature: K, for models with a Debye head; 300 K by default.
+        temperature: K, for thermal properties; 300 K by default.
         n_atoms: Atoms per primitive cell of a bare SCOPE string; files and structures know theirs.
         level: Of the intervals, one of `cloud_hf.models.conformal.LEVELS`; 0.9 by default.
         batch_size: Crystals per forward pass; 1 by default.
@@ -188,6 +191,12 @@ class CrystalPropertyPipeline(Pipeline):
         kept = {"n_atoms": n_atoms}
         if "string_features" in inputs:
             kept["string_features"] = inputs.pop("string_features")
+        if _has_spectrum(self.model):
+            atoms = {"n_atoms": n_atoms} if self._needs_atoms() else {}
+            primitive = {} if self.model.config.grammar == "sites" else {"n_atoms_primitive": n_atoms}
+            outputs = self.model(**inputs, **atoms, **primitive)
+            kept |= {name: outputs[name] for name in _SPECTRUM}
+            return {"logits": outputs.logits, **kept, "temperature": torch.full_like(n_atoms, temperature)}
         if not _is_debye(self.model):
             atoms = {"n_atoms": n_atoms} if self._needs_atoms() else {}
             return {"logits": self.model(**inputs, **atoms).logits, **kept}
@@ -208,7 +217,9 @@ class CrystalPropertyPipeline(Pipeline):
         return atoms
 
     def _needs_atoms(self) -> bool:
-        """Whether a target is extensive: predicted per atom, given per cell."""
+        """Whether a target is extensive, predicted per atom and given per cell, or the acoustic share is not known."""
+        if _has_spectrum(self.model) and self.model.config.grammar != "sites":
+            return True
         return any("per_atom" in transform for transform in self.model.config.target_transforms or [])
 
     def postprocess(self, outputs: dict[str, torch.Tensor], level: float = DEFAULT_LEVEL) -> list[Quantity]:
@@ -224,6 +235,11 @@ class CrystalPropertyPipeline(Pipeline):
             kelvin = " K" if target == "heat_capacity" else ""
             units[f"{target}_per_atom"] = f"J/(mol atom{kelvin})"
             units[f"{target}_per_cell"] = f"J/(mol primitive cell{kelvin})"
+        if _has_spectrum(self.model):
+            for name, unit in THERMAL_UNITS.items():
+                units[f"{name}_per_atom"] = unit.format("atom")
+                units[f"{name}_per_cell"] = unit.format("primitive cell")
+            units |= dict.fromkeys(DEBYE_TEMPERATURES, "K")
         return units
 
     def quantities(self, outputs: dict[str, torch.Tensor], level: float = DEFAULT_LEVEL) -> list[list[Quantity]]:
@@ -238,6 +254,8 @@ class CrystalPropertyPipeline(Pipeline):
                 row[f"{target}_per_atom"] = per_atom
                 if not math.isnan(n_atoms):
                     row[f"{target}_per_cell"] = per_atom * n_atoms
+        if _has_spectrum(self.model):
+            self._add_thermal(found, outputs)
         quantities = [
             [{"name": name, "value": value, "unit": units[name]} for name, value in row.items()] for row in found
         ]
@@ -245,6 +263,28 @@ class CrystalPropertyPipeline(Pipeline):
             add = self._add_debye_band if _is_debye(self.model) else self._add_intervals
             add(quantities, outputs, self.calibration, level)
         return quantities
+
+    def _add_thermal(self, rows: list[dict[str, float]], outputs: dict[str, torch.Tensor]) -> None:
+        """Give each row what follows from its phonon density of states, in float64."""
+        edges = torch.tensor(self.model.config.dos_edges, dtype=torch.float64)
+        dos = PhononDOS(edges, *(outputs[name].double().cpu() for name in _SPECTRUM))
+        kelvin = outputs["temperature"].double().cpu()
+        zero = dos.zero_point_energy()
+        per_atom = {
+            "heat_capacity": dos.heat_capacity(kelvin),
+            "entropy": dos.entropy(kelvin),
+            "thermal_energy": dos.internal_energy(kelvin) - zero,
+            "thermal_helmholtz_energy": dos.helmholtz_energy(kelvin) - zero,
+            "zero_point_energy": zero,
+        }
+        temperatures = (dos.debye_temperature_from_heat_capacity(), dos.low_temperature_debye_temperature())
+        atoms = outputs["n_atoms"].double().cpu()
+        atoms = torch.where(atoms.isnan(), 1 / dos.acoustic_share, atoms)
+        for place, row in enumerate(rows):
+            for name, values in per_atom.items():
+                row[f"{name}_per_atom"] = float(values[place])
+                row[f"{name}_per_cell"] = float(values[place] * atoms[place])
+            row |= {name: float(values[place]) for name, values in zip(DEBYE_TEMPERATURES, temperatures, strict=True)}
 
     def gives_interval(self, name: str) -> bool:
         """Tell whether a quantity of `units` comes with an interval."""
@@ -370,6 +410,11 @@ def _number_of_atoms(value: Any) -> float:
     if not 1 <= atoms < math.inf:
         raise DebyeInputError(f"n_atoms must be at least 1 atom per primitive cell, not {value!r}.")
     return atoms
+
+
+def _has_spectrum(model: Any) -> bool:
+    """By name, likewise."""
+    return type(model).__name__ == "CloudForCrystalProperties"
 
 
 def _is_debye(model: Any) -> bool:

@@ -15,6 +15,7 @@ from transformers import pipeline
 
 from cloud_hf import (
     CloudConfig,
+    CloudForCrystalProperties,
     CloudForDebye,
     CloudForMaskedLM,
     CloudForPropertyRegression,
@@ -42,6 +43,9 @@ MODELS: dict[str, tuple[type, str, dict[str, Any]]] = {
         CloudForPropertyRegression, "AutoModelForSequenceClassification", THREE | CHEMISTRY | TRANSFORMED,
     ),
     "chemistry_debye": (CloudForDebye, "AutoModelForSequenceClassification", CHEMISTRY | BRANCHES),
+    "every_head": (
+        CloudForCrystalProperties, "AutoModelForSequenceClassification", THREE | CHEMISTRY | {"grammar": "sites"},
+    ),
 }  # fmt: skip
 PIPELINES = ("debye", "three_targets", "chemistry_targets", "chemistry_debye")
 

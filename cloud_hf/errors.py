@@ -27,6 +27,7 @@ __all__ = [
     "EncoderFailureError",
     "EncodingTimeoutError",
     "GrammarError",
+    "OutputError",
     "OverlappingAtomsError",
     "PhononDOSError",
     "ScopeError",
@@ -95,6 +96,10 @@ class WorkerStartError(CloudError):
 
 class TableError(CloudError):
     """A table that cannot be read, or lacks a column, or holds a column that is not numeric."""
+
+
+class OutputError(CloudError):
+    """A file or folder that cannot be written."""
 
 
 class CorpusError(CloudError):

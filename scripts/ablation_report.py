@@ -9,7 +9,7 @@ from ablation_cells import CELLS, Cell
 from heat_capacity_study import UNIT, paired
 from tabulate import tabulate
 
-from cloud_hf.data.tables import write_text
+from cloud_hf.files import write_text
 
 __all__ = ["compare", "read_results", "show", "verdict", "write_report"]
 

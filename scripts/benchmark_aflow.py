@@ -18,7 +18,7 @@ import numpy as np
 from transformers.utils import logging
 
 from cloud_hf.data.splits import folds_by_string
-from cloud_hf.data.tables import write_text
+from cloud_hf.files import write_text
 from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, fit_arms, training_settings

@@ -39,8 +39,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from cloud_hf import CloudConfig, CloudForDebye, CrystalPropertyPipeline, ScopeTokenizer
 from cloud_hf.data.inputs import Item, encode_items
-from cloud_hf.data.tables import write_text
 from cloud_hf.data.writers import open_writer
+from cloud_hf.files import write_text
 from cloud_hf.inference.prediction import load_predictor, predict_encoded
 from cloud_hf.scope.canonical import ELEMENT_ORDER
 

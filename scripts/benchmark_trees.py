@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from cloud_hf.baselines import TREE_MODELS, TreeBaseline, tree_features
 from cloud_hf.data.splits import split_by_string
-from cloud_hf.data.tables import write_text
+from cloud_hf.files import write_text
 from cloud_hf.scope import parse
 
 ROOT = Path(__file__).resolve().parents[1]

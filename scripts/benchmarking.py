@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from cloud_hf.files import write_json
+
 __all__ = ["interleaved", "processor", "show", "versions", "write_section"]
 
 
@@ -80,10 +82,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def write_section(out: Path, name: str, figures: dict[str, Any]) -> None:
-    """Put one section into the result file, aside first, and keep the others."""
+    """Put one section into the result file, and keep the others."""
     results = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     results[name] = figures
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(out.name + ".tmp")
-    aside.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    aside.replace(out)
+    write_json(results, out)

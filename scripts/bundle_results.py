@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from benchmarking import versions
 from heat_capacity_study import LABEL
 from numpy.typing import NDArray
 
-from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, heat_capacity
+from cloud_hf.debye import effective_debye_temperature, heat_capacity
+from cloud_hf.metrics.statistics import ratio_interval
 from cloud_hf.training.metrics import regression_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,11 +48,9 @@ def paired(model: Numbers, trees: Numbers, groups: list[str], seed: int = 0) -> 
         seed: Of the resampling.
     """
     sums = pd.DataFrame({"group": groups, "model": model, "trees": trees}).groupby("group")[["model", "trees"]].sum()
-    chance, values = np.random.default_rng(seed), sums.to_numpy()
-    drawn = [values[chance.integers(0, len(values), len(values))].sum(axis=0) for _ in range(RESAMPLES)]
-    ratios = np.array([100 * (one / other - 1) for one, other in drawn])
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return {"percent": 100 * (model.sum() / trees.sum() - 1), "low": float(low), "high": float(high)}
+    ends = ratio_interval(sums["model"], sums["trees"], resamples=RESAMPLES, seed=seed)
+    low, high = (100 * (end - 1) for end in ends)
+    return {"percent": 100 * (model.sum() / trees.sum() - 1), "low": low, "high": high}
 
 
 def scored(frame: pd.DataFrame, unit: str) -> dict[str, Any]:
@@ -74,10 +72,8 @@ def mean_prediction(predictions: list[Numbers], target: str, n_atoms: Numbers | 
     """What the joined model predicts: the exponential of the mean ln(Debye temperature) or ln(label)."""
     if len(predictions) == 1 or n_atoms is None:
         return np.exp(np.mean([np.log(values) for values in predictions], axis=0))
-    limit = 3 * GAS_CONSTANT * (1 - 1e-9)
-    thetas = [debye_temperature_from_heat_capacity(np.minimum(v / n_atoms, limit), 300.0) for v in predictions]
-    mean = torch.stack([theta.log() for theta in thetas]).mean(dim=0).exp()
-    return heat_capacity(mean, 300.0, n_atoms).numpy()
+    thetas = [effective_debye_temperature(values, 300.0, n_atoms, clip=True) for values in predictions]
+    return heat_capacity(np.exp(np.mean(np.log(thetas), axis=0)), 300.0, n_atoms).numpy()
 
 
 def out_of_fold(rows: Path, target: str) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cloud_hf.baselines import TREE_MODELS, TreeBaseline, tree_features
+from cloud_hf.data.tables import write_table
 
 LOG = frozenset({"bulk_modulus", "shear_modulus", "refractive_index"})
 TARGETS = (
@@ -80,8 +81,7 @@ def main() -> None:
             wbm = pd.read_parquet(own.rows / "wbm.parquet")
             found = _by_part(pd.read_parquet(own.rows / "multitask.parquet"), target, wbm)
         found = _with_best(found)
-        found.to_parquet(path.with_suffix(".part"), index=False)
-        path.with_suffix(".part").rename(path)
+        write_table(found, path)
         for name in TREE_MODELS:
             print(f"{target}: {name} MAE {(found[name] - found.label).abs().mean():.4f}, N {len(found)}")
 

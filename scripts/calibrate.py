@@ -11,7 +11,6 @@ the others.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from transformers import AutoModelForSequenceClassification
 from transformers.utils.logging import disable_progress_bar
 
 from cloud_hf.checkpoints.reading import loading, read_config
-from cloud_hf.data.tables import numeric_column, read_table, write_text
+from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import TableError
+from cloud_hf.files import write_json
 from cloud_hf.inference.calibration import Labelled, cross_coverage, fit_target
 from cloud_hf.inference.prediction import heads_of
 from cloud_hf.models.conformal import Calibration, TargetCalibration, count_elements, head_fingerprint
@@ -153,7 +153,7 @@ def main() -> None:
     print(show(results))
     print(f"calibration -> {path}")
     if args.result:
-        write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", args.result)
+        write_json(results, args.result)
 
 
 def show(results: dict[str, Any]) -> str:

@@ -27,12 +27,13 @@ from transformers.utils import logging
 from cloud_hf import ScopeEncoder
 from cloud_hf.baselines import tree_predictions
 from cloud_hf.data.assignment import folds_of_strings
-from cloud_hf.data.tables import cell_from_row, write_table, write_text
+from cloud_hf.data.tables import cell_from_row, write_table
 from cloud_hf.errors import StudyError
+from cloud_hf.files import refuse_other_settings, write_text
 from cloud_hf.scope import parse
 from cloud_hf.studies.common import folder as studies
 from cloud_hf.studies.common.fitting import random_encoder
-from cloud_hf.studies.common.folder import digest_of, refuse_other_settings
+from cloud_hf.studies.common.folder import digest_of
 from cloud_hf.studies.common.scoring import paired
 from cloud_hf.training.arguments import CloudTrainingArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
@@ -179,7 +180,7 @@ def cached(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str,
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         try:
-            refuse_other_settings(path, found["settings"], settings)
+            refuse_other_settings(path, found["settings"], settings, error=StudyError)
         except StudyError as error:
             raise SystemExit(str(error)) from error
         return found

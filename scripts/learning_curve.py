@@ -38,7 +38,7 @@ from heat_capacity_study import (
 from tabulate import tabulate
 from transformers import AutoTokenizer
 
-from cloud_hf.data.tables import write_text
+from cloud_hf.files import write_text
 from cloud_hf.inference.plotting import save_figure
 from cloud_hf.studies.low_data.report import curve_figure
 from cloud_hf.studies.low_data.study import draw_rows, schedule, summary

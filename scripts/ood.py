@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from transformers.utils.logging import disable_progress_bar
 
-from cloud_hf.data.tables import read_table, write_text
+from cloud_hf.data.tables import read_table
 from cloud_hf.data.token_classes import TOKEN_CLASSES
+from cloud_hf.files import write_text
 from cloud_hf.inference.likelihood import LikelihoodSettings, StringLikelihood
 
 SHARE = 0.01

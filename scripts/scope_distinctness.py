@@ -21,6 +21,7 @@ from redescriptions import ANGLE_TOLERANCE, ENCODERS, SYMPREC, Arrays, SharedSea
 from scope_invariance import TIMEOUT, TITLES
 
 from cloud_hf import CloudError, ScopeEncoder
+from cloud_hf.data.tables import write_table
 from cloud_hf.errors import EncoderFailureError, EncodingTimeoutError, WorkerDiedError
 from cloud_hf.parallel.batch import encode_batch
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK
@@ -111,9 +112,7 @@ def _encoded_table(path: Path, args: argparse.Namespace) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["id", "label", *GRAMMARS, "error"])
     if any(isinstance(outcome, UNFORESEEN) for outcome in outcomes):
         return table  # a fault of the program or the machine, not of the crystal: try again next time
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(cache.with_suffix(".tmp"))
-    cache.with_suffix(".tmp").replace(cache)
+    write_table(table, cache)
     return table
 
 

@@ -46,7 +46,7 @@ from transfer_plot import plot_curves
 
 from cloud_hf.baselines import TreeBaseline, tree_features
 from cloud_hf.data.inputs import Item
-from cloud_hf.data.tables import write_text
+from cloud_hf.files import write_text
 from cloud_hf.inference.prediction import load_predictor, predict_items
 from cloud_hf.models.debye import heat_capacity
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known, beside_handbook, beside_measured

@@ -9,6 +9,7 @@ from heat_capacity_study import HeatCapacities
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cloud_hf.files import new_file
 from cloud_hf.models.debye import heat_capacity
 from cloud_hf.studies.debye.panels import measured_panel, phonon_panel, rows_at_quantiles
 
@@ -42,10 +43,8 @@ def plot_curves(
         crystal = data.table.iloc[int(row["row"])]
         title = f"{crystal['formula']}, held-out row, error quantile {quantile:g}"
         phonon_panel(panel, title, row.to_dict(), ARMS, crystal["phfreq"], crystal["phdos"])
-    aside = path.with_name(f".{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(aside, dpi=130, format="png")
-    aside.replace(path)
+    with new_file(path) as aside:
+        figure.savefig(aside, dpi=130, format="png")
 
 
 def _errors(thetas: pd.DataFrame, data: HeatCapacities, match: float) -> tuple[Any, Any]:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cloud_hf.baselines.features import tree_features
+from cloud_hf.debye import effective_debye_temperature, heat_capacity
 from cloud_hf.errors import CloudError
-from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, heat_capacity
 
 __all__ = ["TARGET_KINDS", "TREE_MODELS", "TreeBaseline", "tree_predictions"]
 
@@ -22,9 +22,6 @@ TARGET_KINDS = ("value", "log", "heat_capacity")
 
 TREE_MODELS = ("boosting", "extra_trees", "average")
 """Histogram gradient boosting, extra trees, and their mean, taken of what the trees learn (of logarithms, say)."""
-
-_HIGHEST = 1 - 1e-4
-"""Largest share of the Dulong-Petit limit 3NR that a label may have; at 300 K a Debye temperature of 13 K."""
 
 
 class TreeBaseline:
@@ -56,8 +53,8 @@ class TreeBaseline:
 
         Args:
             features: Shape (n, n_features).
-            labels: Shape (n,), finite; positive for `log` and `heat_capacity`. A heat capacity above the
-                Dulong-Petit limit 3NR, which no Debye temperature has, counts as 0.9999 of it.
+            labels: Shape (n,), finite; positive for `log` and `heat_capacity`. A heat capacity above
+                `cloud_hf.debye.LARGEST_SHARE` of the Dulong-Petit limit 3NR counts as this share.
             n_atoms: Atoms of the cell or formula that a heat capacity is meant for, shape (n,); None: per atom.
 
         Raises:
@@ -105,9 +102,7 @@ class TreeBaseline:
             return values
         if self.target_kind == "log":
             return np.log(values)
-        per_atom = np.minimum(values / atoms, _HIGHEST * 3 * GAS_CONSTANT)
-        theta: NDArray[np.float64] = debye_temperature_from_heat_capacity(per_atom, self.temperature).numpy()
-        return np.log(theta)
+        return np.log(effective_debye_temperature(values, self.temperature, atoms, clip=True))
 
     def _from_target(self, target: NDArray[np.float64], atoms: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.target_kind == "value":

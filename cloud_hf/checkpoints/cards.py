@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tabulate import tabulate
 
 from cloud_hf.checkpoints.records import Records, baseline_errors, read_records, rows_of
+from cloud_hf.files import write_text
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS
 
 __all__ = ["CARD_FILE", "HEADS", "is_empty", "is_generated", "model_card", "write_card"]
@@ -126,9 +127,7 @@ def write_card(folder: str | Path, **arguments: Any) -> bool:
         tags += data.tags or []
         for name in ("license", "datasets"):
             arguments[name] = arguments.get(name) or data.get(name) or ()
-    aside = path.with_name(f".{CARD_FILE}")
-    aside.write_text(model_card(folder, tags=tags, **arguments), encoding="utf-8")
-    aside.replace(path)
+    write_text(model_card(folder, tags=tags, **arguments), path)
     return True
 
 

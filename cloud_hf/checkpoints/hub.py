@@ -21,6 +21,7 @@ from cloud_hf.checkpoints.records import (
     carry_records,
     source_folder,
 )
+from cloud_hf.files import write_text
 from cloud_hf.models.conformal import CALIBRATION_FILE
 from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline
 
@@ -50,9 +51,7 @@ def add_pipeline(folder: Path) -> None:
     custom_object_save(CrystalPropertyPipeline, folder)
     if config.get("custom_pipelines") != CUSTOM_PIPELINES:
         config["custom_pipelines"] = CUSTOM_PIPELINES
-        aside = path.with_name(".config.json")
-        aside.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        aside.replace(path)
+        write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", path)
 
 
 def carry_cards(kind: type) -> None:

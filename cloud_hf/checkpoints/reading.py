@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig
 
+from cloud_hf import files
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.configuration_cloud import CloudConfig
 
@@ -201,9 +201,9 @@ def _weight_file(folder: Path, source: str) -> Path:
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
             return folder / name
-    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", *PICKLES))
-    if files:
-        raise CheckpointError(f"{source}: no {WEIGHT_FILES[0]}; give one of its files: {', '.join(files)}.")
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", *PICKLES))
+    if names:
+        raise CheckpointError(f"{source}: no {WEIGHT_FILES[0]}; give one of its files: {', '.join(names)}.")
     folders = sorted(path.parent.name for path in folder.glob("*/config.json"))
     remedy = f" itself; give one of its folders: {', '.join(folders)}" if folders else ""
     raise CheckpointError(f"{source}: the folder holds no weights ({' or '.join(WEIGHT_FILES[::2])}){remedy}.")
@@ -303,21 +303,5 @@ def new_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterato
         CheckpointError: As `check_output_folder`, or the writing failed.
     """
     folder = check_output_folder(path, overwrite)
-    aside, old = (folder.with_name(f".{folder.name}-{os.getpid()}{suffix}") for suffix in ("", "-old"))
-    try:
-        aside.mkdir(parents=True)
+    with files.new_folder(folder, error=CheckpointError) as aside:
         yield aside
-        if folder.exists():
-            folder.rename(old)
-        try:
-            aside.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)

@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from transformers.utils import cached_file
 
+from cloud_hf.files import write_json
 from cloud_hf.models.conformal import CALIBRATION_FILE
 
 __all__ = [
@@ -150,9 +151,7 @@ def record_training_data(
         "steps": [*steps, entry | {"model": Path(model).name if model and Path(model).exists() else model}],
         "weights": checksum_of_weights(folder),
     }
-    aside = folder / f".{TRAINING_DATA_FILE}"
-    aside.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    aside.replace(folder / TRAINING_DATA_FILE)
+    write_json(found, folder / TRAINING_DATA_FILE, indent=2)
 
 
 def source_folder(name: str | None, commit: str | None = None) -> Path | None:

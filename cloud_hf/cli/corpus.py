@@ -1,7 +1,6 @@
 """`cloud-hf corpus`: crystals by the million to shards of SCOPE strings."""
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +15,9 @@ from cloud_hf.corpus.schema import GRAMMAR_COLUMNS, Folders
 from cloud_hf.corpus.shards import open_corpus
 from cloud_hf.data.leakage import NAME_KINDS
 from cloud_hf.data.names import name_rows
-from cloud_hf.data.tables import check_output, read_table, write_text
+from cloud_hf.data.tables import check_output, read_table
 from cloud_hf.errors import TableError
+from cloud_hf.files import write_json, write_text
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
 
@@ -164,7 +164,7 @@ def leakage(arguments: argparse.Namespace) -> int:
         named = name_rows(path, encoder, cache, arguments.processes, progress=bar)
         known.add(path.stem, named if arguments.where is None else named[_wanted(path, arguments.where)])
     report = corpus_leakage(corpus, known, exclude, tuple(arguments.by), progress=bar)
-    write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", folder / "leakage.json")
+    write_json(report, folder / "leakage.json")
     write_text(leakage_text(report), folder / "leakage.md")
     print(f"{report['excluded']} of {report['rows']} rows of the corpus agree with the tables -> {exclude}")
     return 0

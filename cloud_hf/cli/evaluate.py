@@ -1,9 +1,7 @@
 """`cloud-hf evaluate`: errors of a head on a labelled table."""
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
 from tabulate import tabulate
 
@@ -11,7 +9,8 @@ from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads
 from cloud_hf.cli.encode import add_encoding_arguments
 from cloud_hf.cli.output import report_failures
 from cloud_hf.cli.predict import add_model_arguments, with_max_atoms
-from cloud_hf.data.tables import check_output, write_text
+from cloud_hf.data.tables import check_output
+from cloud_hf.files import write_json
 
 __all__ = ["add_evaluate_parser"]
 
@@ -60,7 +59,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         print(f"cloud-hf: warning: {warning}", file=sys.stderr)
     print(tabulate([[name, _shown(value)] for name, value in metrics.items()], tablefmt="plain", disable_numparse=True))
     if arguments.json:
-        write_text(json.dumps(metrics, indent=2) + "\n", Path(arguments.json))
+        write_json(metrics, arguments.json, indent=2)
     reasons = [reason for _, reason in evaluation.failures]
     return report_failures(reasons, metrics["n"] + metrics["n_failed"]) or int(metrics["n"] == 0)
 

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import itertools
-import json
 import sys
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from cloud_hf.cli.output import report_failures
 from cloud_hf.data.assignment import assign, group_rows
 from cloud_hf.data.leakage import leakage_markdown, leakage_report, own_split_columns
 from cloud_hf.data.names import name_rows
-from cloud_hf.data.tables import check_output, read_table, write_table, write_text
+from cloud_hf.data.tables import check_output, read_table, write_table
 from cloud_hf.errors import TableError
+from cloud_hf.files import write_json, write_text
 from cloud_hf.scope import ScopeEncoder
 
 __all__ = ["add_split_parser"]
@@ -80,7 +80,7 @@ def split(arguments: argparse.Namespace) -> int:
     report = {"settings": settings, **leakage_report(rows, own, arguments.folds)}
     for path, output in outputs.items():
         write_table(rows.loc[rows["table"] == path.stem, COLUMNS], output)
-    write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", json_path)
+    write_json(report, json_path)
     write_text(leakage_markdown(report), markdown_path)
     counts = report["groups"]
     print(

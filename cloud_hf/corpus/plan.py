@@ -10,6 +10,7 @@ from cloud_hf.corpus.schema import GRAMMAR_COLUMNS, Folders, save_json
 from cloud_hf.corpus.sources import Task, plan_tasks
 from cloud_hf.crystals.readers import MAX_ATOMS
 from cloud_hf.errors import CorpusError
+from cloud_hf.files import refuse_other_settings
 from cloud_hf.scope import ScopeEncoder
 
 __all__ = ["BuildSettings", "Plan", "load_plan", "make_plan"]
@@ -143,9 +144,5 @@ def _refuse_other(plan: Plan, wanted: Plan, root: Path) -> None:
         {**asdict(each.settings), "inputs": each.inputs, "encoder": each.encoder, "versions": each.versions}
         for each in (plan, wanted)
     )
-    differing = [f"{name}: {old[name]!r} there, {new[name]!r} now" for name in old if old[name] != new[name]]
-    if differing:
-        raise CorpusError(
-            f"{root}: holds a corpus made otherwise ({'; '.join(differing)}). Repeat the command as it was, or choose "
-            "another folder."
-        )
+    remedy = "Repeat the command as it was, or choose another folder."
+    refuse_other_settings(root, old, new, remedy=remedy, error=CorpusError)

@@ -1,9 +1,8 @@
 """Columns of the tables of a corpus, and Parquet files that are whole or not there."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from cloud_hf.errors import CorpusError
+from cloud_hf.files import new_file, write_json
 
 __all__ = [
     "CORPUS_FILE",
@@ -47,6 +47,8 @@ ROWS_READ = b"rows_read"
 
 ROW_GROUP = 4096
 """Rows that are in memory while a file is written."""
+
+AGAIN = "What was written before is whole: make room, then give the same command again."
 
 _ORIGIN = [pa.field(name, pa.string()) for name in ORIGIN_COLUMNS]
 _FACTS = [("formula", pa.string()), ("space_group", pa.int64()), ("n_sites", pa.int64()), ("n_atoms", pa.float64())]
@@ -144,35 +146,15 @@ def open_rows(path: Path, schema: pa.Schema) -> Iterator[RowWriter]:
         rows.flush()
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file beside `path` that takes its place at the end of the block, or vanishes after an error.
-
-    What an earlier process that was killed left beside `path` is removed.
+def replacing(path: Path) -> AbstractContextManager[Path]:
+    """Return `cloud_hf.files.new_file` of a corpus.
 
     Raises:
         CorpusError: The disk is full, or the folder cannot be written to.
     """
-    aside = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
-            left.unlink(missing_ok=True)
-        yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise CorpusError(
-            f"{path}: cannot be written ({error.strerror or error}). What was written before is whole: make room, then "
-            "give the same command again."
-        ) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    return new_file(path, error=CorpusError, remedy=AGAIN)
 
 
 def save_json(value: Any, path: Path) -> None:
     """Write JSON; see `replacing`."""
-    with replacing(path) as aside:
-        aside.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_json(value, path, error=CorpusError, remedy=AGAIN)

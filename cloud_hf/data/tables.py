@@ -4,7 +4,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow.parquet as parquet
 from cloud_hf.crystals.cell import Cell, Content
 from cloud_hf.crystals.objects import element_symbol
 from cloud_hf.errors import CrystalReadError, TableError
+from cloud_hf.files import new_file
 
 __all__ = [
     "CHUNK_ROWS",
@@ -32,8 +32,6 @@ __all__ = [
     "read_table",
     "recorded_settings",
     "write_table",
-    "write_text",
-    "written_aside",
 ]
 
 SCOPE_COLUMN = "scope"
@@ -138,7 +136,7 @@ def _damaged(path: Path, error: Exception, row: int = 0) -> TableError:
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table by the extension of `path`: aside first, then renamed, so that a crash leaves no half file.
+    """Write a table by the extension of `path`; see `cloud_hf.files.new_file`.
 
     Raises:
         TableError: The extension is not one of `TABLE_SUFFIXES`, or the folder cannot be written to.
@@ -146,7 +144,7 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     check_output(path, TABLE_SUFFIXES)
     suffix = path.suffix.lower()
-    with written_aside(path) as aside:
+    with new_file(path, error=TableError) as aside:
         if suffix == ".parquet":
             table.to_parquet(aside, index=False)
         elif suffix == ".jsonl":
@@ -180,34 +178,6 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> 
         raise TableError(f"{path}: cannot be written ({error.strerror}).") from error
     if not writable:
         raise TableError(f"{path}: {folder} is not a folder that can be written to.")
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text file, aside first, then renamed.
-
-    Raises:
-        TableError: The folder cannot be written to.
-    """
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path` that takes its place at the end, or vanishes after an error."""
-    if path.exists() and not path.is_file() and not path.is_dir():  # a device such as /dev/stdout
-        yield path
-        return
-    aside = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        aside.replace(path)
-    except OSError as error:
-        raise TableError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 def recorded_settings(table: pd.DataFrame) -> set[str]:

@@ -10,7 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from cloud_hf.data.tables import CHUNK_ROWS, TABLE_SUFFIXES, check_output, json_line, written_aside
+from cloud_hf.data.tables import CHUNK_ROWS, TABLE_SUFFIXES, check_output, json_line
+from cloud_hf.errors import TableError
+from cloud_hf.files import new_file
 
 __all__ = ["TableWriter", "open_writer"]
 
@@ -89,7 +91,7 @@ def open_writer(
     """
     path = Path(path)
     check_output(path, TABLE_SUFFIXES)
-    with written_aside(path) as aside:
+    with new_file(path, error=TableError) as aside:
         writer = TableWriter(aside, columns, chunk_rows)
         try:
             yield writer

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from cloud_hf.debye import effective_debye_temperature, heat_capacity
 from cloud_hf.errors import CloudError
 from cloud_hf.models.conformal import (
     DEFAULT_LEVEL,
@@ -20,9 +21,8 @@ from cloud_hf.models.conformal import (
     TargetCalibration,
     string_features,
 )
-from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, heat_capacity
 
-__all__ = ["Labelled", "coverage", "cross_coverage", "effective_debye_temperature", "fit_target", "halves"]
+__all__ = ["Labelled", "coverage", "cross_coverage", "fit_target", "halves"]
 
 DIFFICULTY_SHARE = 1 / 3
 """Share of the rows that the difficulty is fitted to; the others give the quantiles."""
@@ -37,8 +37,6 @@ EXPONENTS = (0.0, 0.35, 0.7, 1.0)
 KNOTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 FOLDS = 5
 MOST = 20.0
-
-_BELOW_DULONG_PETIT = 1 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -64,19 +62,6 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.scopes)
-
-
-def effective_debye_temperature(heat_capacities: ArrayLike, temperature: ArrayLike) -> NDArray[np.float64]:
-    """Return the Debye temperatures (K) of heat capacities (J/(mol atom K)) at some temperatures (K).
-
-    NaN from the Dulong-Petit limit on and at 0 and below, where no Debye temperature has such a heat capacity.
-    """
-    values, kelvin = np.broadcast_arrays(np.asarray(heat_capacities, float), np.asarray(temperature, float))
-    found = np.full(values.shape, np.nan)
-    inside = (values > 0) & (values < 3 * GAS_CONSTANT * _BELOW_DULONG_PETIT)
-    if inside.any():
-        found[inside] = debye_temperature_from_heat_capacity(values[inside], kelvin[inside]).numpy()
-    return found
 
 
 def halves(scopes: Sequence[str], share: float, seed: int = 0) -> NDArray[np.bool_]:
@@ -162,8 +147,7 @@ def _prepared(rows: Labelled) -> tuple[NDArray[np.float64], dict[str, NDArray[np
     """Predictions as the calibration takes them, sizes of the errors on each scale, and string features."""
     features = string_features(rows.scopes)
     if rows.temperature is not None:
-        limit = 3 * GAS_CONSTANT * (1 - 1e-7)
-        values = effective_debye_temperature(np.minimum(rows.predictions, limit), rows.temperature)
+        values = effective_debye_temperature(rows.predictions, rows.temperature, clip=True)
         truth = effective_debye_temperature(rows.labels, rows.temperature)
         errors = np.abs(np.log(values) - np.log(truth))
         return values, {"debye": np.where(np.isnan(errors), np.inf, errors)}, features

@@ -22,6 +22,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
 from cloud_hf.errors import CheckpointError
+from cloud_hf.files import write_json
 
 __all__ = ["LIKELIHOOD_FILE", "LikelihoodSettings", "StringLikelihood"]
 
@@ -49,11 +50,9 @@ class LikelihoodSettings:
     words: tuple[str, ...] = ("elements",)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write `likelihood.json` into a folder, aside and then in its place, and return its path."""
+        """Write `likelihood.json` into a folder and return its path."""
         path = Path(folder) / LIKELIHOOD_FILE
-        aside = path.with_name(f".{LIKELIHOOD_FILE}")
-        aside.write_text(json.dumps(asdict(self), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        aside.replace(path)
+        write_json(asdict(self), path, indent=2)
         return path
 
     @classmethod

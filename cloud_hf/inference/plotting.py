@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cloud_hf.errors import CloudError
+from cloud_hf.files import new_file
 from cloud_hf.inference.prediction import Prediction
 from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 
@@ -97,16 +97,16 @@ def _with_ends(found: Mapping[str, Any]) -> str:
 
 
 def save_figure(figure: Figure, path: str) -> None:
-    """Write a picture, with its folder.
+    """Write a picture; see `cloud_hf.files.new_file`.
 
     Raises:
         CloudError: It cannot be written.
     """
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise CloudError(f"{path}: the picture cannot be written ({error}).") from error
+    with new_file(path) as aside:
+        try:
+            figure.savefig(aside, dpi=150)
+        except ValueError as error:  # no such format
+            raise CloudError(f"the picture cannot be written ({error}).", source=path) from error
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
 from cloud_hf.errors import CheckpointError
+from cloud_hf.files import refuse_other_settings, setting_differences
 
 logger = logging.get_logger(__name__)
 
@@ -122,17 +123,11 @@ def check_same_run(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
             f"{folder}: cannot be resumed from: {reason}. --resume_from_checkpoint true takes the newest whole one."
         )
     run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    differing = _differences(run["decisive"], settings["decisive"])
-    if differing:
-        raise CheckpointError(
-            f"{folder}: belongs to a run with other settings: {'; '.join(differing)}. Give the same settings to "
-            f"resume it, or start a new run from its weights with --model {folder} and another --output_dir."
-        )
-    rounding = _differences(run["rounding"], settings["rounding"])
+    remedy = (
+        f"Give the same settings to resume it, or start a new run from its weights with --model {folder} and another "
+        "--output_dir."
+    )
+    refuse_other_settings(folder, run["decisive"], settings["decisive"], remedy=remedy, error=CheckpointError)
+    rounding = setting_differences(run["rounding"], settings["rounding"])
     if rounding:
         logger.warning(f"The resumed run is not bit for bit the uninterrupted one: {'; '.join(rounding)}.")
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    return [f"{name} was {before.get(name)}, is {now.get(name)}" for name in names]

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,8 +18,9 @@ from transformers.utils import logging
 from cloud_hf.checkpoints.cards import write_card
 from cloud_hf.checkpoints.reading import loading
 from cloud_hf.checkpoints.records import record_training_data
-from cloud_hf.data.tables import read_table, write_table, write_text
+from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.files import new_file, refuse_other_settings, write_json
 from cloud_hf.inference.plotting import Parity, plot_parity
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir
@@ -195,14 +195,8 @@ def _refuse_other_settings(job: _Job, folder: Path) -> None:
         raise CheckpointError(
             f"{folder}: {RUN_FILE} is missing or damaged; remove the folder to train anew."
         ) from error
-    now = job.settings
-    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    if names:
-        differing = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names)
-        raise CheckpointError(
-            f"{folder}: was trained with other settings: {differing}. Give the same settings to go on, or another "
-            "--output_dir."
-        )
+    remedy = "Give the same settings to go on, or another --output_dir."
+    refuse_other_settings(folder, before, job.settings, remedy=remedy, error=CheckpointError)
 
 
 def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.DataFrame, Any, FinetuneTrainer]:
@@ -244,8 +238,8 @@ def _write_results(
     plot_parity(panels, str(folder / PARITY_FILE))
     run |= {"seed": job.training.seed if seed is None else seed, "fold": fold, "settings": job.settings}
     run["command"] = command_line(job.own, job.training)
-    write_text(json.dumps(run, indent=2) + "\n", folder / RUN_FILE)
-    write_text(json.dumps(metrics, indent=2) + "\n", folder / METRICS_FILE)
+    write_json(run, folder / RUN_FILE, indent=2)
+    write_json(metrics, folder / METRICS_FILE, indent=2)
     if (folder / "config.json").is_file():
         _describe(job, folder)
 
@@ -263,15 +257,8 @@ def _copy_model(source: Path, folder: Path) -> None:
     results = {PREDICTIONS_FILE, PARITY_FILE, RUN_FILE, METRICS_FILE, "README.md"}
     for path in sorted(source.iterdir()):
         if path.is_file() and path.name not in results:
-            aside = folder / f".{path.name}-{os.getpid()}"
-            try:
+            with new_file(folder / path.name, error=CheckpointError) as aside:
                 shutil.copyfile(path, aside)
-                aside.replace(folder / path.name)
-            except OSError as error:
-                aside.unlink(missing_ok=True)
-                raise CheckpointError(
-                    f"{folder}: the model of {source} cannot be copied ({error.strerror})."
-                ) from error
 
 
 def _report(job: _Job, metrics: dict[str, Any], skipped: pd.DataFrame, folder: Path, divisions: int) -> str:

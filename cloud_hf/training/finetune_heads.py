@@ -10,9 +10,9 @@ from torch import nn
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.debye import GAS_CONSTANT, effective_debye_temperature
 from cloud_hf.errors import CheckpointError, CloudError, TableError
 from cloud_hf.models.configuration_cloud import CloudConfig
-from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity
 from cloud_hf.models.modeling_cloud import CloudForDebye, CloudForPropertyRegression
 from cloud_hf.training.finetune_arguments import PER_ATOM, FinetuneArguments
 from cloud_hf.training.finetune_rows import Rows, Target
@@ -94,15 +94,13 @@ def _ln_theta_scale(
     """Mean and standard deviation of ln(theta / K) that the labels stand for; defaults for internal energies."""
     if "heat_capacity" not in (own.debye or ()):
         return CloudConfig.theta_shift, CloudConfig.theta_scale
-    cv = per_atom[:, (own.debye or []).index("heat_capacity")]
-    limit = 3 * GAS_CONSTANT
-    usable = (cv > 0.001 * limit) & (cv < 0.999 * limit)
-    if not usable.any():
+    theta = effective_debye_temperature(per_atom[:, (own.debye or []).index("heat_capacity")], temperature)
+    ln_theta = np.log(theta[~np.isnan(theta)])
+    if not len(ln_theta):
         raise TableError(
-            f"{own.data}: no heat capacity lies between 0 and the Dulong-Petit limit of {limit:.2f} J/(mol atom K); "
-            "if the labels are per cell, name the column of atoms per cell with --n_atoms."
+            f"{own.data}: no heat capacity lies between 0 and the Dulong-Petit limit of {3 * GAS_CONSTANT:.2f} "
+            "J/(mol atom K); if the labels are per cell, name the column of atoms per cell with --n_atoms."
         )
-    ln_theta = debye_temperature_from_heat_capacity(cv[usable], temperature[usable]).log().numpy()
     return float(ln_theta.mean()), _scale(ln_theta)
 
 

@@ -1,6 +1,5 @@
 """`CloudTrainer`: the HF `Trainer` with length buckets, checkpoints that are whole, and runs that resume exactly."""
 
-import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from transformers.utils import logging
 
 from cloud_hf.checkpoints.cards import CARD_FILE, is_generated
 from cloud_hf.errors import CheckpointError
+from cloud_hf.files import replace_path
 from cloud_hf.training.checkpointing import check_same_run, newest_checkpoint, run_settings, write_run
 from cloud_hf.training.corpus_shards import CorpusRows, ShardSampler
 from cloud_hf.training.publishing import PublishingTrainer
@@ -195,7 +195,7 @@ class CloudTrainer(PublishingTrainer):
                 write_run(written, self._settings())
             self._wait()
             if self.is_local_process_zero():
-                _replace(written, folder / name)
+                _take_name(written, folder / name)
             self._wait()
         if self.args.push_to_hub:
             super()._push_from_checkpoint(str(folder / name))
@@ -264,20 +264,14 @@ class CloudTrainer(PublishingTrainer):
                 keep = card.is_file() and not is_generated(card.read_text(encoding="utf-8"))
                 for path in sorted((self._folder / ASIDE).iterdir()):
                     if not (keep and path.name == CARD_FILE):
-                        _replace(path, self._folder / path.name)
+                        _take_name(path, self._folder / path.name)
             self._wait()
 
     def _wait(self) -> None:
         self.accelerator.wait_for_everyone()
 
 
-def _replace(written: Path, target: Path) -> None:
-    """Rename a file or folder; one that is in the way is moved off first. Another node may have done it already."""
-    old = target.with_name(f".replaced-{target.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if not written.exists():
-        return
-    if target.is_dir():
-        target.rename(old)
-    os.replace(written, target)  # noqa: PTH105  (over a file that is there, on every system)
-    shutil.rmtree(old, ignore_errors=True)
+def _take_name(written: Path, target: Path) -> None:
+    """Rename a file or folder, unless another node has done it already."""
+    if written.exists():
+        replace_path(written, target)

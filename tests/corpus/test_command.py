@@ -81,6 +81,6 @@ def test_the_command_says_what_it_did(
         f"1 shards -> {tmp_path / 'corpus'}; by provider: rows 5",
     ]
     assert main([*argv, "--symprec", "0.1"]) == 2
-    assert "holds a corpus made otherwise (symprec: 0.01 there, 0.1 now" in capsys.readouterr().err
+    assert "symprec was 0.01, is 0.1. Repeat the command" in capsys.readouterr().err
     assert main(["corpus", "build", str(tmp_path / "absent"), "-o", str(tmp_path / "other")]) == 2
     assert "there is no such file or folder" in capsys.readouterr().err

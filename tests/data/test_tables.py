@@ -17,7 +17,6 @@ from cloud_hf.data.tables import (
     read_chunks,
     read_table,
     write_table,
-    write_text,
 )
 from cloud_hf.errors import CrystalReadError, TableError
 
@@ -154,18 +153,12 @@ class TestWriting:
         (tmp_path / "file").write_text("x")
         with pytest.raises(TableError, match=r"t\.csv"):
             write_table(table, tmp_path / "file" / "t.csv")
-        with pytest.raises(TableError, match=r"t\.json"):
-            write_text("{}", tmp_path / "file" / "t.json")
 
     def test_a_folder_of_that_name(self, table: pd.DataFrame, tmp_path: Path) -> None:
         (tmp_path / "t.csv").mkdir()
         with pytest.raises(TableError, match=r"t\.csv"):
             write_table(table, tmp_path / "t.csv")
         assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
-
-    def test_text_is_utf8(self, tmp_path: Path) -> None:
-        write_text("3 Å\n", tmp_path / "deep" / "t.txt")
-        assert (tmp_path / "deep" / "t.txt").read_bytes() == "3 Å\n".encode()
 
 
 class TestNumericColumn:

@@ -16,7 +16,6 @@ from cloud_hf.inference.calibration import (
     Labelled,
     coverage,
     cross_coverage,
-    effective_debye_temperature,
     fit_target,
     halves,
 )
@@ -200,12 +199,6 @@ class TestDebye:
         found = cross_coverage(spoilt, "J/(mol atom K)", ("debye",))
         assert found["coverage"] <= 0.8
         assert fit_target(spoilt, "J/(mol atom K)", ("debye",)).quantiles["0.9"] is None
-
-    def test_effective_temperatures_invert_the_debye_function(self) -> None:
-        theta = np.array([50.0, 300.0, 1500.0])
-        cv = heat_capacity(theta, 300.0).numpy()
-        np.testing.assert_allclose(effective_debye_temperature(cv, 300.0), theta, rtol=1e-6)
-        assert np.isnan(effective_debye_temperature([0.0, -1.0, 25.0], 300.0)).all()
 
 
 class TestFile:

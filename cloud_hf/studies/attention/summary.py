@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cloud_hf.metrics.statistics import ratio_interval
 from cloud_hf.studies.attention.integrated_gradients import CHANNELS
 from cloud_hf.studies.attention.shares import CLASSES, CONTENT, SYMMETRY
 from cloud_hf.studies.common.scoring import paired
@@ -26,9 +27,8 @@ def ratio_with_interval(above: ArrayLike, below: ArrayLike, seed: int = 0) -> di
         seed: Of the bootstrap.
     """
     one, two = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
-    drawn = np.random.default_rng(seed).multinomial(len(one), np.full(len(one), 1 / len(one)), RESAMPLES)
-    low, high = np.quantile((drawn @ one) / (drawn @ two), (0.025, 0.975))
-    return {"value": float(one.mean() / two.mean()), "low": float(low), "high": float(high)}
+    low, high = ratio_interval(one, two, resamples=RESAMPLES, seed=seed)
+    return {"value": float(one.mean() / two.mean()), "low": low, "high": high}
 
 
 def mean_with_interval(values: ArrayLike, seed: int = 0) -> dict[str, float]:

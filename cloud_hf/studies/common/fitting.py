@@ -17,6 +17,7 @@ from cloud_hf.baselines import tree_predictions
 from cloud_hf.checkpoints.bundled import bundled_likelihood, bundled_model
 from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.errors import StudyError
+from cloud_hf.files import new_folder
 from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals
 from cloud_hf.studies.common.folder import digest_of
@@ -232,13 +233,9 @@ def random_encoder(folder: Path, grammar: str = "sites", seed: int = 0, **archit
         tokenizer = ScopeTokenizer(model_max_length=own.max_position_embeddings)
         set_seed(seed)
         model = CloudForMaskedLM(new_config(own, len(tokenizer), grammar))
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
+        with new_folder(folder, error=StudyError) as aside:
             tokenizer.save_pretrained(aside)
             model.save_pretrained(aside)
-            # the weights last: where they are, everything is
-            for path in sorted(Path(aside).iterdir(), key=lambda path: path.suffix == ".safetensors"):
-                path.replace(folder / path.name)
     return folder
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 import cloud_hf
-from cloud_hf.data.tables import check_output, write_text
+from cloud_hf.data.tables import check_output
 from cloud_hf.errors import StudyError
+from cloud_hf.files import refuse_other_settings, write_text
 
-__all__ = ["STUDY_FILE", "StudyFolder", "digest_of", "provenance", "refuse_other_settings"]
+__all__ = ["STUDY_FILE", "StudyFolder", "digest_of", "provenance"]
 
 STUDY_FILE = "study.json"
 RESULTS_FILE = "results.json"
@@ -46,7 +47,7 @@ class StudyFolder:
                 raise StudyError(
                     f"{self.path}: holds the study {before.get('study')!r}, not {study!r}; give another --out."
                 )
-            refuse_other_settings(self.path, before.get("settings", {}), self.settings)
+            refuse_other_settings(self.path, before.get("settings", {}), self.settings, error=StudyError)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise StudyError(f"{self.path}: holds files that are not of a study; give a new folder with --out.")
         else:
@@ -83,18 +84,6 @@ class StudyFolder:
         """Write `report.md` and return its path."""
         write_text(text, self.path / REPORT_FILE)
         return self.path / REPORT_FILE
-
-
-def refuse_other_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Stop where results of other settings would be taken for this run's.
-
-    Raises:
-        StudyError: Settings differ; the message names them.
-    """
-    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    if names:
-        differing = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names)
-        raise StudyError(f"{path}: made with other settings ({differing}). Give the same, or another folder.")
 
 
 def digest_of(path: str | Path) -> str:

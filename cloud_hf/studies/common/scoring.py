@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cloud_hf.metrics import regression_metrics
+from cloud_hf.metrics.statistics import mean_interval
 
 __all__ = ["compared", "paired", "scored", "signed"]
 
@@ -64,14 +65,8 @@ def paired(errors: ArrayLike, others: ArrayLike, resamples: int = 10_000, seed: 
     """
     one, two = np.asarray(errors, dtype=float), np.asarray(others, dtype=float)
     gap: NDArray[np.float64] = one - two
-    chance = np.random.default_rng(seed)
-    # in pieces, so that memory stays small for many rows
-    piece = max(1, min(100, 2_000_000 // max(len(gap), 1)))
-    means = np.concatenate(
-        [gap[chance.integers(0, len(gap), (piece, len(gap)))].mean(axis=1) for _ in range(-(-resamples // piece))]
-    )
-    low, high = np.quantile(means, (0.025, 0.975))
-    found = {"difference": float(gap.mean()), "low": float(low), "high": float(high)}
+    low, high = mean_interval(gap, resamples=resamples, seed=seed)
+    found = {"difference": float(gap.mean()), "low": low, "high": high}
     return found | ({"relative": float(gap.mean() / two.mean())} if two.mean() > 0 else {})
 
 

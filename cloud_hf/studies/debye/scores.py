@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cloud_hf.debye import GAS_CONSTANT, LARGEST_SHARE, heat_capacity
 from cloud_hf.errors import StudyError
-from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 from cloud_hf.studies.common.scoring import compared, paired
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known, beside_handbook, beside_measured
 from cloud_hf.studies.debye.phonons import phonon_energy, phonon_heat_capacity
 from cloud_hf.studies.debye.rows import KNOWN, DebyeRows
-from cloud_hf.studies.debye.temperatures import HIGHEST, thermal_energy, theta_of
+from cloud_hf.studies.debye.temperatures import thermal_energy, theta_of
 
 __all__ = ["PAIRS", "Predictions", "collect", "debye_results", "predictions_table"]
 
@@ -90,7 +90,7 @@ def collect(rows: DebyeRows, cells: Mapping[str, Sequence[Mapping[str, Any]]]) -
         rows=chosen,
         values=values,
         thetas=thetas,
-        clipped={arm: int(((given <= 0) | (given > HIGHEST * limit)).sum()) for arm, given in values.items()},
+        clipped={arm: int(((given <= 0) | (given > LARGEST_SHARE * limit)).sum()) for arm, given in values.items()},
         known=_known_thetas(len(rows), cells),
         models=_models(len(rows), cells["debye"]),
         consistency={name: np.concatenate([cell["consistency"][name] for cell in cells["debye"]]) for name in checked},

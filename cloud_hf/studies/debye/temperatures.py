@@ -6,15 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cloud_hf.debye import GAS_CONSTANT, effective_debye_temperature, internal_energy
 from cloud_hf.errors import TableError
-from cloud_hf.models.debye import GAS_CONSTANT, debye_temperature_from_heat_capacity, internal_energy
 
-__all__ = ["HIGHEST", "check_heat_capacities", "thermal_energy", "theta_of"]
+__all__ = ["check_heat_capacities", "thermal_energy", "theta_of"]
 
 Numbers = NDArray[np.float64]
-
-HIGHEST = 1 - 1e-4
-"""Largest share of the Dulong-Petit limit 3R that is turned into a Debye temperature (13 K at 300 K)."""
 
 MARGIN = 1.2
 """Labels above so many times 3R per atom are taken for a mistake of unit, not for a measurement."""
@@ -28,10 +25,7 @@ def theta_of(per_atom: ArrayLike, temperature: float = 300.0) -> Numbers:
             nearest that one has.
         temperature: K.
     """
-    limit = 3 * GAS_CONSTANT
-    clipped = np.clip(np.asarray(per_atom, dtype=float), 1e-6, HIGHEST * limit)
-    found: Numbers = debye_temperature_from_heat_capacity(clipped, temperature).numpy()
-    return found
+    return effective_debye_temperature(np.maximum(per_atom, 1e-6), temperature, clip=True)
 
 
 def thermal_energy(theta: ArrayLike, temperature: float) -> Numbers:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cloud_hf.data.tables import written_aside
+from cloud_hf.errors import StudyError
+from cloud_hf.files import new_file
 from cloud_hf.studies.common.folds import FoldedTask
 
 __all__ = ["SUBMISSION_FILE", "benchmark_hash", "fold_scores", "submission", "write_submission"]
@@ -91,5 +92,5 @@ def write_submission(record: Mapping[str, Any], path: Path) -> None:
     Raises:
         TableError: The folder cannot be written to.
     """
-    with written_aside(path) as aside, gzip.open(aside, "wt", encoding="utf-8") as file:
+    with new_file(path, error=StudyError) as aside, gzip.open(aside, "wt", encoding="utf-8") as file:
         json.dump(record, file)

@@ -1,21 +1,21 @@
 """CLOUD for the Hugging Face ecosystem: crystals in, physical predictions out.
 
 Importing this package is quick: its names are loaded when they are first used, so that encoding crystals and the
-command's help need neither torch nor transformers. CLOUD is registered with the Auto classes and the
-`crystal-property` pipeline as soon as transformers is imported, before or after this package.
+command's help need neither torch nor transformers.
+
+transformers' Auto classes and `pipeline` know CLOUD once one of the names that need transformers, or `bundled_model`,
+was used, e.g. `from cloud_hf import CloudConfig`; at once if the Auto classes were imported before this package; and in
+any case after `cloud_hf.register()`.
 """
 
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-from wrapt import register_post_import_hook
 
 if TYPE_CHECKING:
     from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_model
+    from cloud_hf.checkpoints.registration import register
     from cloud_hf.errors import CloudError
     from cloud_hf.models.configuration_cloud import CloudConfig
     from cloud_hf.models.modeling_cloud import (
@@ -53,6 +53,7 @@ __all__ = [
     "bundled_heads",
     "bundled_model",
     "grammar_of",
+    "register",
 ]
 
 _MODULE_OF = {
@@ -72,12 +73,18 @@ _MODULE_OF = {
     "bundled_heads": "checkpoints.bundled",
     "bundled_model": "checkpoints.bundled",
     "grammar_of": "models.tokenization_scope",
+    "register": "checkpoints.registration",
 }
+
+_LIGHT = frozenset({"DEFAULT_HEAD", "CloudError", "EncodedCrystal", "ScopeEncoder", "bundled_heads", "register"})
+"""Names that are used without transformers, or before it is asked to know CLOUD; any other registers CLOUD."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LIGHT:
+        import_module(f"{__name__}.checkpoints.registration")
     value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     return value
 
@@ -86,24 +93,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-_FLAT = [
-    f"{__name__}.{room}.{path.stem}"
-    for room in ("models", "checkpoints", "inference")
-    for path in (Path(__file__).parent / room).glob("[!_]*.py")
-]
-
-
-def _register(imported: ModuleType) -> None:
-    """Register the classes, unless a module that defines them is being imported: the end of that calls this again."""
-    for name in _FLAT:
-        unfinished = getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False)
-        if unfinished and name != imported.__name__:
-            return
-    if "transformers" in sys.modules:
-        from cloud_hf.checkpoints.registration import register
-
-        register()
-
-
-for _name in ("transformers", *_FLAT):
-    register_post_import_hook(_register, _name)
+if "transformers.models.auto.configuration_auto" in sys.modules:
+    import_module(f"{__name__}.checkpoints.registration")

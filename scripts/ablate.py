@@ -43,9 +43,9 @@ from heat_capacity_study import (
     trees,
 )
 from numpy.typing import NDArray
-from transformers import AutoTokenizer
 from wyckoff_labellings import equivalent_strings, random_description
 
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CloudError
 

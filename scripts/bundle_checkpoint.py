@@ -16,11 +16,11 @@ import pandas as pd
 import torch
 from bundle_results import RUNS, UNITS
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 import cloud_hf
 from cloud_hf.checkpoints.members import join_members
 from cloud_hf.checkpoints.records import METRICS_FILE, PRETRAINING_FILE, TRAINING_DATA_FILE, checksum_of_weights
+from cloud_hf.checkpoints.registration import AutoModelForMaskedLM, AutoModelForSequenceClassification
 from cloud_hf.training.metrics import regression_metrics
 
 WEIGHTS = Path(cloud_hf.__file__).with_name("weights")

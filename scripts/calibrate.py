@@ -19,10 +19,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
-from transformers import AutoModelForSequenceClassification
 from transformers.utils.logging import disable_progress_bar
 
 from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.registration import AutoModelForSequenceClassification
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import TableError
 from cloud_hf.files import write_json

@@ -21,11 +21,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.utils import logging
 
 from cloud_hf import ScopeEncoder
 from cloud_hf.baselines import tree_predictions
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.assignment import folds_of_strings
 from cloud_hf.data.tables import cell_from_row, write_table
 from cloud_hf.errors import StudyError

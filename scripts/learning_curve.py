@@ -36,8 +36,8 @@ from heat_capacity_study import (
     trees,
 )
 from tabulate import tabulate
-from transformers import AutoTokenizer
 
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.files import write_text
 from cloud_hf.inference.plotting import save_figure
 from cloud_hf.studies.low_data.report import curve_figure

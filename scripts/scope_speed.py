@@ -20,9 +20,9 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from redescriptions import load_arrays
 from scope_invariance import MAX_SITES
-from transformers import AutoTokenizer
 
 from cloud_hf import ScopeEncoder, ScopeTokenizer
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.parallel.batch import encode_batch
 
 __all__ = ["speed"]

@@ -53,18 +53,40 @@ def test_the_encoder_leaves_alone_what_few_crystals_need(run_python: Callable[..
 @pytest.mark.parametrize(
     "statement",
     [
-        "import cloud_hf",
-        "import transformers.models.auto.modeling_auto, cloud_hf",
-        "import cloud_hf.models.modeling_cloud",
-        "import cloud_hf.checkpoints.registration",
-        "from cloud_hf import CrystalPropertyPipeline",
-        "import cloud_hf, peft",
+        "import cloud_hf, transformers",
+        "import transformers, cloud_hf",
+        "import cloud_hf; cloud_hf.bundled_heads(); cloud_hf.CloudError",
+    ],
+)
+def test_importing_both_loads_no_torch(run_python: Callable[..., Any], statement: str) -> None:
+    assert "torch" not in run_python(HEAVY.format(statement=statement))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import cloud_hf; cloud_hf.register()",
+        "import cloud_hf, transformers; cloud_hf.register()",
+        "from cloud_hf import CloudConfig",
+        "import cloud_hf; cloud_hf.bundled_model()",
+        "from transformers import AutoModel; import cloud_hf",
+        "from transformers import pipeline; import cloud_hf.models.modeling_cloud",
+        "import peft, cloud_hf",
     ],
 )
 def test_transformers_knows_cloud(run_python: Callable[..., Any], statement: str) -> None:
     if "peft" in statement:
         pytest.importorskip("peft")
     assert run_python(FINDS_CLOUD.format(statement=statement)) == ["cloud_hf.models.modeling_cloud", True]
+
+
+def test_registering_again_changes_nothing() -> None:
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    cloud_hf.register()
+    before = dict(PIPELINE_REGISTRY.supported_tasks)
+    cloud_hf.register()
+    assert before == PIPELINE_REGISTRY.supported_tasks
 
 
 def test_every_public_name_is_there_for_people_and_for_type_checkers() -> None:

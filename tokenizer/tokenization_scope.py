@@ -9,6 +9,7 @@ import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from .errors import GrammarError, ScopeTooLongError, UnknownWordError
+from .saving_cloud import PushedWithCard
 
 __all__ = ["GRAMMARS", "ScopeTokenizer", "grammar_of"]
 
@@ -73,7 +74,7 @@ def _is_fraction(word: str) -> bool:
     return word == "[MASK]" or (word[:1].isdigit() and "." in word and word.replace(".", "", 1).isdigit())
 
 
-class ScopeTokenizer(PreTrainedTokenizer):
+class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
     """Word-level tokenizer for SCOPE strings with a closed vocabulary.
 
     Ids 0 to 563 are those of the paper's released tokenizer, on which the published weights were trained.
@@ -249,3 +250,6 @@ class ScopeTokenizer(PreTrainedTokenizer):
         path = Path(save_directory) / (prefix + VOCAB_FILES_NAMES["vocab_file"])
         path.write_text("\n".join(self._words) + "\n", encoding="utf-8")
         return (str(path),)
+
+
+ScopeTokenizer.register_for_auto_class()

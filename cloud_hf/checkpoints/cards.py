@@ -37,6 +37,7 @@ CITATION = """@article{xu2026cloud,
 }"""
 
 HEADS = ("CloudForPropertyRegression", "CloudForDebye", "CloudForCrystalProperties")
+KINDS = ("CloudModel", "CloudForMaskedLM", *HEADS)
 
 TEMPLATE = "that has been pushed on the Hub. This model card has been automatically generated."
 """Part of the empty card that transformers pushes where there is none."""
@@ -68,7 +69,8 @@ def model_card(
     config = _read_json(folder / "config.json")
     name = repo_id or folder.resolve().name
     license = license or records.license
-    kind = (config.get("architectures") or [None])[0] if any(folder.glob("*.safetensors")) else None
+    kind = next(filter(KINDS.__contains__, config.get("architectures") or ()), None)
+    kind = kind if any(folder.glob("*.safetensors")) else None
     words = "\n\n".join(
         part.strip()
         for part in (
@@ -187,7 +189,7 @@ def _summary(kind: str | None, config: dict[str, Any]) -> str:
 
 def _usage(kind: str | None, name: str, folder: Path) -> str:
     load = f'"{name}", trust_remote_code=True'
-    without = "With `import cloud_hf` (`pip install cloud-hf`) the flag is not needed"
+    without = "With the package (`pip install cloud-hf`) the flag is not needed after `cloud_hf.register()`"
     if kind in HEADS:
         code = (
             "from transformers import pipeline\n\n"
@@ -195,6 +197,8 @@ def _usage(kind: str | None, name: str, folder: Path) -> str:
             'for quantity in predict("<SCOPE string, or with cloud-hf installed a CIF file>"):\n'
             '    print(quantity["name"], quantity["value"], quantity["unit"])'
         )
+        with_task = f'`pipeline("crystal-property", model="{name}")`'
+        without = f"With the package (`pip install cloud-hf`), after `cloud_hf.register()`, {with_task} needs no flag"
         without += f", and `cloud-hf predict --model {name} my.cif` reads crystal files"
     else:
         things = {"AutoTokenizer": ("tokenizer", (folder / "tokenizer_config.json").is_file())}

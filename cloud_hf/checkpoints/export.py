@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
 
 from cloud_hf.checkpoints.conversion import STRINGS, TOLERANCE, probe
 from cloud_hf.checkpoints.reading import check_output_folder, loading, new_folder, read_config
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.modeling_cloud import CloudForDebye, CloudForMaskedLM, CloudForPropertyRegression, CloudModel

@@ -1,77 +1,79 @@
-"""What every push to the Hub carries beside the saved files: a model card, the records, the pipeline's code."""
+"""What saved folders and pushes to the Hub carry beside the weights: a model card and the records of the weights."""
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from huggingface_hub import ModelCard
+from huggingface_hub import CommitInfo, HfApi, ModelCard
 from huggingface_hub.errors import EntryNotFoundError
 from transformers import PreTrainedModel
-from transformers.dynamic_module_utils import custom_object_save
 
-from cloud_hf.checkpoints.cards import CARD_FILE, HEADS, is_empty, is_generated, write_card
-from cloud_hf.checkpoints.records import (
-    METRICS_FILE,
-    PRETRAINING_FILE,
-    TRAINING_DATA_FILE,
-    carry_records,
-    source_folder,
-)
-from cloud_hf.files import write_text
-from cloud_hf.models.conformal import CALIBRATION_FILE
-from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline
+from cloud_hf.checkpoints.cards import CARD_FILE, is_empty, is_generated, write_card
+from cloud_hf.checkpoints.records import carry_records, source_folder
 
-__all__ = ["TASK", "add_pipeline", "carry_cards", "explained"]
-
-TASK = "crystal-property"
-
-CUSTOM_PIPELINES = {
-    TASK: {
-        "impl": "pipeline_cloud.CrystalPropertyPipeline",
-        "pt": ["AutoModelForSequenceClassification"],
-        "type": "text",
-    }
-}
-"""What `config.json` says so that `pipeline(model=..., trust_remote_code=True)` finds task and code."""
-
-COMPLETED = {CARD_FILE, CALIBRATION_FILE, METRICS_FILE, PRETRAINING_FILE, TRAINING_DATA_FILE, "config.json"}
-"""Files that are uploaded even if saving did not change them."""
+__all__ = ["complete", "explained", "push"]
 
 
-def add_pipeline(folder: Path) -> None:
-    """Give a saved property model the code of its pipeline, so that processes without the package know its task."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if not set(HEADS) & set(config.get("architectures") or []):
-        return
-    custom_object_save(CrystalPropertyPipeline, folder)
-    if config.get("custom_pipelines") != CUSTOM_PIPELINES:
-        config["custom_pipelines"] = CUSTOM_PIPELINES
-        write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", path)
+def complete(folder: Path, model: PreTrainedModel, online: bool = False) -> None:
+    """Put beside saved weights the records that belong to exactly these, and a model card.
 
+    A card that a user wrote stays, and goes with the weights it was written for.
 
-def carry_cards(kind: type) -> None:
-    """Let every push of a class (config, tokenizer, model, pipeline) carry card, records and pipeline.
-
-    All pushes of transformers end in one method, which is extended here rather than in the modules that travel with
-    the models: those need no cards.
+    Args:
+        folder: Holds the saved weights.
+        model: The model they are of, which knows where it was loaded from.
+        online: Fetch records that the Hub's cache does not hold.
     """
-    upload: Callable[..., Any] = kind._upload_modified_files  # type: ignore[attr-defined]
+    source = source_folder(model.name_or_path, getattr(model.config, "_commit_hash", None), online)
+    theirs = source / CARD_FILE if carry_records(source, folder) and source else None
+    if theirs and theirs.is_file() and not is_generated(theirs.read_text(encoding="utf-8")):
+        if not (folder / CARD_FILE).is_file() or is_generated((folder / CARD_FILE).read_text(encoding="utf-8")):
+            shutil.copyfile(theirs, folder / CARD_FILE)
+    else:
+        write_card(folder)
 
-    @wraps(upload)
-    def upload_with_card(
-        self: Any, working_dir: Any, repo_id: str, files_timestamps: dict[str, float], **arguments: Any
-    ) -> Any:
-        _complete(self, Path(working_dir), repo_id, arguments.get("token"))
-        known = {name: time for name, time in files_timestamps.items() if name not in COMPLETED}
-        with explained(repo_id):
-            return upload(self, working_dir, repo_id, known, **arguments)
 
-    kind._upload_modified_files = upload_with_card  # type: ignore[attr-defined]
+def push(
+    pushed: Any,
+    repo_id: str,
+    *,
+    commit_message: str | None = None,
+    commit_description: str | None = None,
+    private: bool | None = None,
+    token: bool | str | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    max_shard_size: int | str | None = "50GB",
+    tags: list[str] | None = None,
+) -> CommitInfo:
+    """Save a config, tokenizer, model or pipeline aside, add its card, and upload all in one commit.
+
+    See `cloud_hf.models.saving_cloud.PushedWithCard.push_to_hub`.
+    """
+    api = HfApi(token=token)
+    with explained(repo_id), TemporaryDirectory() as name:
+        folder = Path(name)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        pushed.save_pretrained(folder, max_shard_size=max_shard_size)
+        model = getattr(pushed, "model", pushed)
+        if isinstance(model, PreTrainedModel):
+            complete(folder, model, online=True)
+        if getattr(pushed, "calibration", None) is not None:  # of a pipeline: it may not be that of the records
+            pushed.calibration.save(folder)
+        _settle_card(folder, repo_id, _remote_card(api, repo_id), isinstance(model, PreTrainedModel), tags or [])
+        if revision is not None and not revision.startswith("refs/pr"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        return api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message or f"Upload {type(pushed).__name__}",
+            commit_description=commit_description,
+            revision=revision,
+            create_pr=create_pr,
+        )
 
 
 @contextmanager
@@ -87,28 +89,26 @@ def explained(repo_id: str) -> Iterator[None]:
         raise
 
 
-def _complete(pushed: Any, folder: Path, repo_id: str, token: Any) -> None:
-    """Put into the folder that is about to be uploaded what it lacks."""
-    card = folder / CARD_FILE
-    model = getattr(pushed, "model", pushed)
-    is_model = isinstance(model, PreTrainedModel)
-    source, same = None, False
-    if is_model:
-        source = source_folder(model.name_or_path, getattr(model.config, "_commit_hash", None))
-        add_pipeline(folder)
-        same = carry_records(source, folder)
-    text = card.read_text(encoding="utf-8") if card.is_file() else _remote_card(repo_id, token)
-    if text is not None and (not is_generated(text) or (not is_model and not is_empty(text))):
-        return  # the user's card, or one that tells more than a config or tokenizer could
-    own = source / CARD_FILE if source and same else None
-    if own and own.is_file() and not is_generated(own.read_text(encoding="utf-8")):
-        shutil.copyfile(own, card)
-    else:
+def _settle_card(folder: Path, repo_id: str, remote: str | None, is_model: bool, tags: list[str]) -> None:
+    """Leave in the folder the card that the repository shall have."""
+    path = folder / CARD_FILE
+    mine = path.read_text(encoding="utf-8") if path.is_file() else None
+    by_hand = mine is not None and not is_generated(mine)
+    if remote is not None and (not is_generated(remote) or by_hand or not (is_model or is_empty(remote))):
+        # a user's card, or one that tells more than a config or a tokenizer could
+        path.write_text(mine if by_hand and is_generated(remote) and mine else remote, encoding="utf-8")
+    elif not by_hand:
+        if remote is not None:  # its licence, data sets and tags go on
+            path.write_text(remote, encoding="utf-8")
         write_card(folder, repo_id=repo_id)
+    if tags:
+        card = ModelCard.load(path, ignore_metadata_errors=True)
+        card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *tags]))
+        card.save(path)
 
 
-def _remote_card(repo_id: str, token: Any) -> str | None:
+def _remote_card(api: HfApi, repo_id: str) -> str | None:
     try:
-        return ModelCard.load(repo_id, token=token, ignore_metadata_errors=True).content
+        return ModelCard.load(repo_id, token=api.token, ignore_metadata_errors=True).content
     except EntryNotFoundError:
         return None

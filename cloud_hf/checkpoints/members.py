@@ -12,7 +12,10 @@ __all__ = ["join_members"]
 
 Model = TypeVar("Model", CloudForCrystalProperties, CloudForDebye, CloudForPropertyRegression)
 
-OWN = frozenset({"n_members", "hidden_dropout_prob", "attention_probs_dropout_prob", "head_dropout", "_name_or_path"})
+FREE = frozenset(
+    {"n_members", "hidden_dropout_prob", "attention_probs_dropout_prob", "head_dropout", "_name_or_path"}
+    | {"architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version"}  # what saving writes
+)
 """Settings in which the joined models may differ: predictions do not depend on them."""
 
 
@@ -29,7 +32,7 @@ def join_members(models: Sequence[Model]) -> Model:
     if len(models) < 2:
         raise CheckpointError(f"An ensemble needs at least two models, not {len(models)}.")
     first = models[0]
-    settings = [{key: value for key, value in model.config.to_dict().items() if key not in OWN} for model in models]
+    settings = [{key: value for key, value in model.config.to_dict().items() if key not in FREE} for model in models]
     for place, (model, other) in enumerate(zip(models, settings, strict=True)):
         different = sorted(key for key in settings[0] | other if settings[0].get(key) != other.get(key))
         if type(model) is not type(first) or different or model.config.n_members != 1:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import safe_open
-from transformers.utils import cached_file
 
 from cloud_hf.files import write_json
 from cloud_hf.models.conformal import CALIBRATION_FILE
@@ -43,6 +43,8 @@ TRAINING_DATA_FILE = "training_data.json"
 
 PRETRAINED_METRICS_FILE = "validation_results.json"
 """What `cloud-hf pretrain` writes; a fine-tuned checkpoint holds it as `pretraining.json`."""
+
+RECORDS = (TRAINING_DATA_FILE, METRICS_FILE, PRETRAINING_FILE, PRETRAINED_METRICS_FILE, CALIBRATION_FILE)
 
 
 @dataclass(frozen=True)
@@ -154,39 +156,26 @@ def record_training_data(
     write_json(found, folder / TRAINING_DATA_FILE, indent=2)
 
 
-def source_folder(name: str | None, commit: str | None = None) -> Path | None:
-    """Return the folder of a checkpoint: itself, or where the Hub's cache keeps it, with the records fetched.
+def source_folder(name: str | None, commit: str | None = None, online: bool = True) -> Path | None:
+    """Return the folder of a checkpoint: itself, or where the Hub's cache keeps it; None if there is none.
 
     Args:
         name: Folder or Hub id, as `from_pretrained` was given it.
         commit: Commit of the repository; None: the head of `main`.
+        online: Fetch config and records of a Hub id that the cache does not hold.
     """
     if not name:
         return None
     if Path(name).is_dir():
         return Path(name)
-    names = (
-        "config.json",
-        TRAINING_DATA_FILE,
-        METRICS_FILE,
-        PRETRAINING_FILE,
-        PRETRAINED_METRICS_FILE,
-        CALIBRATION_FILE,
-    )
     try:
-        found = [
-            cached_file(
-                name,
-                file,
-                revision=commit,
-                _raise_exceptions_for_missing_entries=False,
-                _raise_exceptions_for_connection_errors=False,
+        return Path(
+            snapshot_download(
+                name, revision=commit, allow_patterns=["config.json", *RECORDS], local_files_only=not online
             )
-            for file in names
-        ]
-    except OSError:  # no such repository, or not for us: then there are no records
+        )
+    except (OSError, ValueError):  # no such repository, or not for us: then there are no records
         return None
-    return Path(found[0]).parent if found[0] else None
 
 
 def carry_records(source: Path | None, folder: Path) -> bool:
@@ -195,7 +184,7 @@ def carry_records(source: Path | None, folder: Path) -> bool:
     if source is None or checksum is None or checksum != checksum_of_weights(folder):
         return False
     if source.resolve() != folder.resolve():
-        for name in (TRAINING_DATA_FILE, METRICS_FILE, PRETRAINING_FILE, PRETRAINED_METRICS_FILE, CALIBRATION_FILE):
+        for name in RECORDS:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
     return True

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
-from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.registration import AutoModelForMaskedLM, AutoTokenizer
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
 from cloud_hf.errors import CheckpointError
 from cloud_hf.files import write_json

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_likelihood, bundled_model
 from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.registration import AutoModelForSequenceClassification, AutoTokenizer
 from cloud_hf.data.inputs import Item, encode_items, named
 from cloud_hf.data.tables import CHUNK_ROWS
 from cloud_hf.errors import CheckpointError

@@ -1,6 +1,7 @@
 """Configuration of the CLOUD models. Flat: ships as Hub remote code."""
 
 import math
+from copy import deepcopy
 from dataclasses import field
 from itertools import pairwise
 from typing import Any
@@ -9,16 +10,35 @@ from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
 from .chemistry_tables import VOCAB_SIZE
+from .saving_cloud import PushedWithCard
 
-__all__ = ["AUTO_MAP", "DEBYE_TARGETS", "PUBLISHED_STRINGS", "TARGET_TRANSFORMS", "CloudConfig"]
+__all__ = ["AUTO_MAP", "DEBYE_TARGETS", "PUBLISHED_STRINGS", "TARGET_TRANSFORMS", "TASK", "CloudConfig"]
 
 AUTO_MAP: dict[str, Any] = {
     "AutoConfig": "configuration_cloud.CloudConfig",
     "AutoModel": "modeling_cloud.CloudModel",
     "AutoModelForMaskedLM": "modeling_cloud.CloudForMaskedLM",
+    "AutoModelForSequenceClassification": "modeling_cloud.CloudForPropertyRegression",
     "AutoTokenizer": ["tokenization_scope.ScopeTokenizer", None],
 }
-"""What a process without the package loads from a checkpoint's folder (`trust_remote_code=True`)."""
+"""What a process without the package loads from a checkpoint's folder (`trust_remote_code=True`); a Debye model names
+its own class instead of the regression."""
+
+TASK = "crystal-property"
+"""The task of the pipeline, as `pipeline` knows it."""
+
+CUSTOM_PIPELINES: dict[str, Any] = {
+    TASK: {
+        "impl": "pipeline_cloud.CrystalPropertyPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+        "type": "text",
+    }
+}
+"""What the config of a property model says of the pipeline whose code lies beside it."""
+
+LOADED_TASK = f"{TASK}-remote-code" if __name__.startswith("cloud_hf.") else TASK
+"""The name of that code once the config is loaded. Where the package is, `crystal-property` is its own registered
+class, for which transformers does not ask for trust, so the code beside the weights goes by another name."""
 
 TARGET_TRANSFORMS = ("standardise", "log", "per_atom", "log_per_atom")
 """What may happen to a target before mean and scale: nothing, ln, division by the number of atoms, both."""
@@ -36,18 +56,8 @@ PUBLISHED_STRINGS: dict[str, Any] = {
 """The strings that the published weights were trained on, in the order of the input."""
 
 
-class RegisteredPipelines(dict[str, Any]):
-    """A checkpoint's custom pipelines where the package has registered them: named, but their code is not asked for.
-
-    `pipeline` would otherwise refuse to run the package's own class without `trust_remote_code=True`.
-    """
-
-    def __contains__(self, task: object) -> bool:
-        return False
-
-
 @strict
-class CloudConfig(BertConfig):
+class CloudConfig(PushedWithCard, BertConfig):
     r"""Configuration of a CLOUD model: a BERT encoder over SCOPE strings, and what its head predicts.
 
     Encoder fields are those of `BertConfig`; only their defaults differ. The encoder settings say how the strings
@@ -162,9 +172,17 @@ class CloudConfig(BertConfig):
             self.problem_type = "regression"
             self.id2label = dict(enumerate(names))
             self.label2id = {name: index for index, name in enumerate(names)}
-        pipelines = getattr(self, "custom_pipelines", None)
-        if pipelines and __name__.startswith("cloud_hf."):
-            self.custom_pipelines = RegisteredPipelines(pipelines)
+        if getattr(self, "custom_pipelines", None):
+            self.name_pipeline(LOADED_TASK)
+        if self.architectures is None:  # AutoModelForSequenceClassification looks for its class in there
+            self.architectures = []
+
+    def name_pipeline(self, task: str | None) -> None:
+        """Name the pipeline that lies beside the weights: `TASK` in a folder, `LOADED_TASK` once loaded; None: none."""
+        if task is not None:
+            self.custom_pipelines = {task: deepcopy(CUSTOM_PIPELINES[TASK])}
+        elif hasattr(self, "custom_pipelines"):
+            del self.custom_pipelines
 
     @property
     def reads_chemistry(self) -> bool:
@@ -234,3 +252,6 @@ class CloudConfig(BertConfig):
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{field} must be one of {', '.join(allowed)}, not {value!r}.")
+
+
+CloudConfig.register_for_auto_class()

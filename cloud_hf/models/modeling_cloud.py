@@ -4,16 +4,19 @@ Flat: ships as Hub remote code. Parameter names of encoder and MLM head are thos
 published checkpoint fits.
 """
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 from transformers.models.bert.modeling_bert import BertOnlyMLMHead, BertPreTrainedModel
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_cloud import AUTO_MAP, CloudConfig
+from .configuration_cloud import AUTO_MAP, LOADED_TASK, TASK, CloudConfig
 from .embeddings_cloud import ChemistryEmbedding, OrbitReader
 from .encoder_cloud import ChemistryBertModel
 from .errors import CheckpointError
@@ -27,6 +30,8 @@ from .heads_cloud import (
     thermal_properties,
     transform_targets,
 )
+from .pipeline_cloud import CrystalPropertyPipeline
+from .saving_cloud import PushedWithCard
 
 __all__ = [
     "CloudDebyeOutput",
@@ -47,7 +52,7 @@ ENCODER_WEIGHTS = (
 """Names of the weights that every encoder has."""
 
 
-class CloudPreTrainedModel(BertPreTrainedModel):
+class CloudPreTrainedModel(PushedWithCard, BertPreTrainedModel):
     """Weight initialisation, loading and saving of every CLOUD model."""
 
     config: CloudConfig
@@ -78,10 +83,46 @@ class CloudPreTrainedModel(BertPreTrainedModel):
         if isinstance(module, ChemistryEmbedding | OrbitReader):
             module.initialise()
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Save as `PreTrainedModel` does, with the whole `auto_map`, so that every Auto class finds its code."""
-        self.config.auto_map = AUTO_MAP | (getattr(self.config, "auto_map", None) or {})
-        super().save_pretrained(save_directory, *args, **kwargs)
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], is_main_process: bool = True, **kwargs: Any
+    ) -> None:
+        """Save as `PreTrainedModel` does, with the code of every Auto class and of the pipeline.
+
+        With the package a model card and the records of the weights go along.
+
+        Args:
+            save_directory: Folder; made if it is not there.
+            is_main_process: Whether this process writes what all processes share.
+            **kwargs: See `PreTrainedModel.save_pretrained` and `PushedWithCard.save_pretrained`.
+        """
+        config, folder = self.config, Path(save_directory)
+        here = __name__.rpartition(".")[0]
+        kind = next(kind for kind in type(self).__mro__ if kind.__module__.rpartition(".")[0] == here)
+        predicts = issubclass(kind, CloudPropertyModel)
+        config.auto_map = (getattr(config, "auto_map", None) or {}) | AUTO_MAP
+        if predicts:
+            config.auto_map["AutoModelForSequenceClassification"] = (
+                f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
+            )
+        config.name_pipeline(TASK if predicts else None)
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        if is_main_process and folder.is_dir():
+            if kind.__name__ not in config.architectures:  # of a user's subclass, which Auto classes do not know
+                config.architectures = [*config.architectures, kind.__name__]
+                config.save_pretrained(folder)
+            for code in (kind, CrystalPropertyPipeline):
+                custom_object_save(code, folder)
+            _complete(folder, self)
+        config.name_pipeline(LOADED_TASK if predicts else None)
+
+
+def _complete(folder: Path, model: CloudPreTrainedModel) -> None:
+    """Add what only the package can write."""
+    try:
+        from cloud_hf.checkpoints.hub import complete
+    except ImportError:
+        return
+    complete(folder, model)
 
 
 class CloudModel(CloudPreTrainedModel, ChemistryBertModel):

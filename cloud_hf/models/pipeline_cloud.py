@@ -5,7 +5,6 @@ Flat: ships as Hub remote code. Without the package it takes SCOPE strings and n
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from .debye import DebyeInputError
 from .errors import CheckpointError, CloudError, GrammarError
 from .heads_cloud import thermal_properties
 from .phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
+from .saving_cloud import PushedWithCard
 from .tokenization_scope import grammar_of
 
 __all__ = ["MAX_TEMPERATURE", "CrystalPropertyPipeline", "Quantity"]
@@ -38,7 +38,7 @@ _SPECTRUM = ("optical_dos", "acoustic_share", "acoustic_cutoff")
 logger = logging.get_logger(__name__)
 
 
-class CrystalPropertyPipeline(Pipeline):
+class CrystalPropertyPipeline(PushedWithCard, Pipeline):
     """Predict the properties of crystals.
 
     An input is a SCOPE string, the path of a CIF or POSCAR file, a pymatgen `Structure`, or a mapping
@@ -86,12 +86,11 @@ class CrystalPropertyPipeline(Pipeline):
         self._encoder: Any = None
         self.calibration = calibration_of(self.model) if isinstance(calibration, str) else calibration
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save as every pipeline does, and the calibration beside the weights."""
+        super().save_pretrained(save_directory, *args, **kwargs)
         if self.calibration is not None:
-            Path(save_directory).mkdir(parents=True, exist_ok=True)
-            self.calibration.save(save_directory)  # first: a push uploads what saving has left
-        return super().save_pretrained(save_directory, *args, **kwargs)
+            self.calibration.save(save_directory)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Predict for one input or a list of inputs; see the class."""
@@ -414,9 +413,9 @@ def _number_of_atoms(value: Any) -> float:
 
 def _has_spectrum(model: Any) -> bool:
     """By name, likewise."""
-    return type(model).__name__ == "CloudForCrystalProperties"
+    return any(kind.__name__ == "CloudForCrystalProperties" for kind in type(model).__mro__)
 
 
 def _is_debye(model: Any) -> bool:
-    """By name: the class may come from the package or from remote code."""
-    return type(model).__name__ == "CloudForDebye"
+    """By name: the class may come from the package or from remote code; a user's own may derive from it."""
+    return any(kind.__name__ == "CloudForDebye" for kind in type(model).__mro__)

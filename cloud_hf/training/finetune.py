@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.cards import write_card
 from cloud_hf.checkpoints.reading import loading
 from cloud_hf.checkpoints.records import record_training_data
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.files import new_file, refuse_other_settings, write_json

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.records import record_training_data
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.corpus.shards import open_corpus
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table, recorded_settings

@@ -9,7 +9,7 @@ from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from cloud_hf.checkpoints.cards import CARD_FILE, is_generated, write_card
-from cloud_hf.checkpoints.hub import add_pipeline, explained
+from cloud_hf.checkpoints.hub import explained
 from cloud_hf.errors import CheckpointError
 
 __all__ = ["PublishingTrainer"]
@@ -18,13 +18,12 @@ __all__ = ["PublishingTrainer"]
 class PublishingTrainer(Trainer):
     """`Trainer` whose folders and pushes carry a model card and the code that their weights need, and no pickle."""
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Save as `Trainer` does, with a model card and the pipeline's code, and without the pickle of arguments."""
-        super()._save(output_dir, state_dict)
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save as `Trainer` does, but without the pickle of arguments, and with the card under its name on the Hub."""
+        super().save_model(output_dir, _internal_call)
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir or ".")
             (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-            add_pipeline(folder)
             write_card(folder, repo_id=self.hub_model_id)
 
     def create_model_card(self, license: str | None = None, tags: Any = None, dataset: Any = None, **_: Any) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
-from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
@@ -231,17 +230,6 @@ class CloudTrainer(PublishingTrainer):
             self._aside = None
             if self.is_local_process_zero():
                 shutil.rmtree(aside, ignore_errors=True)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Save as `PublishingTrainer` does; of a model wrapped by FSDP its own class."""
-        model: Any = self.model
-        wrapped = type(model)
-        if issubclass(wrapped, FSDPModule):  # its class and code are what is saved, not those of the wrapper
-            model.__class__ = next(kind for kind in wrapped.__mro__[1:] if not issubclass(kind, FSDPModule))
-        try:
-            super()._save(output_dir, state_dict)
-        finally:
-            model.__class__ = wrapped
 
     def save_result(self) -> None:
         """Save model and tokenizer in the output folder: aside first, then file by file renamed.

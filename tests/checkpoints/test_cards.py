@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
+from transformers import AutoModelForSequenceClassification, pipeline
 
 from cloud_hf import (
     CloudConfig,
@@ -24,6 +24,7 @@ from cloud_hf import (
 )
 from cloud_hf.checkpoints.cards import CARD_FILE, is_generated, model_card, write_card
 from cloud_hf.checkpoints.records import checksum_of_weights, read_records, record_training_data
+from cloud_hf.models.configuration_cloud import CUSTOM_PIPELINES
 
 TWO = {"target_names": ["band_gap", "bulk_modulus"], "target_units": ["eV", "GPa"]}
 ROW = {"mae": 0.25, "mae_mad": 0.5, "rmse": 0.3, "r2": 0.7, "median_absolute_error": 0.2, "mad": 0.5, "n": 40}
@@ -240,22 +241,79 @@ class TestWhoseCard:
         assert (data.license, data.datasets) == ("cc-by-4.0", ["owner/phonons"])
 
 
-def test_a_folder_with_the_pipeline_s_code_needs_no_trust_with_the_package(
-    make_config: Callable[..., CloudConfig], tmp_path: Path, scopes: list[str]
-) -> None:
-    from transformers import pipeline
+class TestTheFolder:
+    """What saving leaves beside the weights, without a word from the user."""
 
-    from cloud_hf.checkpoints.hub import CUSTOM_PIPELINES, add_pipeline
-
-    model = CloudForDebye(make_config())
-    model.save_pretrained(tmp_path)
-    ScopeTokenizer().save_pretrained(tmp_path)
-    add_pipeline(tmp_path)
-    again = tmp_path / "again"
-    for task in (None, "crystal-property"):
-        predict = pipeline(task, model=str(tmp_path))
+    def test_a_saved_head_opens_as_a_pipeline(
+        self, make_config: Callable[..., CloudConfig], tmp_path: Path, scopes: list[str]
+    ) -> None:
+        CloudForDebye(make_config()).save_pretrained(tmp_path)
+        ScopeTokenizer().save_pretrained(tmp_path)
+        predict = pipeline("crystal-property", model=str(tmp_path))
         assert type(predict).__module__ == "cloud_hf.models.pipeline_cloud"
-        assert predict(scopes[0])[0]["name"] == "debye_temperature"
-        predict.model.save_pretrained(again)
-        assert json.loads((again / "config.json").read_text())["custom_pipelines"] == CUSTOM_PIPELINES
-        shutil.rmtree(again)
+        remote = pipeline(model=str(tmp_path), trust_remote_code=True)
+        assert type(remote).__module__.startswith("transformers_modules.")
+        assert predict(scopes[0]) == remote(scopes[0])
+        with pytest.raises(ValueError, match="trust_remote_code=True"):
+            pipeline(model=str(tmp_path))
+
+    @pytest.mark.parametrize("trust", [False, True])
+    def test_saved_again_it_holds_the_same_files(
+        self, make_config: Callable[..., CloudConfig], tmp_path: Path, trust: bool
+    ) -> None:
+        CloudForDebye(make_config()).save_pretrained(tmp_path / "first")
+        ScopeTokenizer().save_pretrained(tmp_path / "first")
+        task, flag = (None, True) if trust else ("crystal-property", None)
+        predict = pipeline(task, model=str(tmp_path / "first"), trust_remote_code=flag)
+        predict.model.save_pretrained(tmp_path / "model")
+        predict.save_pretrained(tmp_path / "pipeline")
+        names, config = (
+            {folder: read(tmp_path / folder) for folder in ("first", "model", "pipeline")}
+            for read in (
+                lambda folder: {path.name for path in folder.iterdir()},
+                lambda folder: json.loads((folder / "config.json").read_text()),
+            )
+        )
+        assert names["pipeline"] == names["first"] == names["model"] | {"tokenizer_config.json", "vocab.txt"}
+        assert all(found["custom_pipelines"] == CUSTOM_PIPELINES for found in config.values())
+
+    def test_an_encoder_has_no_pipeline(self, make_config: Callable[..., CloudConfig], tmp_path: Path) -> None:
+        CloudForDebye(make_config()).save_pretrained(tmp_path / "debye")
+        CloudModel.from_pretrained(tmp_path / "debye").save_pretrained(tmp_path / "encoder")
+        config = json.loads((tmp_path / "encoder" / "config.json").read_text())
+        assert "custom_pipelines" not in config
+        assert config["auto_map"]["AutoModelForSequenceClassification"].endswith(".CloudForPropertyRegression")
+
+    def test_a_card_is_written_and_one_by_hand_stays(
+        self, make_config: Callable[..., CloudConfig], tmp_path: Path
+    ) -> None:
+        model = CloudForDebye(make_config())
+        model.save_pretrained(tmp_path)
+        assert is_generated((tmp_path / CARD_FILE).read_text())
+        (tmp_path / CARD_FILE).write_text("# Mine\n")
+        model.save_pretrained(tmp_path)
+        assert (tmp_path / CARD_FILE).read_text() == "# Mine\n"
+
+    def test_records_go_with_the_same_weights_only(self, trained: Path, tmp_path: Path) -> None:
+        model = CloudForPropertyRegression.from_pretrained(trained)
+        model.save_pretrained(tmp_path / "same")
+        assert read_records(tmp_path / "same") == read_records(trained)
+        model.head.layers[-1].bias.data += 1
+        model.save_pretrained(tmp_path / "changed")
+        assert not (tmp_path / "changed" / "metrics.json").exists()
+        assert "Errors of these weights: not recorded." in (tmp_path / "changed" / CARD_FILE).read_text()
+
+    def test_a_user_s_subclass_loads_as_the_class_it_derives_from(
+        self, make_config: Callable[..., CloudConfig], tmp_path: Path, scopes: list[str]
+    ) -> None:
+        class MyDebye(CloudForDebye):
+            pass
+
+        model = MyDebye(make_config()).eval()
+        model.save_pretrained(tmp_path)
+        ScopeTokenizer().save_pretrained(tmp_path)
+        assert type(AutoModelForSequenceClassification.from_pretrained(tmp_path)) is CloudForDebye
+        assert "(`CloudForDebye`)" in (tmp_path / CARD_FILE).read_text()
+        found = pipeline("crystal-property", model=model, tokenizer=ScopeTokenizer())(scopes[0])
+        assert found == pipeline("crystal-property", model=str(tmp_path))(scopes[0])
+        assert {quantity["name"] for quantity in found} == {"debye_temperature", "heat_capacity_per_atom"}

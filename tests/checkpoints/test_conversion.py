@@ -125,7 +125,7 @@ class TestMaskedLM:
         assert (config.model_type, config.pad_token_id, config.vocab_size) == ("cloud", 1, 585)
         assert (config.grammar, config.canonical, config.max_position_embeddings) == ("composition", False, 64)
         assert AutoTokenizer.from_pretrained(converted).model_max_length == 64
-        assert {path.suffix for path in converted.iterdir()} == {".json", ".safetensors", ".txt", ".py"}
+        assert {path.suffix for path in converted.iterdir()} == {".json", ".safetensors", ".txt", ".py", ".md"}
 
     @pytest.mark.parametrize("form", ["file", "bin", "tied twice", "bare", "ddp"])
     def test_other_forms_of_the_same_weights(

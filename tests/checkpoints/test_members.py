@@ -57,7 +57,8 @@ def test_it_comes_back_in_a_fresh_process(make_config, batch, tmp_path: Path) ->
     model.save_pretrained(tmp_path)
     torch.save(batch, tmp_path / "batch.pt")
     code = (
-        "import json, sys, torch, cloud_hf; from transformers import AutoModelForSequenceClassification as Auto;"
+        "import json, torch, cloud_hf; from transformers import AutoModelForSequenceClassification as Auto;"
+        "cloud_hf.register();"
         f"model = Auto.from_pretrained({str(tmp_path)!r}); batch = torch.load({str(tmp_path / 'batch.pt')!r});"
         "print(json.dumps([model.config.n_members, model(**batch).logits.tolist()]))"
     )

@@ -101,6 +101,8 @@ FETCH = (
 asked, package, online = json.loads((base / "published.json").read_text()), *(word == "yes" for word in sys.argv[2:4])
 if package:
     import cloud_hf
+
+    cloud_hf.register()
 import transformers
 
 flag = {} if package else {"trust_remote_code": True}
@@ -125,10 +127,16 @@ found["config"] = attempt(lambda: load("config", "AutoConfig").to_dict())
 for name in ("tokenizer", "debye", "fast"):
     more = {"trust_remote_code": None} if name == "fast" else {}
     found[f"{name}_ids"] = attempt(lambda: load(name, "AutoTokenizer", **more)(SCOPES)["input_ids"])
-predict = attempt(lambda: transformers.pipeline(model="owner/pipeline", **flag))
+task = "crystal-property" if package else None  # without the package the code beside the weights tells
+predict = attempt(lambda: transformers.pipeline(task, model="owner/pipeline", **flag))
 found["pipeline"] = predict if isinstance(predict, dict) else attempt(lambda: predict(SITES))
 for name in ("debye", "band_gap"):
-    found[f"{name}_pipeline"] = attempt(lambda: transformers.pipeline(model=f"owner/{name}", **flag)(SCOPES))
+    found[f"{name}_pipeline"] = attempt(lambda: transformers.pipeline(task, model=f"owner/{name}", **flag)(SCOPES))
+    trusted = {"model": f"owner/{name}", "trust_remote_code": True}  # whether the package is there or not
+    found[f"{name}_trusted"] = attempt(lambda: transformers.pipeline(**trusted)(SCOPES))
+    named = {"task": "crystal-property"}
+    found[f"{name}_named"] = attempt(lambda: transformers.pipeline(**named, **trusted)(SCOPES))
+found["refused_pipeline"] = attempt(lambda: type(transformers.pipeline(model="owner/debye")).__module__)
 
 first = asked["commits"]["pinned"][0]
 pins = {"old": {"revision": first}, "tag": {"revision": "v1"}, "new": {"code_revision": first}, "newest": {}}

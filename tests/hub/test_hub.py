@@ -82,12 +82,17 @@ def test_a_pipeline_gives_the_same_quantities(fetched: dict[str, Any], published
         assert [q["value"] for q in mine] == pytest.approx([q["value"] for q in theirs], rel=1e-5)
 
 
+@pytest.mark.parametrize("way", ["pipeline", "trusted", "named"])
 @pytest.mark.parametrize("name", QUANTITIES)
-def test_a_pushed_model_brings_its_pipeline(fetched: dict[str, Any], name: str) -> None:
-    """Nobody pushed a pipeline here, and nobody names the task."""
-    found = fetched[f"{name}_pipeline"]
+def test_a_pushed_model_brings_its_pipeline(fetched: dict[str, Any], name: str, way: str) -> None:
+    """Nobody pushed a pipeline here; with trust nobody needs to name the task."""
+    found = fetched[f"{name}_{way}"]
     assert isinstance(found, list), found
     assert [[quantity["name"] for quantity in quantities] for quantities in found] == [QUANTITIES[name]] * 2
+
+
+def test_a_task_that_only_remote_code_tells_needs_trust(fetched: dict[str, Any]) -> None:
+    assert "trust_remote_code=True" in fetched["refused_pipeline"]["error"]
 
 
 @pytest.mark.parametrize("pin", ["old", "tag"])
@@ -131,7 +136,7 @@ def test_a_private_repository_is_for_its_owner(fetched: dict[str, Any]) -> None:
 def test_offline_everything_comes_from_the_cache(fetched: dict[str, Any]) -> None:
     assert fetched["offline_requests"] == []
     # offline, AutoTokenizer insists on the config.json that a repository of only a tokenizer does not have
-    apart = {"pinned_newest", "no_revision", "refused", "tokenizer_ids", "fast_ids"}
+    apart = {"pinned_newest", "no_revision", "refused", "refused_pipeline", "tokenizer_ids", "fast_ids"}
     for name, found in fetched["offline"].items():
         if name not in apart:
             assert "error" not in found, (name, found)
@@ -140,10 +145,11 @@ def test_offline_everything_comes_from_the_cache(fetched: dict[str, Any]) -> Non
 
 class TestRepositories:
     def test_nothing_but_what_loading_needs_is_pushed(self, hub: Hub, published: dict[str, Any]) -> None:
-        config = {"configuration_cloud.py", "chemistry_tables.py"}
-        code = config | {f"{name}_cloud.py" for name in ("modeling", "embeddings", "encoder", "heads")}
-        code |= {"debye.py", "einstein.py", "errors.py"}
-        tokenizer = {"tokenization_scope.py", "errors.py", "tokenizer_config.json", "vocab.txt"}
+        config = {"configuration_cloud.py", "chemistry_tables.py", "saving_cloud.py"}
+        # an encoder carries the pipeline too: it may be fine-tuned without the package
+        code = config | {f"{name}_cloud.py" for name in ("modeling", "embeddings", "encoder", "heads", "pipeline")}
+        code |= {"debye.py", "einstein.py", "errors.py", "conformal.py", "phonon_dos.py", "tokenization_scope.py"}
+        tokenizer = {"tokenization_scope.py", "saving_cloud.py", "errors.py", "tokenizer_config.json", "vocab.txt"}
         model = {"config.json", "model.safetensors"} | code
         files = {
             "config": {"config.json"} | config,
@@ -151,7 +157,7 @@ class TestRepositories:
             "fast": {"tokenizer.json", "tokenizer_config.json"},
             "encoder": model | tokenizer,
             "masked_lm": model | tokenizer,
-            "debye": model | tokenizer | {"pipeline_cloud.py", "conformal.py"},
+            "debye": model | tokenizer,
         }
         for name, expected in files.items():
             assert set(hub.repos[f"owner/{name}"].files) == expected | {".gitattributes", "README.md"}, name

@@ -38,7 +38,9 @@ def test_the_commands_end_well(trained: dict[str, Any]) -> None:
 def test_everything_is_there_and_no_pickle(hub: Hub, trained: dict[str, Any], name: str) -> None:
     files = set(hub.repos[f"owner/{name}"].files)
     assert files >= {"README.md", "config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"}
-    assert ("pipeline_cloud.py" in files) is (name != "trained_encoder")
+    config = json.loads(hub.repos[f"owner/{name}"].files["config.json"])
+    assert "pipeline_cloud.py" in files
+    assert ("custom_pipelines" in config) is (name != "trained_encoder")
     assert not {path for path in files if Path(path).suffix in (".bin", ".pt", ".pth", ".pkl")}
     assert "training_args.bin" not in trained["files"]
 

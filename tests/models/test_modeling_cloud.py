@@ -102,7 +102,7 @@ def test_weights_are_written_as_safetensors_only(make: Callable[..., Any], kind:
     model_class, _, fields = MODELS[kind]
     make(model_class, **fields).save_pretrained(tmp_path)
     suffixes = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
-    assert suffixes <= {".safetensors", ".json", ".py"}
+    assert suffixes <= {".safetensors", ".json", ".py", ".md"}
     assert (tmp_path / "model.safetensors").is_file()
 
 

@@ -314,9 +314,9 @@ def test_another_vocabulary_file_is_used(tmp_path: Path) -> None:
         small("Si")
 
 
-@pytest.mark.parametrize("name", ["tokenization_scope.py", "errors.py", "vocab.txt"])
+@pytest.mark.parametrize("name", ["tokenization_scope.py", "saving_cloud.py", "errors.py", "vocab.txt"])
 def test_the_files_in_the_tokenizer_folder_are_the_packages(root: Path, name: str) -> None:
-    assert (root / "tokenizer" / name).read_bytes() == (root / "cloud_hf" / name).read_bytes()
+    assert (root / "tokenizer" / name).read_bytes() == (root / "cloud_hf" / "models" / name).read_bytes()
 
 
 def test_the_tokenizer_folder_is_what_saving_writes(root: Path, tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 
 from cloud_hf import CloudForDebye, CloudForMaskedLM, CloudForPropertyRegression
 from cloud_hf.checkpoints.bundled import bundled_heads, bundled_model
 from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.inputs import encode_items, table_items
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CheckpointError, StudyError

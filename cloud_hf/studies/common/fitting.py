@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from cloud_hf import CloudForMaskedLM, ScopeTokenizer
 from cloud_hf.baselines import tree_predictions
 from cloud_hf.checkpoints.bundled import bundled_likelihood, bundled_model
 from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.errors import StudyError
 from cloud_hf.files import new_folder
 from cloud_hf.studies.common.arguments import TrainingStudyArguments

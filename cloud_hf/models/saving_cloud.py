@@ -1,0 +1,70 @@
+"""What saving and pushing do beyond transformers' own. Flat: ships as Hub remote code.
+
+Every push is one commit. With the package it carries a model card and what is recorded of the weights; without it, it
+is transformers' own.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PushedWithCard"]
+
+PUSH_OPTIONS = ("commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
+
+
+class PushedWithCard:
+    """Mixed into configuration, tokenizer, models and pipeline, before the class of transformers."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+        """Save as transformers does; `push_to_hub=True` then pushes as `push_to_hub` does.
+
+        Args:
+            save_directory: Folder; made if it is not there.
+            *args: As the class of transformers takes them.
+            **kwargs: The same; with `push_to_hub=True` also `repo_id` (default: the folder's name) and what
+                `push_to_hub` takes.
+        """
+        push = kwargs.pop("push_to_hub", False)
+        if not push:
+            return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        repo_id = kwargs.pop("repo_id", None) or Path(save_directory).name
+        options = {name: kwargs.pop(name) for name in PUSH_OPTIONS if name in kwargs}
+        result = self.save_pretrained(save_directory, *args, **kwargs)
+        self.push_to_hub(repo_id, **options)
+        return result
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        max_shard_size: int | str | None = "50GB",
+        tags: list[str] | None = None,
+    ) -> Any:
+        """Push everything that loading needs in one commit; see `PushToHubMixin.push_to_hub` for the arguments.
+
+        With the package a model card goes along, unless the repository has one that a user wrote, and the records of
+        exactly these weights.
+
+        Returns:
+            The commit (`huggingface_hub.CommitInfo`).
+
+        Raises:
+            Exception: Of `huggingface_hub`, with a note that says what became of the repository.
+        """
+        options: dict[str, Any] = {
+            "commit_message": commit_message, "commit_description": commit_description, "private": private,
+            "token": token, "revision": revision, "create_pr": create_pr, "max_shard_size": max_shard_size,
+            "tags": tags,
+        }  # fmt: skip
+        try:
+            from cloud_hf.checkpoints.hub import push
+        except ImportError:
+            return super().push_to_hub(repo_id, **options)  # type: ignore[misc]
+        return push(self, repo_id, **options)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cloud_hf.files import new_file
 from cloud_hf.models.debye import heat_capacity
-from cloud_hf.studies.debye.panels import measured_panel, phonon_panel, rows_at_quantiles
+from cloud_hf.studies.debye.figures import measured_panel, phonon_panel, rows_at_quantiles
 
 __all__ = ["plot_curves"]
 

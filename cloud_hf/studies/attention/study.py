@@ -19,13 +19,14 @@ from cloud_hf.data.inputs import encode_items, table_items
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CheckpointError, StudyError
 from cloud_hf.scope import ScopeEncoder
+from cloud_hf.studies.attention.figures import figures
 from cloud_hf.studies.attention.integrated_gradients import BASELINES, attribute, outputs_of
-from cloud_hf.studies.attention.report import write_report
 from cloud_hf.studies.attention.shares import attention_shares
 from cloud_hf.studies.attention.summary import summary
 from cloud_hf.studies.common.arguments import StudyArguments
 from cloud_hf.studies.common.fitting import encoder_folder
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.common.report import finish
 from cloud_hf.training.arguments import in_range
 
 __all__ = ["Arguments", "run"]
@@ -132,8 +133,7 @@ def run(arguments: Arguments) -> Path:
         "rows_without_a_string": len(failures),
         "models": {name: summary(found) for name, found in models.items()},
     }
-    folder.write_results(results)
-    return folder.write_report(write_report(results, folder.path))
+    return finish(folder, results, figures(results["models"]))
 
 
 def _path(name: str) -> str:

@@ -1,17 +1,40 @@
-"""Tasks whose training and test rows others have chosen, and what such folds must not be."""
+"""Benchmarks with folds that others have chosen: what folds must not be, every fold as one cell, errors over folds."""
 
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from cloud_hf.data.splits import split_by_string
+from cloud_hf.data.tables import write_table
 from cloud_hf.errors import StudyError
+from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals
+from cloud_hf.studies.common.fitting import StudyTarget, fit_and_predict, trees
+from cloud_hf.studies.common.folder import StudyFolder
+from cloud_hf.studies.common.scoring import compared
+from cloud_hf.training.arguments import in_range
 
-__all__ = ["Fold", "FoldedTask", "check_folds", "choose_folds", "kfold_rows", "rows_of_ids"]
+__all__ = [
+    "LISTED", "TRANSFORMS", "Fold", "FoldArguments", "FoldedTask", "check_folds", "choose_folds", "failures_of",
+    "fold_settings", "kfold_rows", "rows_of_ids", "run_folds", "score_folds",
+]  # fmt: skip
+
+TRANSFORMS = ("auto", "standardise", "log", "per_atom")
+
+FOLDERS = r"(?<![\w.])(?:/[^\s/:]+)+/"
+"""Folders before the name of a file, which say more about a machine than about a row."""
+
+LISTED = 5
+"""Failures that a report shows; `failures.csv` beside it holds all."""
 
 Indices = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -47,7 +70,6 @@ class FoldedTask:
         folds: Those to run.
         rows: What the test rows are, in words, without the numbers of the folds.
         facts: What results should say about the data: file, hash, number of rows.
-        remarks: What a reader must know, one sentence each.
     """
 
     name: str
@@ -60,7 +82,6 @@ class FoldedTask:
     folds: list[Fold]
     rows: str
     facts: dict[str, Any]
-    remarks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse missing labels: a benchmark has none."""
@@ -162,3 +183,193 @@ def check_folds(folds: Sequence[Fold], n: int, path: str) -> None:
         raise StudyError(
             f"{path}: the test rows of the folds overlap or leave rows out: row {row} is tested {tested[row]} times."
         )
+
+
+@dataclass
+class FoldArguments(TrainingStudyArguments):
+    """Which tasks and folds, and what chooses the weights."""
+
+    tasks: list[str] = field(default_factory=list, metadata={"help": "Only these tasks; none: all that are there."})
+    folds: list[int] = field(default_factory=list, metadata={"help": "Only these folds, from 0; none: all."})
+    transform: str = field(
+        default="auto",
+        metadata={
+            "help": "What heads and trees learn: 'auto', what suits the task, or for every task 'standardise', 'log' "
+            "or 'per_atom' (labels of whole cells).",
+            "choices": list(TRANSFORMS),
+        },
+    )
+    early_stopping: int | None = field(
+        default=None,
+        metadata={
+            "help": "Evaluations, one an epoch, without a smaller error on rows held back from the training rows after "
+            "which to stop; the best epoch's weights predict. None: the last step's weights, and no row is held back."
+        },
+    )
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "Share of a fold's training strings to hold back for --early_stopping."}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        super().__post_init__()
+        if self.early_stopping is not None:
+            in_range("early_stopping", self.early_stopping, 1, 1e6)
+        in_range("validation_fraction", self.validation_fraction, 0.01, 0.5)
+        for fold in self.folds:
+            in_range("folds", fold, 0, 1000)
+        if self.transform not in TRANSFORMS:
+            raise StudyError(f"--transform must be one of {', '.join(TRANSFORMS)}, not {self.transform!r}.")
+
+
+def fold_settings(arguments: FoldArguments) -> dict[str, Any]:
+    """What decides the result of a fold beside its rows and `training_settings`, for `StudyFolder`."""
+    return {
+        "transform": arguments.transform,
+        "early_stopping": arguments.early_stopping,
+        "validation_fraction": arguments.validation_fraction if arguments.early_stopping else None,
+    }
+
+
+def run_folds(
+    arguments: FoldArguments, folder: StudyFolder, tasks: Sequence[FoldedTask]
+) -> Iterator[tuple[FoldedTask, list[dict[str, Any]]]]:
+    """Train and predict every fold that is not done yet.
+
+    Yields:
+        Each task with its cells: `labels` and `predictions` of the test rows and what is known about them.
+
+    Raises:
+        StudyError: The folder holds this fold of other rows.
+    """
+    with tqdm(total=sum(len(task.folds) for task in tasks), desc="folds", unit="fold", disable=None) as bar:
+        for task in tasks:
+            cells = []
+            for fold in task.folds:
+                bar.set_postfix_str(f"{task.name}, fold {fold.number}")
+                digest = _digest(task, fold)
+                compute = partial(_cell, arguments, task, fold, digest)
+                cell = folder.cell(f"{task.name}/fold_{fold.number}", compute)
+                if cell.get("digest") != digest:
+                    raise StudyError(
+                        f"{folder.path}: holds fold {fold.number} of {task.name} of other rows, strings or labels; "
+                        "give another --out."
+                    )
+                cells.append(cell)
+                bar.update()
+            yield task, cells
+
+
+def _digest(task: FoldedTask, fold: Fold) -> str:
+    """Hash of all that a fold is trained on and scored by."""
+    scopes = dict(zip(task.crystals.position.tolist(), task.crystals.scopes, strict=True))
+    digest = hashlib.sha256()
+    for rows in (fold.train, fold.test):
+        digest.update("\n".join(scopes.get(row, "") for row in rows.tolist()).encode())
+        digest.update(task.labels[rows].tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _cell(arguments: FoldArguments, task: FoldedTask, fold: Fold, digest: str) -> dict[str, Any]:
+    crystals = task.crystals
+    where = np.full(len(task.labels), -1, dtype=np.int64)
+    where[crystals.position] = np.arange(len(crystals))
+    train, test = where[fold.train], where[fold.test]
+    train, known = train[train >= 0], test >= 0
+    labels = task.labels[fold.train]
+    transform = task.transform if arguments.transform == "auto" else arguments.transform
+    if transform == "log" and labels.min() <= 0:
+        if arguments.transform == "log":
+            raise StudyError(
+                f"{task.name}: {int((labels <= 0).sum())} training labels of fold {fold.number} are not positive, so "
+                "there is no logarithm to learn; leave --transform log out."
+            )
+        transform = "standardise"
+    target = StudyTarget(task.name, task.unit, transform, per_cell=transform == "per_atom")
+    fitted, validation = train, None
+    if arguments.early_stopping:
+        strings = [crystals.scopes[row] for row in train]
+        kept, held_back = split_by_string(strings, arguments.validation_fraction, arguments.seed)
+        fitted, validation = train[kept], train[held_back]
+        if not len(validation):
+            raise StudyError(
+                f"{task.name}: too few training strings to hold back {arguments.validation_fraction:.0%} of them; "
+                "raise --validation_fraction, or leave --early_stopping out."
+            )
+    fit = fit_and_predict(
+        arguments, target, crystals, fitted, {"test": test[known]}, validation=validation,
+        early_stopping=arguments.early_stopping,
+    )  # fmt: skip
+    fallback = float(np.median(labels))
+    arms = {"model": _filled(fit.predictions["test"], known, fallback)}
+    if arguments.baselines:
+        arms["trees"] = _filled(trees(target, crystals, train, test[known], arguments.seed), known, fallback)
+    arms["mean"] = np.full(len(test), labels.mean())
+    seen = {crystals.scopes[row] for row in train}
+    return {
+        "digest": digest,
+        "fold": fold.number,
+        "n_train": len(fold.train),
+        "n_validation": 0 if validation is None else len(validation),
+        "n_test": len(fold.test),
+        "train_without_string": int(len(fold.train) - len(train)),
+        "test_without_string": int((~known).sum()),
+        "test_strings_in_training": sum(crystals.scopes[row] in seen for row in test[known]),
+        "fallback": fallback,
+        "transform": transform,
+        "selection": fit.selection,
+        "labels": task.labels[fold.test].tolist(),
+        "predictions": {name: values.tolist() for name, values in arms.items()},
+    }
+
+
+def _filled(predictions: Numbers, known: NDArray[np.bool_], fallback: float) -> Numbers:
+    """Predictions of all test rows: the median of the training labels where there is no string."""
+    found = np.full(len(known), fallback)
+    found[known] = predictions
+    return found
+
+
+def score_folds(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Errors of a task.
+
+    Returns:
+        `folds`: of each fold the cell without its rows, and `mae` of each arm; `over_folds`: of each arm `mean` and
+        `std` of the folds' MAE, as the boards give them, and `mae_mad`, that mean over the MAD of all rows predicted;
+        `pooled`: `compared` of the rows of all folds together, with paired differences.
+    """
+    labels = np.concatenate([cell["labels"] for cell in cells])
+    arms = list(cells[0]["predictions"])
+    predictions = {arm: np.concatenate([cell["predictions"][arm] for cell in cells]) for arm in arms}
+    numbers = ", ".join(str(cell["fold"]) for cell in cells)
+    folds = []
+    for cell in cells:
+        mae = {
+            arm: float(np.abs(np.subtract(values, cell["labels"])).mean())
+            for arm, values in cell["predictions"].items()
+        }
+        folds.append({key: cell[key] for key in cell if key not in ("labels", "predictions")} | {"mae": mae})
+    pooled = compared(
+        labels, predictions, task.unit, f"{task.rows}, {'fold' if len(cells) == 1 else 'folds'} {numbers}",
+        "trees" if "trees" in arms else "mean",
+    )  # fmt: skip
+    mad = pooled["arms"]["mean"]["mad"]
+    over = {}
+    for arm in arms:
+        values = [fold["mae"][arm] for fold in folds]
+        mean = float(np.mean(values))
+        over[arm] = {"mean": mean, "std": float(np.std(values)), "mae_mad": mean / mad if mad else None}
+    return {"unit": task.unit, "data": task.facts, "folds": folds, "over_folds": over, "pooled": pooled}
+
+
+def failures_of(tasks: Sequence[FoldedTask], path: Path | None = None) -> pd.DataFrame:
+    """Return the rows without a usable string, columns `task`, `row`, `id` and `reason`, and write them to `path`."""
+    found = [
+        task.crystals.failures.rename(columns={"source": "id"}).assign(task=task.name)[["task", "row", "id", "reason"]]
+        for task in tasks
+    ]
+    whole = pd.concat(found, ignore_index=True)
+    whole["reason"] = whole["reason"].str.replace(FOLDERS, "", regex=True)
+    if path is not None and len(whole):
+        write_table(whole, path)
+    return whole

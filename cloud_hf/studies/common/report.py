@@ -1,17 +1,29 @@
-"""What a study is read as: a Markdown report with tables and pictures, and the colours of its arms."""
+"""Reports of studies: prose and tables from the study's `report.md.j2`, numbers from its `results.json`, and pictures.
 
-from collections.abc import Iterable, Mapping, Sequence
+A template is plain Markdown in lines of any length: the lines of a paragraph are joined. A table is a block
+`{% filter table %}`, one row a line, headings first, cells separated by `|`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from cloud_hf.inference.plotting import save_figure
-from cloud_hf.studies.common.scoring import signed
+from cloud_hf.studies import study_module
+from cloud_hf.studies.common import published
+from cloud_hf.studies.common.folder import StudyFolder
+from cloud_hf.studies.common.scoring import signed, verdict
 
-__all__ = ["ARM_STYLES", "Report", "comparison_table", "new_figure"]
+__all__ = ["ARM_STYLES", "finish", "new_figure", "render_report"]
 
 ARM_STYLES: dict[str, dict[str, Any]] = {
     "model": {"color": "#1f5fa8", "marker": "o", "label": "CLOUD"},
@@ -23,46 +35,39 @@ ARM_STYLES: dict[str, dict[str, Any]] = {
 }
 """The same colour, marker and name for an arm in every picture."""
 
-NAMES = {"model": "model", "trees": "trees", "mean": "mean of the training labels"}
+STUDIES_FOLDER = Path(__file__).resolve().parents[1]
 
 
-class Report:
-    """A Markdown report that grows from top to bottom.
+def finish(folder: StudyFolder, results: Mapping[str, Any], figures: Mapping[str, Figure]) -> Path:
+    """Write `results.json`, the pictures and the report of a study, and return the path of the report.
 
     Args:
-        title: Of the study.
-        summary: What was asked and how it was measured, in a few sentences.
+        folder: Of the study.
+        results: All that its report says, as JSON can hold it.
+        figures: Name of the file of each picture to the picture.
+
+    Raises:
+        CloudError: Something cannot be written.
     """
+    path = folder.write_results(results)
+    for name, figure in figures.items():
+        save_figure(figure, str(folder.path / name))
+    return folder.write_report(render_report(json.loads(path.read_text(encoding="utf-8"))))
 
-    def __init__(self, title: str, summary: str) -> None:
-        self.parts = [f"# {title}", summary]
 
-    def heading(self, text: str) -> None:
-        """Begin a section."""
-        self.parts.append(f"## {text}")
+def render_report(record: Mapping[str, Any]) -> str:
+    """Return the report that results make, in Markdown.
 
-    def text(self, text: str) -> None:
-        """Add a paragraph."""
-        self.parts.append(text)
-
-    def table(self, headers: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 4) -> None:
-        """Add a table; numbers with so many significant digits, None as an empty cell."""
-        self.parts.append(
-            tabulate([list(row) for row in rows], headers=list(headers), tablefmt="github", floatfmt=f".{digits}g",
-                     missingval="")
-        )  # fmt: skip
-
-    def picture(self, figure: Figure, folder: Path, name: str, caption: str) -> None:
-        """Write a picture into the folder of the study, and show it.
-
-        Raises:
-            CloudError: It cannot be written.
-        """
-        save_figure(figure, str(folder / name))
-        self.parts.append(f"![{caption}]({name})\n\n*{caption}*")
-
-    def __str__(self) -> str:
-        return "\n\n".join(part.rstrip() for part in self.parts) + "\n"
+    Args:
+        record: Content of a `results.json`: `study`, `settings` and `results`. The template of the study also sees
+            `published` results and what the study's module has as `REPORT_VALUES`.
+    """
+    study = str(record["study"])
+    template = _environment().get_template(f"{study.replace('-', '_')}/report.md.j2")
+    values = getattr(import_module(study_module(study)), "REPORT_VALUES", {})
+    text = template.render(settings=record["settings"], results=record["results"], record=record, **values)
+    blocks = re.split(r"\n\s*\n", text)
+    return "\n\n".join(_joined(block) for block in blocks if block.strip()) + "\n"
 
 
 def new_figure(width: float = 7.0, height: float = 4.8) -> Figure:
@@ -72,27 +77,33 @@ def new_figure(width: float = 7.0, height: float = 4.8) -> Figure:
     return figure
 
 
-def comparison_table(
-    report: Report, scores: Mapping[str, Mapping[str, Any]], published: Mapping[str, Mapping[str, float]] | None = None
-) -> None:
-    """Add one line per task and arm, with the paired difference to the trees and published results below the arms.
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(STUDIES_FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: "" if value is None else value,
+    )  # fmt: skip
+    environment.filters |= {"table": _table, "fmt": format, "signed": signed, "verdict": verdict}
+    environment.globals["published"] = published
+    return environment
 
-    Args:
-        report: To add to.
-        scores: Task to what `compared` returned.
-        published: Task to name of a published model to its MAE in the same unit.
-    """
-    lines: list[list[Any]] = []
-    for task, found in scores.items():
-        for arm, errors in found["arms"].items():
-            difference = errors.get("difference")
-            lines.append(
-                [task, NAMES.get(arm, arm), found["n"], errors["mae"], errors["median_absolute_error"], errors["rmse"],
-                 errors["mae_mad"], signed(difference) if difference else None, found["unit"], found["rows"]]
-            )  # fmt: skip
-        for name, mae in ((published or {}).get(task) or {}).items():
-            lines.append([task, f"{name} (published)", None, mae, *[None] * 4, found["unit"], None])
-    references = dict.fromkeys(str(found.get("reference", "trees")) for found in scores.values())
-    whose = " or ".join("trees'" if name == "trees" else f"{name}'s" for name in references)
-    headers = ["task", "by", "N", "MAE", "median error", "RMSE", "MAE:MAD", f"MAE - {whose} (95 %)", "unit", "rows"]
-    report.table(headers, lines)
+
+def _table(text: str, digits: int = 4) -> str:
+    r"""Lay out a table; numbers get so many significant digits, empty cells stay empty, `\|` is a bar in a cell."""
+    headings, *rows = (
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in text.splitlines() if line.strip()
+    )
+    return tabulate(rows, headers=headings, tablefmt="github", floatfmt=f".{digits}g", missingval="") + "\n"
+
+
+def _joined(block: str) -> str:
+    """Join the lines of a paragraph, and of each item of a list."""
+    lines: list[str] = []
+    for line in block.strip().splitlines():
+        if line.startswith("|"):
+            lines.append(line.rstrip())
+        elif lines and not line.startswith("- "):
+            lines[-1] += f" {' '.join(line.split())}"
+        else:
+            lines.append(" ".join(line.split()))
+    return "\n".join(lines)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from cloud_hf.metrics import regression_metrics
 from cloud_hf.metrics.statistics import mean_interval
 
-__all__ = ["compared", "paired", "scored", "signed"]
+__all__ = ["compared", "paired", "scored", "signed", "verdict"]
 
 
 def scored(labels: ArrayLike, predictions: ArrayLike, unit: str, rows: str) -> dict[str, Any]:
@@ -74,3 +74,10 @@ def signed(found: Mapping[str, float], digits: int = 3) -> str:
     """Write a paired difference as `-0.12 (-0.2 to -0.05)`."""
     difference, low, high = (f"{found[key]:+.{digits}g}" for key in ("difference", "low", "high"))
     return f"{difference} ({low} to {high})"
+
+
+def verdict(gap: Mapping[str, float]) -> str:
+    """Say what the interval of a difference of errors shows: `lower`, `higher`, or `no clear difference`."""
+    if gap["high"] < 0:
+        return "lower"
+    return "higher" if gap["low"] > 0 else "no clear difference"

@@ -1,11 +1,13 @@
 """The study `debye`: what the Debye model adds to a head that learns heat capacities at one temperature."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -17,12 +19,22 @@ from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals
 from cloud_hf.studies.common.fitting import Fit, StudyTarget, fit_and_predict, training_settings, trees
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
-from cloud_hf.studies.debye.report import write_debye_report
+from cloud_hf.studies.common.report import finish
+from cloud_hf.studies.debye.figures import (
+    NAMES,
+    THETAS,
+    crystals_figure,
+    errors_figure,
+    measured_figure,
+    temperatures_figure,
+)
 from cloud_hf.studies.debye.rows import DebyeRows, read_debye_rows, table_of
-from cloud_hf.studies.debye.scores import collect, debye_results, predictions_table
+from cloud_hf.studies.debye.scores import Predictions, collect, debye_results, predictions_table
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["HEADS", "Arguments", "consistency", "model_thetas", "run"]
+__all__ = ["HEADS", "REPORT_VALUES", "Arguments", "consistency", "model_thetas", "run"]
+
+REPORT_VALUES = {"NAMES": NAMES, "THETAS": THETAS}
 
 UNIT = "J/(mol cell K)"
 
@@ -128,8 +140,20 @@ def run(arguments: Arguments) -> Path:
         **debye_results(rows, predictions, arguments.temperatures, arguments.match_below, chosen, arguments.folds),
     }
     write_table(predictions_table(rows, predictions), folder.path / "predictions.csv")
-    folder.write_results(results)
-    return write_debye_report(folder, rows, predictions, results)
+    return finish(folder, results, _figures(rows, predictions, results))
+
+
+def _figures(rows: DebyeRows, predictions: Predictions, results: Mapping[str, Any]) -> dict[str, Figure]:
+    figures = {"errors.png": errors_figure(results["heads_at_300_K"])}
+    elsewhere = results["other_temperatures"]
+    if elsewhere:
+        figures["temperatures.png"] = temperatures_figure(elsewhere)
+        figures["crystals.png"] = crystals_figure(rows, predictions, elsewhere)
+    compounds = [compound for compound in results["compounds"] if compound["models"]]
+    if compounds:
+        arms = [arm for arm in THETAS if arm in compounds[0] and arm != "inversion"]  # which lies on that of the head
+        figures["measured.png"] = measured_figure(compounds, arms)
+    return figures
 
 
 def _head_cell(arguments: Arguments, rows: DebyeRows, fold: int, head: str) -> dict[str, Any]:

@@ -20,9 +20,12 @@ from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals, read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, fit_and_predict, fit_arms, training_settings, trees
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.common.scoring import compared
+from cloud_hf.studies.discovery.figures import WINDOW, figures
 from cloud_hf.studies.discovery.files import (
     DISTANCE,
+    DOWNLOADS,
     ENERGY,
     IDENTIFIER,
     UNIQUE,
@@ -31,11 +34,20 @@ from cloud_hf.studies.discovery.files import (
     read_hull,
     read_test_crystals,
 )
-from cloud_hf.studies.discovery.metrics import hull_distances, offset_removed, stability_of_subsets
-from cloud_hf.studies.discovery.report import write_discovery_report
+from cloud_hf.studies.discovery.metrics import (
+    MOST_STABLE,
+    STABILITY_THRESHOLD,
+    hull_distances,
+    offset_removed,
+    stability_of_subsets,
+)
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["NOMAD_TARGETS", "Arguments", "run"]
+__all__ = ["NOMAD_TARGETS", "REPORT_VALUES", "Arguments", "run"]
+
+REPORT_VALUES = {
+    "DOWNLOADS": DOWNLOADS, "MOST_STABLE": MOST_STABLE, "STABILITY_THRESHOLD": STABILITY_THRESHOLD, "WINDOW": WINDOW,
+}  # fmt: skip
 
 NOMAD_TARGETS = {"formation_energy_ev_natom": "eV/cation", "bandgap_energy_ev": "eV"}
 """Label columns of NOMAD-2018 and their units."""
@@ -128,9 +140,8 @@ def run(arguments: Arguments) -> Path:
             _write_predictions(folder.path / f"predictions_{name}.csv", wbm, arms[name])
     if arguments.nomad is not None:
         results["nomad"] = _nomad(arguments, folder, cache)
-    folder.write_results(results)
-    pictured = {"labels": labels, "seen": seen, "distances": None if hull is None else _column(wbm, hull, DISTANCE)}
-    return write_discovery_report(folder, results, arms, pictured)
+    distances = None if hull is None else _column(wbm, hull, DISTANCE)
+    return finish(folder, results, figures(arms, labels, seen, distances))
 
 
 def _settings(arguments: Arguments) -> dict[str, Any]:

@@ -15,13 +15,16 @@ from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals, read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, fit_and_predict, training_settings, trees
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.debye.rows import with_atoms
 from cloud_hf.studies.debye.temperatures import check_heat_capacities
-from cloud_hf.studies.low_data.report import write_low_data_report
+from cloud_hf.studies.low_data.figures import NAMES, curve_figure
 from cloud_hf.studies.ood.study import study_target
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["Arguments", "below_from", "draw_rows", "paired_over_draws", "run", "schedule", "summary"]
+__all__ = ["REPORT_VALUES", "Arguments", "below_from", "draw_rows", "paired_over_draws", "run", "schedule", "summary"]
+
+REPORT_VALUES = {"NAMES": NAMES}
 
 SMALL = 400
 """Below so many training rows a batch has at most `SMALL_BATCH` strings."""
@@ -125,8 +128,10 @@ def run(arguments: Arguments) -> Path:
         "below_trees_from": {arm: below_from(lines, arm) for arm in arms if arm not in ("trees", "mean")},
         "sizes": lines,
     }  # fmt: skip
-    folder.write_results(results)
-    return write_low_data_report(folder, results)
+    draws = " or ".join(str(draws) for draws in sorted({line["draws"] for line in lines}))
+    title = f"{len(test):,} held-out rows; {draws} draws a size"
+    figure = curve_figure(lines, f"MAE of {target.name}, {target.unit}", title)
+    return finish(folder, results, {"learning_curve.png": figure})
 
 
 def schedule(n: int, epochs: float, steps: int, batch: int = 32) -> tuple[int, float]:

@@ -2,6 +2,10 @@
 
 The folds are scikit-learn's `KFold(5, shuffle=True, random_state=18012019)` of the rows in the file's order, by which
 the fold file is checked: that of matbench_dielectric gives the ids of the benchmark's published submissions.
+
+Facts about the tasks are those of the benchmark's repository and of matminer's registry of data sets, which the
+benchmark loads from: rows, target, MAD and unit (`matbench_v0.1_dataset_metadata.json`), and address and SHA-256
+(`dataset_metadata.json`). Neither gives sizes in bytes, nor a checksum of the fold file.
 """
 
 from collections.abc import Sequence
@@ -16,17 +20,126 @@ from numpy.typing import NDArray
 from cloud_hf.data.splits import folds_by_string
 from cloud_hf.data.tables import TABLE_SUFFIXES
 from cloud_hf.errors import StudyError
+from cloud_hf.studies.common.benchmark_files import (
+    SplitJson,
+    encode_split_json,
+    read_fold_file,
+    read_labelled_table,
+    sha256_of,
+)
 from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals
-from cloud_hf.studies.common.fold_tables import encode_split_json, read_labelled_table, sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, kfold_rows, rows_of_ids
-from cloud_hf.studies.common.split_json import SplitJson, read_fold_file
-from cloud_hf.studies.matbench.tasks import ADDRESS, MATBENCH_TASKS
+from cloud_hf.studies.common.published import MATBENCH_UNITS
 
-__all__ = ["FOLD_FILE", "Source", "find_sources", "load_task"]
+__all__ = ["FOLD_FILE", "FOLD_SEED", "MATBENCH_TASKS", "MatbenchTask", "Source", "find_sources", "load_task"]
 
 FOLD_FILE = "matbench_v0.1_validation.json"
 FOLD_SEED = 18012019
 REPOSITORY = "https://github.com/materialsproject/matbench"
+ADDRESS = "https://ml.materialsproject.org/projects/{}"
+"""Of a file of the benchmark, by its name."""
+
+
+@dataclass(frozen=True)
+class MatbenchTask:
+    """A task of the benchmark.
+
+    Attributes:
+        name: Without the prefix `matbench_`.
+        target: Column of the target.
+        quantity: What it is, in words.
+        rows: Rows of the data set.
+        mad: Mean absolute deviation of the target, in its unit.
+        sha256: Of `matbench_<name>.json.gz`.
+        transform: What a head learns. The logarithm of what is positive and spans orders of magnitude by its nature, a
+            refractive index (of 1 at least) and a frequency; no test row has been looked at for it.
+    """
+
+    name: str
+    target: str
+    quantity: str
+    rows: int
+    mad: float
+    sha256: str
+    transform: str = "standardise"
+
+    @property
+    def unit(self) -> str:
+        """Of the target."""
+        return MATBENCH_UNITS[f"matbench_{self.name}"]
+
+
+_TASKS = (
+    MatbenchTask(
+        "jdft2d",
+        "exfoliation_en",
+        "exfoliation energy",
+        636,
+        67.20200406491116,
+        "26057dc4524e193e32abffb296ce819b58b6e11d1278cae329a2f97817a4eddf",
+    ),
+    MatbenchTask(
+        "phonons",
+        "last phdos peak",
+        "frequency of the last phonon DOS peak",
+        1265,
+        323.78696979348734,
+        "4db551f21ec5f577e6202725f10e34dfc509aa7df3a6bdaac497da7f6dbbb9b3",
+        "log",
+    ),
+    MatbenchTask(
+        "dielectric",
+        "n",
+        "refractive index",
+        4764,
+        0.808534704217072,
+        "83befa09bc2ec2f4b6143afc413157827a90e5e2e42c1eb507ccfa01bf26a1d6",
+        "log",
+    ),
+    MatbenchTask(
+        "log_gvrh",
+        "log10(G_VRH)",
+        "log10 of the shear modulus",
+        10987,
+        0.29313828328604646,
+        "098af941f4c663270f1fe21abf20ffad6fb85ecbfcba5786ceac03983ac29da7",
+    ),
+    MatbenchTask(
+        "log_kvrh",
+        "log10(K_VRH)",
+        "log10 of the bulk modulus",
+        10987,
+        0.2896736342937069,
+        "44b113ddb7e23aa18731a62c74afa7e5aa654199e0db5f951c8248a00955c9cd",
+    ),
+    MatbenchTask(
+        "perovskites",
+        "e_form",
+        "formation energy",
+        18928,
+        0.5659924184827462,
+        "4641e2417f8ec8b50096d2230864468dfa08278dc9d257c327f65d0305278483",
+    ),
+    MatbenchTask(
+        "mp_gap",
+        "gap pbe",
+        "PBE band gap",
+        106113,
+        1.3271449960162496,
+        "58b65746bd88329986ed66031a2ac1369c7c522f7bc9f9081528e07097c2c057",
+    ),
+    MatbenchTask(
+        "mp_e_form",
+        "e_form",
+        "formation energy",
+        132752,
+        1.0059220443295362,
+        "dedcb1d4ba2e3e50dbdd45ba5bc647a00e9c2bcf8f8bf556dc8e92caa39eb21f",
+    ),
+)
+
+MATBENCH_TASKS = {task.name: task for task in _TASKS}
+"""The eight structure tasks, without the prefix `matbench_`."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +240,6 @@ def load_task(
     task = MATBENCH_TASKS[name]
     sha256 = sha256_of(source.path)
     facts: dict[str, Any] = {"file": source.path.name, "sha256": sha256}
-    remarks: list[str] = []
     if source.is_table:
         items, ids, labels = read_labelled_table(source.path, target, structure, [task.target, name])
         in_files = any(isinstance(item.crystal, Path) for item in items)  # which may change while the table does not
@@ -136,11 +248,6 @@ def load_task(
     else:
         strings, ids, labels = _read_data_set(name, source.path, cache / f"{name}-{sha256[:12]}.parquet", processes)
         facts["sha256_published"] = task.sha256
-        if sha256 != task.sha256:
-            remarks.append(
-                f"`{source.path.name}` is not the published file (another SHA-256, {len(ids):,} rows where the "
-                f"benchmark has {task.rows:,}): these numbers must not stand beside the board's."
-            )
     facts["rows"] = len(ids)
     crystals = crystals_from_strings(strings, ids, {name: labels}, source.path)
     if source.folds is None:
@@ -151,22 +258,11 @@ def load_task(
         every = [Fold(k, np.flatnonzero(dealt != k), np.flatnonzero(dealt == k)) for k in range(inner_folds)]
         chosen = choose_folds(every, folds, str(source.path))
         rows = f"held-out rows of `{source.path.name}` ({inner_folds} inner folds, not the official ones)"
-        remarks.append(
-            f"**These are not MatBench's folds.** `{source.path.name}` has no official test rows, so its {len(ids):,} "
-            f"rows were dealt out into {inner_folds} folds, rows with the same string together (seed {seed}). Numbers "
-            "published for the official folds are of other test rows and other training rows."
-        )
     else:
         chosen, is_rule = _official(name, source, ids, folds)
         rows = "test rows of the official folds"
         facts |= {"fold_file": source.folds.name, "fold_file_sha256": sha256_of(source.folds), "folds_by_rule": is_rule}
-        if not is_rule:
-            remarks.append(
-                f"The folds in `{source.folds.name}` are not the benchmark's (`KFold(5, shuffle=True, "
-                f"random_state={FOLD_SEED})` of its rows): these numbers must not stand beside the board's."
-            )
-    unit = task.unit
-    return FoldedTask(name, task.quantity, unit, task.transform, crystals, ids, labels, chosen, rows, facts, remarks)
+    return FoldedTask(name, task.quantity, task.unit, task.transform, crystals, ids, labels, chosen, rows, facts)
 
 
 def _official(name: str, source: Source, ids: list[str], folds: Sequence[int]) -> tuple[list[Fold], bool]:

@@ -5,30 +5,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.fitting import training_settings
-from cloud_hf.studies.common.fold_report import (
-    arm_bars,
-    failures_of,
-    fold_table,
-    over_folds_table,
-    parity_figure,
-    protocol,
-    rows_and_failures,
-)
-from cloud_hf.studies.common.fold_runs import FoldArguments, fold_settings, run_folds, score_folds
+from cloud_hf.studies.common.fold_figures import arm_bars, parity_figures
 from cloud_hf.studies.common.folder import StudyFolder
-from cloud_hf.studies.common.folds import FoldedTask
-from cloud_hf.studies.common.published import DIELECTRIC_FOLD_0, MATBENCH
-from cloud_hf.studies.common.report import Report, comparison_table
-from cloud_hf.studies.matbench.files import find_sources, load_task
+from cloud_hf.studies.common.folds import (
+    LISTED,
+    FoldArguments,
+    FoldedTask,
+    failures_of,
+    fold_settings,
+    run_folds,
+    score_folds,
+)
+from cloud_hf.studies.common.published import MATBENCH
+from cloud_hf.studies.common.report import finish
+from cloud_hf.studies.matbench.files import FOLD_SEED, MATBENCH_TASKS, find_sources, load_task
 from cloud_hf.studies.matbench.submission import SUBMISSION_FILE, submission, write_submission
-from cloud_hf.studies.matbench.tasks import MATBENCH_TASKS
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["Arguments", "run"]
+__all__ = ["REPORT_VALUES", "Arguments", "run"]
 
-Done = tuple[FoldedTask, Sequence[Mapping[str, Any]]]
+REPORT_VALUES = {"FOLD_SEED": FOLD_SEED, "SUBMISSION_FILE": SUBMISSION_FILE, "TASKS": MATBENCH_TASKS}
 
 
 @dataclass
@@ -84,9 +84,13 @@ def run(arguments: Arguments) -> Path:
     if whole:
         write_submission(submission(whole, _metadata(folder)), folder.path / SUBMISSION_FILE)
     failures = failures_of(tasks, folder.path / "failures.csv")
-    counts = failures["task"].value_counts().to_dict()
-    folder.write_results({"tasks": scores, "without_string": counts, "submission": [task.name for task, _ in whole]})
-    return folder.write_report(str(_report(arguments, folder, done, scores, [task.name for task, _ in whole])))
+    results = {
+        "tasks": scores, "without_string": failures["task"].value_counts().to_dict(),
+        "failures": failures.head(LISTED).to_dict("records"), "submission": [task.name for task, _ in whole],
+    }  # fmt: skip
+    official = [task.name for task in tasks if _is_official(task)]
+    relative = _relative_figure(scores, "trees" if arguments.baselines else "mean", official)
+    return finish(folder, results, {"relative.png": relative, **parity_figures(done)})
 
 
 def _is_official(task: FoldedTask) -> bool:
@@ -97,77 +101,8 @@ def _metadata(folder: StudyFolder) -> dict[str, Any]:
     return {"package": "cloud_hf"} | {key: value for key, value in folder.settings.items() if value is not None}
 
 
-def _published(done: Sequence[Done]) -> dict[str, dict[str, Sequence[Any]]]:
-    """MAE and MAE:MAD of published models, of tasks that ran on the official folds."""
-    return {
-        task.name: {
-            name: (mae, mae / MATBENCH_TASKS[task.name].mad)
-            for name, mae in MATBENCH[f"matbench_{task.name}"].items()
-        }
-        for task, _ in done
-        if _is_official(task)
-    }  # fmt: skip
-
-
-def _report(
-    arguments: Arguments, folder: StudyFolder, done: Sequence[Done], scores: dict[str, Any], submitted: list[str]
-) -> Report:
-    tasks = [task for task, _ in done]
-    official = [task.name for task in tasks if _is_official(task)]
-    report = Report(
-        "MatBench",
-        "How far a model that reads SCOPE strings, so composition and symmetry but no coordinates, gets on MatBench's "
-        f"structure tasks. {protocol(arguments)} *trees* are boosted and extra trees on features of the same strings; "
-        "*mean* predicts the mean of the training labels.",
-    )
-    report.heading("Data")
-    rows_and_failures(report, tasks, scores)
-    report.heading("Errors over folds")
-    report.text(
-        "Mean and standard deviation of the folds' mean absolute errors, as the board gives them; N is the number of "
-        "test rows of these folds together. MAE:MAD divides by the mean absolute deviation of those rows, for "
-        "published results by that of the whole data set. A row whose string is also in training is another crystal "
-        "with the same string or a duplicate; the benchmark's folds allow it, folds of a table's own rows do not."
-    )
-    over_folds_table(report, scores, _published(done))
-    fold_table(report, scores)
-    reference = "trees" if arguments.baselines else "mean"
-    values, dots = _relative(scores, reference, official)
-    where = "the trees" if reference == "trees" else "the mean of the training labels"
-    report.picture(
-        arm_bars(values, dots, f"MAE / MAE of {where}", "Error relative to a baseline on the same rows", (1.0, where)),
-        folder.path,
-        "relative.png",
-        f"Error of the model over that of {where} on the same rows, mean of the folds; below 1 the model is better."
-        + (" Published results of the same task over the same baseline." if official else ""),
-    )
-    report.heading("All rows together, paired")
-    report.text(
-        f"The rows of all folds together; differences are paired row by row against {where}, with the 95 % interval of "
-        "a bootstrap over rows."
-    )
-    comparison_table(report, {name: found["pooled"] for name, found in scores.items()})
-    for task, cells in done:
-        report.picture(
-            parity_figure(task, cells), folder.path, f"parity_{task.name}.png",
-            f"{task.name}: predictions of {scores[task.name]['pooled']['rows']}.",
-        )  # fmt: skip
-    if "dielectric" in scores and "dielectric" not in official:
-        report.heading("For orientation: published errors of dielectric, official fold 0")
-        report.text(
-            "Of 953 rows that are not in the table, after training on 3,811; fold 0 is easier than the other folds, "
-            "whose errors a few large refractive indices dominate. Not comparable with the folds above."
-        )
-        report.table(["by", "MAE"], list(DIELECTRIC_FOLD_0.items()))
-    report.heading("Submission")
-    report.text(_submission_text(tasks, submitted))
-    return report
-
-
-def _relative(
-    scores: Mapping[str, Any], reference: str, official: Sequence[str]
-) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
-    """Errors over those of the reference: of task and arm, and of single folds."""
+def _relative_figure(scores: Mapping[str, Any], reference: str, official: Sequence[str]) -> Figure:
+    """Draw errors over those of the reference: of task and arm, and of single folds."""
     values: dict[str, dict[str, float]] = {}
     dots: dict[str, dict[str, list[float]]] = {}
     for name, found in scores.items():
@@ -182,17 +117,6 @@ def _relative(
                 "published": board["CLOUD"] / below,
                 "best on the board": board["best on the board"] / below,
             }
-    return values, dots
-
-
-def _submission_text(tasks: Sequence[FoldedTask], submitted: Sequence[str]) -> str:
-    if not submitted:
-        return "None: that takes all five official folds of a task."
-    names = ", ".join(submitted)
-    text = f"`{SUBMISSION_FILE}` holds {names} in the format of MatBench 0.6."
-    if any(task.remarks for task in tasks if task.name in submitted):
-        return f"{text} **Not to be submitted**: see the remarks on the data."
-    return (
-        f"{text} The benchmark's repository takes it with an `info.json` (authors, algorithm, references, "
-        "requirements) and the code that made it."
-    )
+    where = "the trees" if reference == "trees" else "the mean of the training labels"
+    title = "Error relative to a baseline on the same rows"
+    return arm_bars(values, dots, f"MAE / MAE of {where}", title, (1.0, where))

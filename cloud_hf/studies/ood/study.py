@@ -16,14 +16,17 @@ from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals, read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, fit_arms, training_settings
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.common.scoring import compared
-from cloud_hf.studies.ood.report import write_ood_report
+from cloud_hf.studies.ood.figures import TITLES, error_bars, growth_figure
 from cloud_hf.studies.ood.splits import SPLITS, OodSplit, ood_split
 from cloud_hf.training.arguments import in_range
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.finetune_rows import parse_targets
 
-__all__ = ["Arguments", "growth", "run", "study_target"]
+__all__ = ["REPORT_VALUES", "Arguments", "growth", "run", "study_target"]
+
+REPORT_VALUES = {"TITLES": TITLES}
 
 
 @dataclass
@@ -121,8 +124,8 @@ def run(arguments: Arguments) -> Path:
         },
         "splits": found,
     }  # fmt: skip
-    folder.write_results(results)
-    return write_ood_report(folder, results)
+    figures = {"errors.png": error_bars(found, target.unit), "growth.png": growth_figure(found)}
+    return finish(folder, results, figures)
 
 
 def growth(outside: ArrayLike, inside: ArrayLike, seed: int = 0) -> dict[str, float]:

@@ -13,12 +13,15 @@ from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.arguments import StudyArguments
 from cloud_hf.studies.common.crystals import MAX_TOKENS, read_crystals
 from cloud_hf.studies.common.folder import REPORT_FILE, StudyFolder, digest_of
+from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.scaling.cells import BASE_WIDTH, Recipe, Size, frequency_loss, nested_corpora, train_cell
-from cloud_hf.studies.scaling.fits import fit_cells
-from cloud_hf.studies.scaling.report import write_report
+from cloud_hf.studies.scaling.figures import figures
+from cloud_hf.studies.scaling.laws import EXPONENT_RANGE, fit_cells
 from cloud_hf.training.arguments import CloudTrainingArguments, in_range
 
-__all__ = ["Arguments", "run"]
+__all__ = ["REPORT_VALUES", "Arguments", "run"]
+
+REPORT_VALUES = {"EXPONENT_RANGE": EXPONENT_RANGE}
 
 FAILURES_FILE = "failures.csv"
 
@@ -148,8 +151,7 @@ def run(arguments: Arguments) -> Path:
         "cells": cells,
         **fits.as_json(),
     }
-    folder.write_results(results)
-    return folder.write_report(write_report(results, fits, folder.path))
+    return finish(folder, results, figures(cells, fits))
 
 
 def _shared_cell(

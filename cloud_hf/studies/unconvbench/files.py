@@ -24,10 +24,15 @@ from numpy.typing import NDArray
 from cloud_hf.crystals.cell import Cell
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import StudyError
+from cloud_hf.studies.common.benchmark_files import (
+    SplitJson,
+    encode_split_json,
+    read_fold_file,
+    read_labelled_table,
+    sha256_of,
+)
 from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals
-from cloud_hf.studies.common.fold_tables import encode_split_json, read_labelled_table, sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, rows_of_ids
-from cloud_hf.studies.common.split_json import SplitJson, read_fold_file
 
 __all__ = ["FOLD_FILE", "UNCONVBENCH_TASKS", "UnconvTask", "find_folders", "load_folder"]
 
@@ -167,7 +172,6 @@ def _from_json(
     return FoldedTask(
         task.name, task.quantity, task.unit, task.transform, crystals, ids, labels,
         rows_of_ids(splits[key], ids, str(fold_file), folds), "test rows of the official folds", facts,
-        _remarks(task, len(ids)),
     )  # fmt: skip
 
 
@@ -200,13 +204,13 @@ def _from_tables(
                 f"{min(train & test)!r}."
             )
         folds.append(Fold(fold.number, *parts))
-    facts["rows"] = len(folds[0].train) + len(folds[0].test)
+    facts |= {"rows": len(folds[0].train) + len(folds[0].test), "rows_read": len(ids)}
     every = np.concatenate(labels)
     strings = _encoded(task.name, items, cache, processes)
     crystals = crystals_from_strings(strings, ids, {task.name: every}, path)
     loaded = FoldedTask(
         task.name, task.quantity, task.unit, task.transform, crystals, ids, every, folds,
-        f"test rows of the tables of `{path.resolve().name}`", facts, _remarks(task, facts["rows"]),
+        f"test rows of the tables of `{path.resolve().name}`", facts,
     )  # fmt: skip
     _refuse_copies(loaded, path)
     return loaded
@@ -251,17 +255,3 @@ def _refuse_copies(task: FoldedTask, path: Path) -> None:
                 f"{path}: the tables of fold {fold.number} overlap: {TABLES[0]} holds every row of {TABLES[1]}, string "
                 "and target."
             )
-
-
-def _remarks(task: UnconvTask, rows: int) -> list[str]:
-    remarks = []
-    if task.rows and rows != task.rows:
-        remarks.append(
-            f"`{task.name}` has {rows:,} rows here, {task.rows:,} in the benchmark: what is published is of other rows."
-        )
-    if task.transform == "per_atom":
-        remarks.append(
-            f"The labels of `{task.name}` are of whole cells: model and trees learn them per atom of the primitive "
-            "cell and are scored per cell. Where cells are not primitive, give `--transform standardise`."
-        )
-    return remarks

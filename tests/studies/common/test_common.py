@@ -16,7 +16,6 @@ from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, encoder_folder, fit_and_predict, fit_arms, training_settings
 from cloud_hf.studies.common.folder import StudyFolder
-from cloud_hf.studies.common.report import Report, comparison_table, new_figure
 from cloud_hf.studies.common.scoring import compared, paired, signed
 
 
@@ -162,22 +161,6 @@ class TestFitting:
         assert encoder_folder("owner/name") == "owner/name"
         settings = training_settings(TrainingStudyArguments(["x"], "x", model=str(encoder)))
         assert settings["model"] == settings["weights"] != str(encoder)  # weights, not a path, decide
-
-
-class TestReport:
-    def test_text_tables_and_pictures(self, tmp_path: Path) -> None:
-        report = Report("A study", "What it asks.")
-        report.heading("Errors")
-        scores = {"gap": compared([1.0, 2.0], {"model": [1.1, 2.0], "trees": [1.5, 2.0]}, "eV", "two rows")}
-        comparison_table(report, scores, {"gap": {"CLOUD": 0.2}})
-        figure = new_figure()
-        figure.add_subplot().plot([0, 1], [0, 1])
-        report.picture(figure, tmp_path, "line.png", "A line")
-        text = str(report)
-        assert text.startswith("# A study\n\nWhat it asks.\n\n## Errors\n\n| task")
-        assert "CLOUD (published)" in text
-        assert "![A line](line.png)" in text
-        assert (tmp_path / "line.png").read_bytes()[:4] == b"\x89PNG"
 
 
 class TestCommand:

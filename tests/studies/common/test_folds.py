@@ -13,11 +13,9 @@ import pandas as pd
 import pytest
 
 from cloud_hf.errors import CloudError, StudyError
-from cloud_hf.studies.common import split_json
-from cloud_hf.studies.common.fold_runs import FoldArguments
-from cloud_hf.studies.common.fold_tables import read_labelled_table
-from cloud_hf.studies.common.folds import Fold, check_folds, kfold_rows, rows_of_ids
-from cloud_hf.studies.common.split_json import open_split_json, read_fold_file
+from cloud_hf.studies.common import benchmark_files
+from cloud_hf.studies.common.benchmark_files import open_split_json, read_fold_file, read_labelled_table
+from cloud_hf.studies.common.folds import Fold, FoldArguments, check_folds, kfold_rows, rows_of_ids
 
 
 class TestRule:
@@ -97,7 +95,7 @@ class TestSplitJson:
         with gzip.open(tmp_path / "set.json.gz", "wt") as file:
             json.dump(whole, file, indent=1)
         (tmp_path / "set.json").write_text(json.dumps(whole, ensure_ascii=False), encoding="utf-8")
-        monkeypatch.setattr(split_json, "BLOCK", block)
+        monkeypatch.setattr(benchmark_files, "BLOCK", block)
         for name in ("set.json.gz", "set.json"):
             found = open_split_json(tmp_path / name)
             assert (found.index, found.columns, list(found.rows)) == ([0, 1], ["structure", "n"], rows)

@@ -16,8 +16,8 @@ from cloud_hf.errors import CloudError, StudyError, TableError
 from cloud_hf.models.heads_cloud import ThermalProperties, thermal_properties
 from cloud_hf.studies.common.crystals import read_crystals
 from cloud_hf.studies.common.fitting import Fit, StudyTarget, fit_and_predict
+from cloud_hf.studies.common.scoring import verdict
 from cloud_hf.studies.debye import study as debye
-from cloud_hf.studies.debye.report import verdict
 from cloud_hf.studies.debye.rows import KNOWN, read_debye_rows, table_of
 from cloud_hf.studies.debye.scores import collect
 

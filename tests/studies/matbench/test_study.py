@@ -90,8 +90,8 @@ class TestStudy:
         def never(*_: Any, **__: Any) -> None:
             raise AssertionError("computed again")
 
-        monkeypatch.setattr("cloud_hf.studies.common.fold_runs.fit_and_predict", never)
-        monkeypatch.setattr("cloud_hf.studies.common.fold_tables.open_split_json", never)
+        monkeypatch.setattr("cloud_hf.studies.common.folds.fit_and_predict", never)
+        monkeypatch.setattr("cloud_hf.studies.common.benchmark_files.open_split_json", never)
         before = (finished / "report.md").read_text()
         run(quick(folder, finished, encoder, max_steps=20, learning_rate=0.01))
         assert (finished / "report.md").read_text() == before

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cloud_hf.errors import StudyError
-from cloud_hf.studies.scaling.power_laws import LossLaw, bootstrap, fit_loss_law, fit_power_law, frontier, interval
+from cloud_hf.studies.scaling.laws import LossLaw, bootstrap, fit_loss_law, fit_power_law, frontier, interval
 
 LAW = LossLaw(floor=0.8, parameter_factor=40.0, parameter_exponent=0.42, data_factor=900.0, data_exponent=0.57)
 SIZES, TOKENS = (

@@ -40,7 +40,7 @@ from tabulate import tabulate
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.files import write_text
 from cloud_hf.inference.plotting import save_figure
-from cloud_hf.studies.low_data.report import curve_figure
+from cloud_hf.studies.low_data.figures import curve_figure
 from cloud_hf.studies.low_data.study import draw_rows, schedule, summary
 
 SIZES = (50, 100, 200, 400, 800)

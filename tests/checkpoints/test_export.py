@@ -198,6 +198,7 @@ class TestOnnx:
             about = opened.get_modelmeta().custom_metadata_map
             assert (about["target_names"], about["unit_predictions"]) == ("band_gap; density", "eV; g/cm3")
 
+    @pytest.mark.slow
     def test_debye_properties_at_any_temperature(self, session: Any, scopes: list[str], tmp_path: Path) -> None:
         opened = session(Path(bundled_model("heat_capacity")))
         model = CloudForDebye.from_pretrained(bundled_model("heat_capacity")).eval()

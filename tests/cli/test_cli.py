@@ -275,6 +275,7 @@ class TestConsoleScript:
         assert lines[0]["debye_temperature (K)"] > 0
         assert "1 of 2" in done.stderr
 
+    @pytest.mark.slow
     def test_a_refusal(self, script) -> None:
         done = script("predict", SALT, "--model", "nowhere/at-all")
         assert done.returncode == 2

@@ -91,7 +91,16 @@ def launch(folder: Path, scenarios: dict[str, dict[str, Any]]) -> Runs:
 
 
 @pytest.fixture(scope="module")
+def ddp(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The plainest run of two processes."""
+    folder = tmp_path_factory.mktemp("ddp")
+    argv = [*flags, *batches(4), "--output_dir", str(folder / "ddp")]
+    return launch(folder, {"ddp": {"argv": argv, "environment": launch_environment("ddp")}})
+
+
+@pytest.fixture(scope="module")
 def two(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Runs that are accumulated, killed and resumed, sharded, and that keep their best checkpoint."""
     folder = tmp_path_factory.mktemp("two")
 
     def to(name: str) -> list[str]:
@@ -99,7 +108,6 @@ def two(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
     best = ["--load_best_model_at_end", "true", "--eval_strategy", "steps", "--eval_steps", "4"]
     scenarios: dict[str, dict[str, Any]] = {
-        "ddp": {"argv": [*flags, *batches(4), *to("ddp")], "environment": launch_environment("ddp")},
         "accumulated": {"argv": [*flags, *batches(2, 2), *to("accumulated")]},
         "killed": {"argv": [*flags, *batches(4), *to("killed")], "kill": {"step": 10}},
         "resumed": {"argv": [*flags, *batches(4), *to("killed"), *RESUME]},
@@ -120,10 +128,12 @@ def one(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.train
 def test_every_run_ended_as_planned(two: Runs) -> None:
-    assert two.statuses == {"ddp": 0, "accumulated": 0, "killed": -9, "resumed": 0, "fsdp": 0, "best": 0}
+    assert two.statuses == {"accumulated": 0, "killed": -9, "resumed": 0, "fsdp": 0, "best": 0}
 
 
+@pytest.mark.train
 def test_every_process_finds_the_best_checkpoint(two: Runs) -> None:
     newest = newest_checkpoint(two.folder / "best")
     assert newest is not None
@@ -137,25 +147,35 @@ def test_accumulation_changes_no_loss(flags: list[str], one: Path, tmp_path: Pat
     assert losses(tmp_path) == pytest.approx(losses(one), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ddp", "accumulated", "fsdp"])
-def test_two_processes_have_the_losses_of_one(name: str, one: Path, two: Runs) -> None:
+def test_two_processes_have_the_losses_of_one(one: Path, ddp: Runs) -> None:
+    assert ddp.statuses == {"ddp": 0}
+    assert losses(ddp.folder / "ddp") == pytest.approx(losses(one), abs=1e-5)
+    validate_alike(one, ddp.folder / "ddp")
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("name", ["accumulated", "fsdp"])
+def test_accumulated_or_sharded_they_have_the_losses_of_one(name: str, one: Path, two: Runs) -> None:
     assert losses(two.folder / name) == pytest.approx(losses(one), abs=1e-5)
+    validate_alike(one, two.folder / name)
 
 
-@pytest.mark.parametrize("name", ["ddp", "fsdp"])
-def test_two_processes_validate_as_one(name: str, one: Path, two: Runs) -> None:
-    single, double = (json.loads((run / "validation_results.json").read_text()) for run in (one, two.folder / name))
+def validate_alike(*runs: Path) -> None:
+    single, double = (json.loads((run / "validation_results.json").read_text()) for run in runs)
     assert double["validation_masked_words"] == single["validation_masked_words"]
     assert double["validation_perplexity"] == pytest.approx(single["validation_perplexity"], rel=1e-4)
 
 
-def test_two_killed_and_resumed_processes_end_with_the_same_weights(two: Runs) -> None:
-    whole, resumed = ((two.folder / name / "model.safetensors").read_bytes() for name in ("ddp", "killed"))
+@pytest.mark.train
+def test_two_killed_and_resumed_processes_end_with_the_same_weights(ddp: Runs, two: Runs) -> None:
+    folders = ddp.folder / "ddp", two.folder / "killed"
+    whole, resumed = ((folder / "model.safetensors").read_bytes() for folder in folders)
     assert whole == resumed
-    assert losses(two.folder / "ddp") == losses(two.folder / "killed")
+    assert losses(folders[0]) == losses(folders[1])
 
 
-def test_fsdp_shards_checkpoints_and_saves_a_model_that_loads(two: Runs) -> None:
+@pytest.mark.train
+def test_fsdp_shards_checkpoints_and_saves_a_model_that_loads(ddp: Runs, two: Runs) -> None:
     folder = two.folder / "fsdp"
     newest = newest_checkpoint(folder)
     assert newest is not None
@@ -163,17 +183,17 @@ def test_fsdp_shards_checkpoints_and_saves_a_model_that_loads(two: Runs) -> None
     config = AutoConfig.from_pretrained(folder)
     assert config.architectures == ["CloudForMaskedLM"]
     files = {path.name for path in folder.iterdir()}
-    assert files >= {path.name for path in (two.folder / "ddp").iterdir() if path.suffix == ".py"}
+    assert files >= {path.name for path in (ddp.folder / "ddp").iterdir() if path.suffix == ".py"}
     model, loaded = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
     assert not loaded["missing_keys"]
     assert not loaded["unexpected_keys"]
-    expected = load_file(two.folder / "ddp" / "model.safetensors")
+    expected = load_file(ddp.folder / "ddp" / "model.safetensors")
     found = model.state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_fsdp_resumes_exactly(flags: list[str], two: Runs, tmp_path: Path) -> None:
     run = [*flags, *batches(4), "--output_dir", str(tmp_path / "run")]
     environment = {"environment": launch_environment("fsdp")}
@@ -188,7 +208,7 @@ def test_fsdp_resumes_exactly(flags: list[str], two: Runs, tmp_path: Path) -> No
     ).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_torchrun_starts_the_command_itself(flags: list[str], one: Path, tmp_path: Path) -> None:
     """The line of the README."""
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

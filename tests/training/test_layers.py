@@ -121,6 +121,7 @@ class TestFreezing:
 
 
 class TestLora:
+    @pytest.mark.slow
     def test_the_saved_folder_loads_without_peft(
         self, finetune, cloud, pretrained, table, run_python, tmp_path
     ) -> None:

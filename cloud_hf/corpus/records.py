@@ -10,7 +10,7 @@ import pyarrow.parquet as parquet
 
 from cloud_hf.corpus.archives import Member, read_at, read_members, unpacked
 from cloud_hf.corpus.sources import Task, json_lines, open_lines
-from cloud_hf.crystals.cif import _block_name, _blocks, _unused
+from cloud_hf.crystals.cif_items import block_name, split_blocks, unused_name
 from cloud_hf.crystals.files import COMPRESSED, MAX_FILE_BYTES
 from cloud_hf.data.inputs import _DATA_BLOCK, _has_blocks
 from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
@@ -128,7 +128,7 @@ def _cif_blocks(data: bytes, source: str, whole: tuple[Payload, str | None]) -> 
     """Each block with atoms by itself; the whole file where there is one, or where the reader has to say why not."""
     text = data.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     try:
-        blocks = _blocks(text, source)
+        blocks = split_blocks(text, source)
     except CloudError:
         blocks = []
     if len(blocks) < 2:
@@ -136,9 +136,9 @@ def _cif_blocks(data: bytes, source: str, whole: tuple[Payload, str | None]) -> 
         return
     names: dict[str, None] = {}
     for block in blocks:
-        name = _unused(f"{source}#{_block_name(block)}", names)
+        name = unused_name(f"{source}#{block_name(block)}", names)
         names[name] = None
-        yield Payload("cif", name, block.encode()), _block_name(block) or None
+        yield Payload("cif", name, block.encode()), block_name(block) or None
 
 
 def _plain_tar(task: Task) -> Found:

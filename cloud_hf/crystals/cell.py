@@ -21,12 +21,14 @@ class Cell:
         frac_coords: Fractional coordinates, shape (n, 3).
         contents: Neutral elements (no charges, D and T as H) and occupancies of each site, length n.
         name: What error messages call the crystal: its path, its formula, its id.
+        note: What was taken on trust when it was read; empty where nothing was.
     """
 
     lattice: NDArray[np.float64]
     frac_coords: NDArray[np.float64]
     contents: tuple[Content, ...]
     name: str = "crystal"
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.contents)

@@ -1,88 +1,83 @@
-"""CIF text to a `Cell`: gemmi reads the usual file, pymatgen's parser everything else, with the same result.
+"""CIF text to a `Cell`: gemmi parses the text, and this room says what the items mean.
 
-The fast route follows pymatgen's rules (coordinates near 1/3 and 2/3 are rounded, sites within 1e-4 are one site,
-operations come from the first list or symbol that can be read) and gives up wherever it cannot be sure to agree.
-The first data block that holds atoms counts; a broken one is an error, later blocks do not stand in for it.
+Nothing is guessed: every atom row is accounted for, the statements about the space group must agree with one another
+and with the cell, and the formula that the file gives must be that of its sites. What contradicts itself is an error
+that names both sides. The first data block that holds atoms counts; a broken one is an error, later blocks do not
+stand in for it.
 """
 
 import re
 import warnings
-from collections.abc import Container, Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import count
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import acos, cos, isfinite, radians, sin
-from typing import Any, TypeAlias
 
-import gemmi
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.io.cif import CifBlock, CifParser
+from pymatgen.core import Element
+from pymatgen.io.cif import CifParser
 
 from cloud_hf.crystals.cell import Cell, Content
-from cloud_hf.crystals.cif_sites import Operations, distinct_sites, symmetry_images
-from cloud_hf.crystals.objects import cell_from_structure, element_symbol, refuse_size
+from cloud_hf.crystals.cif_items import Items, block_name, read_items, split_blocks, unused_name
+from cloud_hf.crystals.cif_sites import distinct_sites, same_sites
+from cloud_hf.crystals.cif_species import row_element
+from cloud_hf.crystals.cif_symmetry import LISTS, candidate_groups, symmetry_of
+from cloud_hf.crystals.formulas import mismatch, parse_formula
+from cloud_hf.crystals.objects import cell_from_structure, refuse_size
+from cloud_hf.crystals.space_groups import Group
 from cloud_hf.errors import (
     CloudError,
     CrystalReadError,
     CrystalTooLargeError,
     DegenerateLatticeError,
     EmptyCrystalError,
+    UnknownElementError,
 )
 
 __all__ = ["cell_from_cif", "cif_blocks"]
 
-Items: TypeAlias = Mapping[str, str | list[str]]
 _CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
 _COORDS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 _LABEL, _SYMBOL, _OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
-_LISTS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
-_NAMES = (
-    *(f"_symmetry_space_group_name_{kind}" for kind in ("H-M", "H_M", "hall", "h-m")),
-    *(f"_space_group_name_{kind}" for kind in ("Hall", "H-M_alt")),
-    *("_space_group_IT_number", "_symmetry_Int_Tables_number"),
-)
-_SYMMETRY = frozenset(name + end for name in _LISTS + _NAMES for end in ("", "_"))
-_WANTED = frozenset((*_CELL, *_COORDS, _LABEL, _SYMBOL, _OCCUPANCY)) | _SYMMETRY
-
-_UNUSUAL = ("_magn", "_atom_site_moment", "save_", "_eof", *"\x0b\x0c\x1c\x1d\x1e\x1f")
-"""Words that make pymatgen's parser do something else than read atoms, and what only it takes for white space."""
-_QUOTED_HASH = re.compile(r"['\"][^\n]*#")
-_ATOM = re.compile(r"([A-Z][a-z]?)(?:\d+[A-Za-z']?|\d*[+-]|[+-]\d*)?")
-_UNCERTAINTY = re.compile(r"\(\d+\)$")
+_UNKNOWN = frozenset({"?", ".", ""})
+_UNCERTAINTY = re.compile(r"\(\d*\)$")
 
 _IMAGES_PER_ATOM = 200
 """Symmetry makes at most 192 images of a site; a file that asks for more than this many per allowed site is absurd."""
 _COMPARISONS = 3e7
+"""Pairs of atoms that pymatgen's parser compares one by one, about 0.3 µs each."""
 _THIRDS = np.array([1 / 3, 2 / 3])
-_LONGEST_LINE = 65_536
-"""Characters; pymatgen's tokenizer takes time with the square of the line."""
+_SAME_DIGITS = {3: 1.5e-3, 2: 7.5e-3}
+"""How far an atom may lie off a special position for the rounding of its coordinates, by their decimals."""
 
 
-def cell_from_cif(text: str, name: str, max_atoms: int, exact_order: bool = False) -> Cell:
+def cell_from_cif(text: str, name: str, max_atoms: int, exact_order: bool = False, trust_sites: bool = False) -> Cell:
     """Read the first data block of a CIF that holds atoms.
 
     Args:
         text: The file, lines ended by a newline character.
         name: What error messages call it.
         max_atoms: Largest number of sites in the cell.
-        exact_order: Sites and species in the order of pymatgen's parser, at its speed, where it reads the file.
+        exact_order: Sites and species in the order of pymatgen's parser, at its speed, where it reads the same crystal.
+        trust_sites: Take the sites as they are, with a note in the cell, where the formula or the lack of symmetry
+            speaks against them.
 
     Returns:
         Every site of the cell once, with neutral elements.
 
     Raises:
-        CrystalError: Not a CIF, no atoms, too many, no cell, or occupancies above one.
+        CrystalError: Not a CIF, no atoms, too many, no cell, or statements that contradict one another.
     """
-    for block in _blocks(text, name):
+    for block in split_blocks(text, name):
         try:
-            return _cell_of_block(block, name, max_atoms, exact_order)
+            return _cell_of_block(block, name, max_atoms, exact_order, trust_sites)
         except EmptyCrystalError:
             continue
     raise _no_rows(name)
 
 
 def cif_blocks(
-    text: str, name: str, max_atoms: int, exact_order: bool = False
+    text: str, name: str, max_atoms: int, exact_order: bool = False, trust_sites: bool = False
 ) -> Iterator[tuple[str, Cell | CloudError]]:
     """Read every data block of a CIF that holds atoms.
 
@@ -91,6 +86,7 @@ def cif_blocks(
         name: What error messages call it.
         max_atoms: Largest number of sites in each cell.
         exact_order: As for `cell_from_cif`.
+        trust_sites: As for `cell_from_cif`.
 
     Yields:
         `name` and the cell where one block lists atom sites; where several do, `name#block` and the cell, or what is
@@ -99,14 +95,14 @@ def cif_blocks(
     Raises:
         CrystalError: Not a CIF, or no block with atoms.
     """
-    blocks = _blocks(text, name)
+    blocks = split_blocks(text, name)
     names: dict[str, None] = {}
     found = False
     for block in blocks:
-        full = name if len(blocks) == 1 else _unused(f"{name}#{_block_name(block)}", names)
+        full = name if len(blocks) == 1 else unused_name(f"{name}#{block_name(block)}", names)
         names[full] = None
         try:
-            cell: Cell | CloudError = _cell_of_block(block, full, max_atoms, exact_order)
+            cell: Cell | CloudError = _cell_of_block(block, full, max_atoms, exact_order, trust_sites)
         except EmptyCrystalError:
             continue
         except CloudError as error:
@@ -117,279 +113,352 @@ def cif_blocks(
         raise _no_rows(name)
 
 
-def _block_name(block: str) -> str:
-    words = block.partition("\n")[0].split(maxsplit=1)
-    return words[0][len("data_") :]
-
-
-def _unused(name: str, taken: Container[str]) -> str:
-    if name not in taken:
-        return name
-    return next(other for number in count(2) if (other := f"{name}-{number}") not in taken)
-
-
 def _no_rows(name: str) -> EmptyCrystalError:
-    return EmptyCrystalError(f"{name}: the _atom_site loop has no rows, so the CIF holds no atoms.")
+    return EmptyCrystalError("the _atom_site loop has no rows, so the CIF holds no atoms.", source=name)
 
 
-def _cell_of_block(block: str, name: str, max_atoms: int, exact_order: bool) -> Cell:
-    items = _items(block)
-    if items is None:
-        return _by_pymatgen(block, None, name, max_atoms)
-    _refuse_flat(items, name)
-    if exact_order:
-        return _in_exact_order(block, items, name, max_atoms)
-    return _by_gemmi(items, name, max_atoms) or _by_pymatgen(block, items, name, max_atoms)
+def _cell_of_block(block: str, name: str, max_atoms: int, exact_order: bool, trust_sites: bool) -> Cell:
+    cell = _cell_of_items(read_items(block, name), name, max_atoms, trust_sites)
+    return _in_pymatgens_order(cell, block) if exact_order else cell
 
 
-def _blocks(text: str, name: str) -> list[str]:
-    """Return the data blocks that name atom sites, without what stands before the first of them."""
-    if text.count("data_") == 1 and "DATA_" not in text:
-        start = text.find("data_")
-        first = text.rfind("\n", 0, start) + 1
-        blocks = [text[start:]] if not text[first:start].strip() else []
-    else:
-        parts = re.split(r"^\s*data_", f"\n{text}", flags=re.MULTILINE | re.IGNORECASE)[1:]
-        blocks = [f"data_{part}" for part in parts]
-    if not blocks:
-        raise CrystalReadError(f"{name}: not a CIF (it has no data_ block).")
-    held = [block for block in blocks if _LABEL in block and "powder_pattern" not in block.partition("\n")[0]]
-    if not held:
-        if "_atom_site" in text:
-            raise CrystalReadError(f"{name}: the atoms of the CIF have no {_LABEL}; only core CIF is read.")
-        raise EmptyCrystalError(f"{name}: the CIF has no _atom_site loop, so it holds no atoms.")
-    return held
-
-
-def _items(block: str) -> Items | None:
-    """Return the items of a block that matter here, as pymatgen's parser would see them; `None` when unsure."""
-    if any(word in block for word in _UNUSUAL) or block.count("loop_") != block.lower().count("loop_"):
-        return None
-    if "#" in block and _QUOTED_HASH.search(block):  # pymatgen takes a # in quotes for a comment
-        return None
-    try:
-        parsed = gemmi.cif.read_string(block if block.isascii() else block.encode("ascii", "ignore").decode())
-    except (ValueError, RuntimeError):
-        return None
-    items: dict[str, str | list[str]] = {}
-    if len(parsed) != 1:
-        return None
-    item: Any
-    for item in parsed[0]:
-        if (pair := item.pair) is not None:
-            if pair[0] in _WANTED:
-                items[pair[0]] = pair[1]
-        elif (loop := item.loop) is not None:
-            tags = loop.tags
-            if not _WANTED.isdisjoint(tags):
-                values, width = loop.values, len(tags)
-                for i, tag in enumerate(tags):
-                    if tag in _WANTED:
-                        items[tag] = values[i::width]
-    return items
-
-
-def _in_exact_order(block: str, items: Items, name: str, max_atoms: int) -> Cell:
-    """Where pymatgen's parser fails (H and D on one site, an empty loop elsewhere) there is no order to keep."""
-    try:
-        return _by_pymatgen(block, items, name, max_atoms)
-    except CrystalReadError:
-        cell = _by_gemmi(items, name, max_atoms)
-        if cell is None:
-            raise
-        return cell
-
-
-def _refuse_flat(items: Items, name: str) -> None:
-    """Name a cell length of zero, which pymatgen only reports as a file without structures."""
-    for tag in _CELL[:3]:
-        numbers = _numbers([value]) if isinstance(value := items.get(tag), str) else None
-        if numbers is not None and numbers[0] <= 0:
-            raise DegenerateLatticeError(f"{name}: {tag} is {value}, so the cell has no volume.")
-
-
-# ------------------------------------------------------------------------------------------------ gemmi
-
-
-def _by_gemmi(items: Items, name: str, max_atoms: int) -> Cell | None:
-    """Return the cell where it is sure to be pymatgen's, else `None`."""
-    labels = items.get(_LABEL)
-    symbols = items.get(_SYMBOL, labels)
-    if not isinstance(labels, list) or not labels or not isinstance(symbols, list):
-        return None
-    lattice = _lattice(items)
-    operations = _operations(_symmetry_key(items))
-    elements = [_element(symbol) for symbol in symbols]
-    coords = _coordinates(items, len(labels))
-    if lattice is None or operations is None or coords is None or None in elements or len(elements) != len(labels):
-        return None
-    if _OCCUPANCY in items:
-        occupancies = _numbers(items[_OCCUPANCY])
-        if occupancies is None or len(occupancies) != len(labels) or not all(1e-6 < o <= 1 for o in occupancies):
-            return None
-    else:
-        occupancies = [1.0] * len(labels)
-    _refuse_images(len(labels), len(operations[0]), name, max_atoms)
-    found = distinct_sites(coords, operations)
-    if found is None:
-        return None
-    sites, atoms, orbits = found
-    refuse_size(len(sites), name, max_atoms)
-    contents = _contents(elements, occupancies, orbits.tolist())
-    return None if contents is None else Cell(lattice, sites, tuple([contents[atom] for atom in atoms.tolist()]), name)
-
-
-def _contents(elements: list[Any], occupancies: list[float], orbits: list[int]) -> list[Content] | None:
-    """Put together what shares a site; `None` where pymatgen would refuse it or read a group of atoms."""
-    if orbits == list(range(len(orbits))):
-        pairs = list(zip(elements, occupancies, strict=True))
-        single: dict[tuple[Any, float], Content] = {pair: (pair,) for pair in pairs}
-        return [single[pair] for pair in pairs]
-    shares: list[dict[str, float]] = [{} for _ in orbits]
-    for element, occupancy, orbit in zip(elements, occupancies, orbits, strict=True):
-        shares[orbit][element] = shares[orbit].get(element, 0.0) + occupancy
-    if any(sum(share.values()) > 1 or {"O", "H"} <= share.keys() for share in shares):
-        return None  # O and H on one site are an OH group to pymatgen
-    return [tuple(share.items()) for share in shares]
-
-
-def _numbers(values: str | Sequence[str]) -> list[float] | None:
-    """Return finite numbers, uncertainties in brackets dropped; `None` for anything else."""
-    if isinstance(values, str):
-        return None
-    try:
+def _cell_of_items(items: Items, name: str, max_atoms: int, trust_sites: bool) -> Cell:
+    rows = _rows(items, name)
+    if not rows:
+        raise _no_rows(name)
+    lattice = _lattice(items, name)
+    formula = parse_formula(items.get("_chemical_formula_sum", ["?"])[0])
+    elements = _elements(items, rows, formula, name, trust_sites)
+    coords, decimals = _coordinates(items, rows, name)
+    occupancies = _occupancies(items, rows, name)
+    _refuse_alternatives(items, rows, occupancies, name)
+    _refuse_attached(items, rows, name, trust_sites)
+    present = [i for i, occupancy in enumerate(occupancies) if occupancy > 0]
+    if len(present) < len(rows):
+        rows, elements = [rows[i] for i in present], [elements[i] for i in present]
+        occupancies, coords, decimals = [occupancies[i] for i in present], coords[present], decimals[present]
+        if not present:
+            raise EmptyCrystalError("every atom has the occupancy 0.", source=name)
+    n_listed = max(len(values) for tag, values in items.items() if tag in LISTS) if LISTS & items.keys() else 1
+    _refuse_images(len(rows), n_listed, name, max_atoms)
+    candidates = candidate_groups(items, lattice, name, trust_sites)
+    units = _units(items)
+    cells: list[Cell] = []
+    groups: list[Group] = []
+    refusals: list[CloudError] = []
+    for group in candidates.groups:
+        _refuse_images(len(rows), len(group), name, max_atoms)
         try:
-            numbers = list(map(float, values))
-        except ValueError:
-            numbers = [float(_UNCERTAINTY.sub("", value)) for value in values]
+            cell = _expanded(lattice, coords, decimals, elements, occupancies, group, name)
+            refuse_size(len(cell), name, max_atoms)
+        except CloudError as error:
+            refusals.append(error)
+            continue
+        cells.append(cell)
+        groups.append(group)
+    if not cells:
+        raise refusals[0]
+    reasons = [_formula_mismatch(cell, formula, units) for cell in cells]
+    chosen = symmetry_of(candidates, groups, cells, reasons, name)
+    cell, reason = cells[chosen], reasons[chosen]
+    notes = [candidates.note] if candidates.note else []
+    if reason is not None:
+        if not trust_sites:
+            raise CrystalReadError(
+                f"{reason}; mend the file, or take the sites as they are with trust_sites=True (--trust-sites).",
+                source=name, flag="trust_sites",
+            )  # fmt: skip
+        notes.append(reason)
+    if notes:
+        note = "; ".join(notes)
+        warnings.warn(f"{name}: {note}; the sites are taken as they are.", UserWarning, stacklevel=2)
+        cell = replace(cell, note=note)
+    return cell
+
+
+# ------------------------------------------------------------------------------------------------ rows
+
+
+def _rows(items: Items, name: str) -> list[int]:
+    """Numbers of the rows of the atom loop that hold anything; rows of question marks are place holders."""
+    columns = {tag: values for tag, values in items.items() if tag.startswith("_atom_site_")}
+    names = columns.get(_LABEL) or columns.get(_SYMBOL) or []
+    for tag, values in columns.items():
+        if len(values) != len(names):
+            raise CrystalReadError(
+                f"{tag} has {len(values)} values for {len(names)} atoms; the atoms stand in one loop.", source=name
+            )
+    if not names:
+        return []
+    kept = [columns[tag] for tag in (_LABEL, _SYMBOL, *_COORDS) if tag in columns]
+    return [i for i in range(len(names)) if not all(column[i] in _UNKNOWN for column in kept)]
+
+
+def _elements(
+    items: Items, rows: Sequence[int], formula: dict[str, tuple[float, float]] | None, name: str, trust_sites: bool
+) -> list[str]:
+    labels, symbols = items.get(_LABEL), items.get(_SYMBOL)
+    known = None if formula is None else frozenset(formula)
+    flags = items.get("_atom_site_calc_flag")
+    found, bearing = [], ""
+    has_hydrogen = symbols is not None and not {"H", "D"}.isdisjoint(symbols)
+    for i in rows:
+        label = labels[i] if labels else ""
+        if flags and flags[i].lower() == "dum":
+            raise UnknownElementError(
+                f"the site {label} is marked as a dummy (calc_flag dum); remove its row.", source=name
+            )
+        symbol = symbols[i] if symbols else ""
+        read = row_element("D" if symbol == "T" and has_hydrogen else symbol, label, known)
+        if not read.element:
+            raise UnknownElementError(
+                f"the atom {label or symbol}: {read.reason}; give its element as {_SYMBOL}, or remove the row.",
+                source=name,
+            )
+        if read.has_hydrogen:
+            bearing = label or read.element
+        found.append(read.element)
+    if bearing and not trust_sites and (formula is None or "H" not in found):
+        raise CrystalReadError(
+            f"the site {bearing!r} is named after a group with hydrogen, which no row holds; give the hydrogen "
+            f"as a row of its own and the elements as {_SYMBOL}, or take the sites as they are with "
+            "trust_sites=True (--trust-sites).",
+            source=name, flag="trust_sites",
+        )  # fmt: skip
+    return found
+
+
+def _number(text: str) -> float:
+    """Read a number, with its uncertainty in brackets or as a fraction; NaN for anything else."""
+    try:
+        return float(text)
     except ValueError:
-        return None
-    return numbers if all(map(isfinite, numbers)) else None
+        pass
+    try:
+        text = _UNCERTAINTY.sub("", text)
+        above, slash, below = text.partition("/")
+        return float(above) / float(below) if slash else float(text)
+    except (ValueError, ZeroDivisionError):
+        return float("nan")
 
 
-def _lattice(items: Items) -> NDArray[np.float64] | None:
+def _coordinates(items: Items, rows: Sequence[int], name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return fractional coordinates, shape (n, 3), and the decimals that each atom is given with, shape (n,)."""
+    columns = []
+    for tag in _COORDS:
+        if tag not in items:
+            raise CrystalReadError(f"the atoms have no {tag}; fractional coordinates are needed.", source=name)
+        values = items[tag]
+        try:
+            numbers = list(map(float, values)) if len(rows) == len(values) else [_number(values[i]) for i in rows]
+        except ValueError:
+            numbers = [_number(values[i]) for i in rows]
+        for i, number in zip(rows, numbers, strict=True):
+            if not isfinite(number):
+                label = (items.get(_LABEL) or items[_SYMBOL])[i]
+                raise CrystalReadError(
+                    f"{tag} of {label} is {values[i]!r}, not a number; give its position, or remove its row.",
+                    source=name,
+                )
+        columns.append(numbers)
+    coords = np.array(columns, dtype=float).T.copy()
+    near = np.abs(coords[..., None] / _THIRDS - 1) <= 1e-4  # what is meant to be 1/3 or 2/3
+    if near.any():
+        coords[near[..., 0]], coords[near[..., 1]] = _THIRDS.tolist()
+    return coords, np.array([max(map(_decimals, [items[tag][i] for tag in _COORDS])) for i in rows])
+
+
+def _decimals(text: str) -> int:
+    return len(_UNCERTAINTY.sub("", text).partition(".")[2]) if "." in text else 0
+
+
+def _occupancies(items: Items, rows: Sequence[int], name: str) -> list[float]:
+    """Occupancies, 1 where they are unknown or above 1 by rounding."""
+    values = items.get(_OCCUPANCY)
+    if values is None:
+        return [1.0] * len(rows)
+    found = []
+    for i in rows:
+        number = 1.0 if values[i] in _UNKNOWN else _number(values[i])
+        if not 0 <= number <= 1.01:
+            label = (items.get(_LABEL) or items[_SYMBOL])[i]
+            raise CrystalReadError(
+                f"the occupancy of {label} is {values[i]}; it must lie between 0 and 1.", source=name
+            )
+        found.append(min(number, 1.0))
+    return found
+
+
+def _refuse_alternatives(items: Items, rows: Sequence[int], occupancies: Sequence[float], name: str) -> None:
+    """Alternatives of a disordered place exclude one another, so none of them is fully occupied."""
+    groups = items.get("_atom_site_disorder_group")
+    if groups is None:
+        return
+    assemblies = items.get("_atom_site_disorder_assembly") or ["."] * len(groups)
+    full: dict[str, set[str]] = {}
+    every: dict[str, set[str]] = {}
+    for i, occupancy in zip(rows, occupancies, strict=True):
+        if groups[i] in {".", "?", "0", ""}:
+            continue
+        every.setdefault(assemblies[i], set()).add(groups[i])
+        if occupancy > 0.99:
+            full.setdefault(assemblies[i], set()).add(groups[i])
+    for assembly, found in full.items():
+        if len(every[assembly]) > 1 or any(group.startswith("-") for group in found):
+            raise CrystalReadError(
+                f"the disorder groups {', '.join(sorted(every[assembly]))} are alternatives, but their atoms are fully "
+                f"occupied; give their {_OCCUPANCY}, or remove the rows of all alternatives but one.",
+                source=name,
+            )
+
+
+def _refuse_attached(items: Items, rows: Sequence[int], name: str, trust_sites: bool) -> None:
+    values = items.get("_atom_site_attached_hydrogens")
+    if values is None or trust_sites:
+        return
+    for i in rows:
+        if values[i] not in _UNKNOWN and _number(values[i]) != 0:
+            label = (items.get(_LABEL) or items[_SYMBOL])[i]
+            raise CrystalReadError(
+                f"{values[i]} hydrogen atoms are attached to {label} without positions, so the crystal is incomplete; "
+                "add them as rows, or take the sites as they are with trust_sites=True (--trust-sites).",
+                source=name, flag="trust_sites",
+            )  # fmt: skip
+
+
+def _lattice(items: Items, name: str) -> NDArray[np.float64]:
     """Return pymatgen's choice of axes, c along z and a in the plane of x and z; shape (3, 3), Å."""
-    parameters = [items.get(tag) for tag in _CELL]
-    numbers = _numbers([value for value in parameters if isinstance(value, str)])
-    if numbers is None or len(numbers) != 6:
-        return None
+    numbers = []
+    for tag in _CELL:
+        value = items.get(tag, ["?"])[0]
+        number = _number(value)
+        if not isfinite(number):
+            raise CrystalReadError(f"{tag} is {value!r}; the six cell parameters are needed.", source=name)
+        if number <= 0:
+            raise DegenerateLatticeError(f"{tag} is {value}, so the cell has no volume.", source=name)
+        numbers.append(number)
     a, b, c, *angles = numbers
-    if not (min(a, b, c) > 0.1 and all(1 < angle < 179 for angle in angles)):
-        return None
     alpha, beta, gamma = map(radians, angles)
-    cosine = (cos(alpha) * cos(beta) - cos(gamma)) / (sin(alpha) * sin(beta))
-    if not -0.9999 < cosine < 0.9999:
-        return None  # almost flat
+    scale = sin(alpha) * sin(beta)
+    cosine = (cos(alpha) * cos(beta) - cos(gamma)) / scale if abs(scale) > 1e-9 else 2.0
+    if not -1 < cosine < 1 or max(angles) >= 180:
+        raise DegenerateLatticeError(
+            f"the cell angles {angles[0]:g}, {angles[1]:g}, {angles[2]:g} degrees span no volume.", source=name
+        )
     twist = acos(cosine)
-    matrix = np.array(
+    return np.array(
         [
             [a * sin(beta), 0.0, a * cos(beta)],
             [-b * sin(alpha) * cos(twist), b * sin(alpha) * sin(twist), b * cos(alpha)],
             [0.0, 0.0, c],
         ]
     )
-    volume = matrix[0, 0] * matrix[1, 1] * c
-    return matrix if volume > 0.02 * max(a * b, b * c, c * a) else None  # pymatgen refuses cells thinner than 0.01 Å
 
 
-@lru_cache(maxsize=4096)
-def _element(symbol: str) -> str | None:
-    match = _ATOM.fullmatch(_unquoted(symbol))
-    return element_symbol(match[1]) if match else None
-
-
-def _coordinates(items: Items, n_rows: int) -> NDArray[np.float64] | None:
-    columns = [_numbers(items.get(tag, "")) for tag in _COORDS]
-    if any(column is None or len(column) != n_rows for column in columns):
-        return None
-    coords = np.array(columns, dtype=float).T.copy()
-    near = np.abs(coords[..., None] / _THIRDS - 1) <= 1e-4  # what is meant to be 1/3 or 2/3, pymatgen makes it
-    if near.any():
-        coords[near[..., 0]], coords[near[..., 1]] = _THIRDS.tolist()
-    return coords if np.abs(coords).max() < 1e6 else None
-
-
-def _symmetry_key(items: Items) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
-    """Return all items that speak of symmetry: where the first cannot be read, pymatgen's parser takes the next."""
-    found = ((tag, items[tag]) for tag in sorted(_SYMMETRY & items.keys()))
-    return tuple([(tag, value if isinstance(value, str) else tuple(value)) for tag, value in found])
-
-
-@lru_cache(maxsize=512)
-def _operations(key: tuple[tuple[str, str | tuple[str, ...]], ...]) -> Operations | None:
-    """Let pymatgen's parser make the operations, once for each list or name; `None` if the identity is missing."""
-    if sum(len(values) for _, values in key) > 20_000:
-        return None
-    data: dict[str, str | list[str]] = {
-        tag: _unquoted(values) if isinstance(values, str) else [_unquoted(value).strip() for value in values]
-        for tag, values in key
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found = CifParser.from_str("data_operations\n_cell_length_a 1\n").get_symops(CifBlock(data, [], ""))
-            affine = np.array([operation.affine_matrix for operation in found], dtype=float)
-        except Exception:  # whatever is wrong with them, pymatgen's own route meets it again and says so
-            return None
-    if affine.ndim != 3 or not (np.abs(affine) < 100).all() or not (affine == np.eye(4)).all((1, 2)).any():
-        return None
-    return affine[:, :3, :3], affine[:, :3, 3]
-
-
-def _unquoted(value: str) -> str:
-    return value[1:-1] if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0] else value
+# ------------------------------------------------------------------------------------------------ sites
 
 
 def _refuse_images(n_rows: int, n_operations: int, name: str, max_atoms: int) -> None:
     """Stop before symmetry multiplies a file into gigabytes."""
     if n_rows * n_operations > max(_IMAGES_PER_ATOM * max_atoms, 20_000) or n_rows > 20 * max(max_atoms, 100):
         raise CrystalTooLargeError(
-            f"{name}: {n_rows} atoms under {n_operations} symmetry operations make more sites than max_atoms "
-            f"({max_atoms}) allows; check the list of operations, or raise max_atoms (--max-atoms)."
+            f"{n_rows} atoms under {n_operations} symmetry operations make more sites than max_atoms "
+            f"({max_atoms}) allows; check the list of operations, or raise max_atoms (--max-atoms).",
+            source=name,
         )
 
 
-# ------------------------------------------------------------------------------------------------ pymatgen
-
-
-def _by_pymatgen(block: str, items: Items | None, name: str, max_atoms: int) -> Cell:
-    """Read a block with pymatgen's parser, unless that would take minutes."""
-    if max(map(len, block.splitlines())) > _LONGEST_LINE:
-        raise CrystalReadError(f"{name}: a line has more than {_LONGEST_LINE} characters; a CIF's lines are short.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pymatgen reports rounding of coordinates; real defects become errors
-        try:
-            if items is None:
-                items = CifBlock.from_str(block).data
-            if items.get(_LABEL) == []:
-                raise _no_rows(name)
-            _refuse_slow(items, name, max_atoms)
-            structure = CifParser.from_str(block).parse_structures(primitive=False, on_error="raise")[0]
-            return cell_from_structure(structure, max_atoms, name)
-        except CloudError:
-            raise
-        except Exception as error:  # pymatgen's parser raises almost anything on malformed text
-            reason = " ".join(str(error).removeprefix("No structure parsed for section 1 in CIF.").split())
-            reason = reason or type(error).__name__
-            raise CrystalReadError(f"{name}: not a readable CIF ({reason[:200]}).") from error
-
-
-def _refuse_slow(items: Items, name: str, max_atoms: int) -> None:
-    """Estimate the comparisons of atoms that pymatgen makes one by one (about 0.3 µs each), and refuse too many."""
-    n_rows = len(items.get(_LABEL, ()))
-    operations = _operations(_symmetry_key(items))
-    n_operations = 192 if operations is None else len(operations[0])
-    for tag in ("_space_group_symop_magn_operation.xyz", "_space_group_symop_magn_centering.xyz"):
-        n_operations *= max(1, len(items.get(tag, ()))) if tag in items else 1
-    _refuse_images(n_rows, n_operations, name, max_atoms)
-    n_sites = n_rows
-    coords = _coordinates(items, n_rows) if n_rows else None
-    if coords is not None and operations is not None:
-        n_sites = len(np.unique(np.rint(symmetry_images(coords, operations) * 1000), axis=0))
-        if n_sites > 8 * max_atoms:  # a site lies in up to eight boxes of this grid
-            refuse_size(n_sites // 8, name, max_atoms)
-    if n_rows * n_operations * max(n_rows, n_sites) > _COMPARISONS:
-        raise CrystalTooLargeError(
-            f"{name}: {n_rows} atoms under {n_operations} symmetry operations would take pymatgen's parser minutes; "
-            f"give the crystal as a primitive cell of at most {max_atoms} atoms."
+def _expanded(
+    lattice: NDArray[np.float64],
+    coords: NDArray[np.float64],
+    decimals: NDArray[np.intp],
+    elements: Sequence[str],
+    occupancies: Sequence[float],
+    group: Group,
+    name: str,
+) -> Cell:
+    """Apply the operations; atoms on the same place share a site."""
+    if np.abs(coords).max() > 1e6:
+        raise DegenerateLatticeError("fractional coordinates beyond 1e6 have lost their digits.", source=name)
+    if len(group) == 1:
+        tolerances = np.empty(0)
+    else:
+        tolerances = np.array([_SAME_DIGITS.get(n, 1e-4 if n != 4 else 1.5e-4) for n in decimals.tolist()])
+    found = distinct_sites(coords, group.operations, tolerances)
+    if found is None and len(group) > 1:
+        found = distinct_sites(coords, group.operations, np.full(len(coords), 1e-4))
+    if found is None:
+        raise CrystalReadError(
+            "an atom lies so near to a symmetry element, or to another atom, that its images cannot be told apart; "
+            "give the coordinates with more digits.",
+            source=name,
         )
+    sites, atoms, orbits = found
+    contents = _contents(elements, occupancies, orbits.tolist(), name)
+    return Cell(lattice, sites, tuple([contents[atom] for atom in atoms.tolist()]), name)
+
+
+def _contents(elements: Sequence[str], occupancies: Sequence[float], orbits: list[int], name: str) -> list[Content]:
+    """Put together what shares a site."""
+    if orbits == list(range(len(orbits))):
+        single: dict[tuple[str, float], Content] = {}
+        return [single.setdefault(pair, (pair,)) for pair in zip(elements, occupancies, strict=True)]
+    shares: list[dict[str, float]] = [{} for _ in orbits]
+    for element, occupancy, orbit in zip(elements, occupancies, orbits, strict=True):
+        shares[orbit][element] = shares[orbit].get(element, 0.0) + occupancy
+    for share in shares:
+        if sum(share.values()) > 1.01:
+            shown = ", ".join(f"{element} {occupancy:g}" for element, occupancy in share.items())
+            raise CrystalReadError(
+                f"atoms on one site have occupancies that add up to more than 1 ({shown}); remove the row that stands "
+                "twice, or correct the occupancies.",
+                source=name,
+            )
+    return [tuple(share.items()) for share in shares]
+
+
+def _units(items: Items) -> float | None:
+    number = _number(items.get("_cell_formula_units_z", ["?"])[0])
+    return number if isfinite(number) and number > 0 else None
+
+
+def _formula_mismatch(cell: Cell, formula: dict[str, tuple[float, float]] | None, units: float | None) -> str | None:
+    if formula is None:
+        return None
+    partial = {e for content in set(cell.contents) for e, x in content if len(content) > 1 or x < 0.99}
+    return mismatch(cell.amounts(), formula, units, partial)
+
+
+# ------------------------------------------------------------------------------------------------ pymatgen's order
+
+
+def _in_pymatgens_order(cell: Cell, block: str) -> Cell:
+    """Put sites and species into the order of pymatgen's parser; where that reads another crystal, into its rule's."""
+    if len(cell) ** 2 * 48 < _COMPARISONS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pymatgen reports rounding of coordinates
+            try:
+                structure = CifParser.from_str(block).parse_structures(primitive=False, on_error="raise")[0]
+                theirs = cell_from_structure(structure, len(cell), cell.name)
+            except Exception:  # it raises almost anything; then there is no order to keep
+                theirs = None
+        if theirs is not None and np.allclose(theirs.lattice, cell.lattice, atol=1e-6):
+            places = same_sites(theirs.frac_coords, cell.frac_coords)
+            if places is not None and all(
+                _same_content(content, cell.contents[place])
+                for content, place in zip(theirs.contents, places.tolist(), strict=True)
+            ):
+                return replace(theirs, note=cell.note)
+    negativity = [sum(_negativity(element) * x for element, x in content) for content in cell.contents]
+    order = sorted(range(len(cell)), key=negativity.__getitem__)
+    return replace(cell, frac_coords=cell.frac_coords[order], contents=tuple([cell.contents[i] for i in order]))
+
+
+def _negativity(element: str) -> float:
+    value = float(Element(element).X)
+    return value if isfinite(value) else 0.0
+
+
+def _same_content(one: Content, other: Content) -> bool:
+    left, right = dict(one), dict(other)
+    return left.keys() == right.keys() and all(abs(left[element] - right[element]) < 0.011 for element in left)

@@ -1,8 +1,10 @@
 """Objects that describe a crystal, from pymatgen, ASE, OPTIMADE, JARVIS or plain arrays, to a `Cell`."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Composition, DummySpecies, Element, Structure
 
 from cloud_hf.crystals.cell import Cell, Content
+from cloud_hf.crystals.formulas import mismatch, parse_formula
 from cloud_hf.errors import (
     CrystalReadError,
     CrystalTooLargeError,
@@ -29,7 +32,7 @@ _NEUTRAL = {symbol: symbol for symbol in _SYMBOLS} | {"D": "H", "T": "H"}
 _VACANCIES = frozenset({"vacancy", "Vacancy", "Va"})
 
 
-def cell_from_object(crystal: Any, max_atoms: int) -> Cell:
+def cell_from_object(crystal: Any, max_atoms: int, trust_sites: bool = False) -> Cell:
     """Read a crystal from any of the objects that this package knows.
 
     Args:
@@ -38,6 +41,8 @@ def cell_from_object(crystal: Any, max_atoms: int) -> Cell:
             (lattice (3, 3) Å, atomic numbers or symbols (n,), fractional coordinates (n, 3)), a mapping with
             these three as `lattice`, `numbers` and `frac_coords`, or a `Cell`.
         max_atoms: Largest number of sites.
+        trust_sites: Take the sites as they are, with a note in the cell, where the formula that an OPTIMADE structure
+            gives, or hydrogen without a position, speaks against them.
 
     Returns:
         The cell, sites in the order of the object; numbers are converted, but not yet judged as a crystal.
@@ -45,7 +50,7 @@ def cell_from_object(crystal: Any, max_atoms: int) -> Cell:
     Raises:
         CrystalError: The object is of another type, incomplete, too large, or holds what is not an element.
     """
-    reader = _reader_of(crystal)
+    reader = _reader_of(crystal, trust_sites)
     if reader is None:
         raise CrystalReadError(
             "A crystal is the path of a CIF or POSCAR file, a pymatgen Structure, ASE Atoms, an OPTIMADE, JARVIS or "
@@ -72,7 +77,7 @@ def _described(thing: Any) -> str:
     return f"a dict with the keys {', '.join(keys)}" if keys else "an empty dict"
 
 
-def _reader_of(crystal: Any) -> Callable[[Any, int], Cell] | None:
+def _reader_of(crystal: Any, trust_sites: bool) -> Callable[[Any, int], Cell] | None:
     if isinstance(crystal, Cell):
         return _from_cell
     if isinstance(crystal, Structure):
@@ -80,7 +85,7 @@ def _reader_of(crystal: Any) -> Callable[[Any, int], Cell] | None:
     if isinstance(crystal, tuple):
         return _from_tuple if len(crystal) == 3 else None
     if isinstance(crystal, Mapping):
-        return _reader_of_mapping(crystal)
+        return _reader_of_mapping(crystal, trust_sites)
     # told by name, so that nobody needs ASE, jarvis-tools or optimade installed
     families = {(base.__module__.partition(".")[0], base.__name__) for base in type(crystal).__mro__}
     if ("ase", "Atoms") in families:
@@ -90,16 +95,16 @@ def _reader_of(crystal: Any) -> Callable[[Any, int], Cell] | None:
     if ("pymatgen", "IStructure") in families:
         return cell_from_structure
     if hasattr(getattr(crystal, "attributes", crystal), "cartesian_site_positions"):
-        return _from_optimade
+        return partial(_from_optimade, trust_sites=trust_sites)
     return None
 
 
-def _reader_of_mapping(crystal: Mapping[str, Any]) -> Callable[[Any, int], Cell] | None:
+def _reader_of_mapping(crystal: Mapping[str, Any], trust_sites: bool) -> Callable[[Any, int], Cell] | None:
     inner = crystal.get("data")
     if isinstance(inner, Mapping):  # the response of an OPTIMADE server to the request for one structure
-        return lambda response, max_atoms: _from_optimade(response["data"], max_atoms)
+        return lambda response, max_atoms: _from_optimade(response["data"], max_atoms, trust_sites)
     if "attributes" in crystal or "cartesian_site_positions" in crystal:
-        return _from_optimade
+        return partial(_from_optimade, trust_sites=trust_sites)
     if "lattice_mat" in crystal or isinstance(crystal.get("atoms"), Mapping):
         return _from_jarvis
     if "sites" in crystal and "lattice" in crystal:
@@ -191,6 +196,15 @@ def _fractional(lattice: Any, cartesian: Any, name: str) -> NDArray[np.float64]:
         raise DegenerateLatticeError(f"{name}: the lattice vectors span no volume.") from error
 
 
+def _refuse_open_directions(periodic: Iterable[Any], name: str, way_out: str) -> None:
+    """Refuse what repeats in fewer than three directions: a slab, a wire, a molecule."""
+    flags = [bool(flag) for flag in periodic]
+    if not all(flags):
+        raise CrystalReadError(
+            f"the structure is periodic in {sum(flags)} of 3 directions, so it is no crystal; {way_out}.", source=name
+        )
+
+
 def _formula(symbols: Iterable[Any]) -> str:
     """Return what an error message calls a nameless crystal, e.g. `structure Na1 Cl1`."""
     amounts: dict[str, int] = {}
@@ -229,6 +243,7 @@ def cell_from_structure(structure: Structure, max_atoms: int, name: str | None =
     if name is None:
         name = f"structure {structure.formula}" if len(structure) else "structure"
     refuse_size(len(structure), name, max_atoms)
+    _refuse_open_directions(structure.lattice.pbc, name, "if it repeats in all of them, give its lattice pbc=True")
     known: dict[int, Content] = {}
     compositions: dict[int, Composition] = {}  # kept alive, so that no id is used twice
     contents = []
@@ -246,6 +261,8 @@ def _from_pymatgen_dict(crystal: Mapping[str, Any], max_atoms: int) -> Cell:
     sites = crystal["sites"]
     name = _formula(species.get("element") for site in sites[:1000] for species in site["species"])
     refuse_size(len(sites), name, max_atoms)
+    periodic = crystal["lattice"].get("pbc") or (True, True, True)
+    _refuse_open_directions(periodic, name, "if it repeats in all of them, set pbc of its lattice to True")
     contents = [
         [(species["element"], float(species.get("occu", 1.0))) for species in site["species"]] for site in sites
     ]
@@ -264,19 +281,26 @@ def _from_tuple(crystal: tuple[Any, Any, Any], max_atoms: int) -> Cell:
 
 
 def _from_ase(atoms: Any, max_atoms: int) -> Cell:
-    """Occupancies as ASE's CIF reader stores them: a table in `info`, its row numbers in an array."""
+    """Occupancies as ASE's CIF reader stores them: a table in `info`, its row numbers in an array.
+
+    The table stays behind when elements of the atoms are changed; a row without the atom's element is out of date.
+    """
     name = f"structure {atoms.get_chemical_formula()}"
     refuse_size(len(atoms), name, max_atoms)
+    coords = _fractional(atoms.cell[:], atoms.positions, name)
+    _refuse_open_directions(atoms.pbc, name, "if it repeats in all of them, set atoms.pbc = True")
     sites: list[Species] = [((number, 1.0),) for number in atoms.numbers.tolist()]
+    if 0 in atoms.numbers:
+        _refuse_element("X", name)
     table = atoms.info.get("occupancy")
     if table and "spacegroup_kinds" in atoms.arrays:
         rows = {str(row): tuple(shares.items()) for row, shares in table.items()}
         kinds = atoms.arrays["spacegroup_kinds"].tolist()
-        sites = [rows.get(str(kind), site) for kind, site in zip(kinds, sites, strict=True)]
-    for site in sites:
-        if site[0][0] == 0:  # type: ignore[index]
-            _refuse_element("X", name)
-    return _cell(atoms.cell[:], _fractional(atoms.cell[:], atoms.positions, name), sites, name)
+        for i, (kind, number) in enumerate(zip(kinds, atoms.numbers.tolist(), strict=True)):
+            row = rows.get(str(kind), ())
+            if any(element_symbol(symbol) == _SYMBOLS[number - 1] for symbol, _ in row):
+                sites[i] = row
+    return _cell(atoms.cell[:], coords, sites, name)
 
 
 def _from_jarvis(crystal: Mapping[str, Any], max_atoms: int) -> Cell:
@@ -291,22 +315,101 @@ def _from_jarvis(crystal: Mapping[str, Any], max_atoms: int) -> Cell:
     return _cell(lattice, coords, [((element, 1.0),) for element in elements], name)
 
 
-def _from_optimade(resource: Any, max_atoms: int) -> Cell:
+def _from_optimade(resource: Any, max_atoms: int, trust_sites: bool = False) -> Cell:
     """A structure of the OPTIMADE specification 1.x: positions are Cartesian, `vacancy` is an empty share."""
     attributes = _field(resource, "attributes", resource)
     sites = list(_field(attributes, "species_at_sites") or [])
     name = str(_field(resource, "id", None) or _formula(sites))
     refuse_size(len(sites), name, max_atoms)
+    notes: list[str] = []
     species: dict[str, Species] = {site: ((site, 1.0),) for site in sites}
     for kind in _field(attributes, "species", None) or []:
-        symbols = [getattr(symbol, "value", symbol) for symbol in _field(kind, "chemical_symbols")]
-        shares = _field(kind, "concentration", None) or [1.0 / len(symbols)] * len(symbols)
-        species[_field(kind, "name")] = tuple(zip(symbols, map(float, shares), strict=True))
+        species[_field(kind, "name")] = _optimade_species(kind, name, notes)
     lattice = _matrix(_field(attributes, "lattice_vectors"), name)
     if not np.isfinite(lattice).all():
         raise DegenerateLatticeError(f"{name}: a lattice vector is missing, so the structure is no crystal.")
+    directions = _field(attributes, "dimension_types", None)
+    if directions is None and (n_directions := _field(attributes, "nperiodic_dimensions", None)) is not None:
+        directions = [i < n_directions for i in range(3)]
+    if directions is not None:
+        directions = [int(getattr(direction, "value", direction)) for direction in directions]
+        _refuse_open_directions(directions, name, "if it repeats in all of them, set dimension_types to [1, 1, 1]")
+    features = [
+        str(getattr(feature, "value", feature)) for feature in _field(attributes, "structure_features", None) or []
+    ]
+    if "implicit_atoms" in features:
+        notes.append("atoms without positions belong to the structure (implicit_atoms)")
     coords = _fractional(lattice, _field(attributes, "cartesian_site_positions"), name)
-    return _cell(lattice, coords, [species[site] for site in sites], name)
+    n_sites = _field(attributes, "nsites", None)
+    if n_sites is not None and n_sites != len(sites):
+        notes.append(f"nsites is {n_sites}, and {len(sites)} sites are given")
+    shares = _assembled([species[site] for site in sites], _field(attributes, "assemblies", None) or [], name)
+    cell = _cell(lattice, coords, shares, name)
+    notes += _optimade_contradictions(attributes, cell)
+    if not notes:
+        return cell
+    note = "; ".join(notes)
+    if not trust_sites:
+        raise CrystalReadError(
+            f"{note}; mend the structure, or take the sites as they are with trust_sites=True (--trust-sites).",
+            source=name, flag="trust_sites",
+        )  # fmt: skip
+    warnings.warn(f"{name}: {note}; the sites are taken as they are.", UserWarning, stacklevel=2)
+    return replace(cell, note=note)
+
+
+def _optimade_species(kind: Any, name: str, notes: list[str]) -> Species:
+    """Symbols and concentrations of a species; what its sites lack is added to `notes`."""
+    symbols = [getattr(symbol, "value", symbol) for symbol in _field(kind, "chemical_symbols")]
+    shares = _field(kind, "concentration", None)
+    if shares is None and len(symbols) > 1:
+        raise CrystalReadError(
+            f"the species {_field(kind, 'name')!r} mixes {', '.join(map(str, symbols))} without a concentration.",
+            source=name,
+        )
+    attached = [str(getattr(symbol, "value", symbol)) for symbol in _field(kind, "attached", None) or []]
+    if attached:
+        numbers = _field(kind, "nattached", None) or ["?"] * len(attached)
+        shown = ", ".join(f"{n} {symbol}" for symbol, n in zip(attached, numbers, strict=True))
+        notes.append(f"{shown} without positions are attached to {_field(kind, 'name')}")
+    return tuple(zip(symbols, map(float, shares or [1.0]), strict=True))
+
+
+def _assembled(sites: list[Species], assemblies: Iterable[Any], name: str) -> list[Species]:
+    """Sites of an assembly are there with the probability of their group."""
+    sites = list(sites)
+    for assembly in assemblies:
+        groups, odds = _field(assembly, "sites_in_groups"), _field(assembly, "group_probabilities")
+        for group, probability in zip(groups, odds, strict=True):
+            for site in group:
+                if not 0 <= site < len(sites):
+                    raise CrystalReadError(f"an assembly names the site {site} of {len(sites)}.", source=name)
+                sites[site] = tuple((symbol, share * float(probability)) for symbol, share in sites[site])
+    return sites
+
+
+def _optimade_contradictions(attributes: Any, cell: Cell) -> list[str]:
+    """What the structure says about its composition and its sites do not hold."""
+    found = []
+    amounts = cell.amounts()
+    elements = _field(attributes, "elements", None)
+    n_elements = _field(attributes, "nelements", None)
+    if elements and set(map(str, elements)) != amounts.keys() and "D" not in elements:
+        found.append(f"the sites hold {', '.join(sorted(amounts))}, elements says {', '.join(map(str, elements))}")
+    elif n_elements is not None and n_elements != len(amounts):
+        found.append(
+            f"the sites hold {len(amounts)} elements ({', '.join(sorted(amounts))}), nelements is {n_elements}"
+        )
+    text = _field(attributes, "chemical_formula_reduced", None) or _field(
+        attributes, "chemical_formula_descriptive", None
+    )
+    formula = parse_formula(text) if isinstance(text, str) else None
+    if formula is not None:
+        partial = {e for content in set(cell.contents) for e, x in content if len(content) > 1 or x < 0.99}
+        reason = mismatch(amounts, formula, disordered=partial)
+        if reason is not None:
+            found.append(reason)
+    return found
 
 
 _REQUIRED = object()

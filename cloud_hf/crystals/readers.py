@@ -1,6 +1,7 @@
 """Files and objects to a `Cell`, or to a pymatgen `Structure`, that is fit for the symmetry search."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,8 +18,9 @@ from scipy.spatial import cKDTree
 
 from cloud_hf.crystals.cell import Cell
 from cloud_hf.crystals.cif import cell_from_cif, cif_blocks
-from cloud_hf.crystals.files import read_content
+from cloud_hf.crystals.files import check_content, read_content
 from cloud_hf.crystals.objects import cell_from_object, cell_from_structure, refuse_size
+from cloud_hf.crystals.poscar import cell_from_poscar
 from cloud_hf.errors import (
     CloudError,
     CrystalReadError,
@@ -36,6 +38,8 @@ __all__ = [
     "read_cell",
     "read_cells",
     "read_crystal",
+    "read_text",
+    "read_texts",
 ]
 
 Crystal = str | PathLike[str] | Structure | Cell | Any
@@ -63,7 +67,9 @@ _FEW_SITES = 60
 """Up to here comparing all pairs is faster than a search tree."""
 
 
-def read_cell(crystal: Crystal, max_atoms: int = MAX_ATOMS, exact_order: bool = False) -> Cell:
+def read_cell(
+    crystal: Crystal, max_atoms: int = MAX_ATOMS, exact_order: bool = False, trust_sites: bool = False
+) -> Cell:
     """Read a crystal and check that a symmetry search on it makes sense.
 
     Args:
@@ -74,6 +80,8 @@ def read_cell(crystal: Crystal, max_atoms: int = MAX_ATOMS, exact_order: bool = 
         max_atoms: Largest number of sites in the cell.
         exact_order: Sites and species of a CIF in the order of pymatgen's parser, which the paper's strings depend
             on; the default reads them in the order of the file, with gemmi, many times faster.
+        trust_sites: Take the sites as they are, with a warning and a note in the cell, where the formula that the
+            source gives, hydrogen without a position, or the lack of any symmetry in a CIF speaks against them.
 
     Returns:
         A cell with neutral elements (charges dropped, D and T read as H).
@@ -83,14 +91,76 @@ def read_cell(crystal: Crystal, max_atoms: int = MAX_ATOMS, exact_order: bool = 
     """
     if isinstance(crystal, str | PathLike):
         path = os.fspath(crystal)
-        cell = _cell_of(*read_content(path), max_atoms, exact_order)
+        cell = _cell_of(*read_content(path), max_atoms, exact_order, trust_sites)
     else:
-        cell = cell_from_object(crystal, max_atoms)
+        cell = cell_from_object(crystal, max_atoms, trust_sites)
     return check_cell(cell, max_atoms)
 
 
+def read_text(
+    text: str | bytes,
+    name: str = "text",
+    max_atoms: int = MAX_ATOMS,
+    exact_order: bool = False,
+    trust_sites: bool = False,
+    kind: str | None = None,
+) -> Cell:
+    """Read the text of a CIF or POSCAR file, with the result of `read_cell` for a file that holds it.
+
+    Args:
+        text: The whole text, its first line and its line ends as in the file.
+        name: What error messages call it.
+        max_atoms: As for `read_cell`.
+        exact_order: As for `read_cell`.
+        trust_sites: As for `read_cell`.
+        kind: `"cif"` or `"poscar"`; by default a text with a data block is a CIF and any other a POSCAR.
+
+    Raises:
+        CrystalError: As for `read_cell`.
+    """
+    data = text.encode("utf-8", errors="replace") if isinstance(text, str) else text
+    check_content(data, name)
+    suffix = f".{kind or kind_of_text(data)}"
+    return check_cell(_cell_of(data, name, suffix, max_atoms, exact_order, trust_sites), max_atoms)
+
+
+def read_texts(
+    text: str | bytes,
+    name: str = "text",
+    max_atoms: int = MAX_ATOMS,
+    exact_order: bool = False,
+    trust_sites: bool = False,
+    kind: str | None = None,
+) -> list[tuple[str, Cell | CloudError]]:
+    """Read every crystal of the text of a CIF or POSCAR file, with the result of `read_cells` for a file that holds it.
+
+    Args:
+        text: As for `read_text`.
+        name: What error messages call it.
+        max_atoms: As for `read_cell`.
+        exact_order: As for `read_cell`.
+        trust_sites: As for `read_cell`.
+        kind: As for `read_text`.
+    """
+    data = text.encode("utf-8", errors="replace") if isinstance(text, str) else text
+    try:
+        check_content(data, name)
+    except CloudError as error:
+        return [(name, error)]
+    return _cells_of(data, name, f".{kind or kind_of_text(data)}", max_atoms, exact_order, trust_sites)
+
+
+def kind_of_text(data: str | bytes) -> str:
+    """Return `"cif"` for a text with a data block or CIF items, `"poscar"` for any other."""
+    text = data if isinstance(data, str) else _text(data)
+    return "cif" if _CIF_LINE.search(text) else "poscar"
+
+
+_CIF_LINE = re.compile(r"^[ \t]*(data_|_cell[_.]length_a\b)", re.IGNORECASE | re.MULTILINE)
+
+
 def read_cells(
-    path: str | PathLike[str], max_atoms: int = MAX_ATOMS, exact_order: bool = False
+    path: str | PathLike[str], max_atoms: int = MAX_ATOMS, exact_order: bool = False, trust_sites: bool = False
 ) -> list[tuple[str, Cell | CloudError]]:
     """Read every crystal of a file: every data block of a CIF that holds atoms, the one crystal of other files.
 
@@ -98,6 +168,7 @@ def read_cells(
         path: Path of a file that `read_cell` reads.
         max_atoms: Largest number of sites in each cell.
         exact_order: As for `read_cell`.
+        trust_sites: As for `read_cell`.
 
     Returns:
         Name and cell of each crystal, or what is wrong with it, never an empty list. The name is the path where the
@@ -106,15 +177,24 @@ def read_cells(
     path = os.fspath(path)
     try:
         data, path, name = read_content(path)
+    except CloudError as error:
+        return [(path, error)]
+    return _cells_of(data, path, name, max_atoms, exact_order, trust_sites)
+
+
+def _cells_of(
+    data: bytes, path: str, name: str, max_atoms: int, exact_order: bool, trust_sites: bool
+) -> list[tuple[str, Cell | CloudError]]:
+    try:
         if not name.endswith(_CIF):
-            return [(path, check_cell(_cell_of(data, path, name, max_atoms, exact_order), max_atoms))]
-        found = list(cif_blocks(_text(data), path, max_atoms, exact_order))
+            return [(path, check_cell(_cell_of(data, path, name, max_atoms, exact_order, trust_sites), max_atoms))]
+        found = list(cif_blocks(_text(data), path, max_atoms, exact_order, trust_sites))
     except CloudError as error:
         return [(path, error)]
     for i, (block, cell) in enumerate(found):
         if isinstance(cell, Cell):
             try:
-                check_cell(cell, max_atoms)
+                found[i] = (block, check_cell(cell, max_atoms))
             except CloudError as error:
                 found[i] = (block, error)
     return found
@@ -169,38 +249,22 @@ def crystal_name(crystal: Crystal) -> str:
 _CIF, _POSCAR = (".cif", ".mcif"), (".vasp", ".poscar")
 
 
-def _cell_of(data: bytes, path: str, name: str, max_atoms: int, exact_order: bool) -> Cell:
+def _cell_of(data: bytes, path: str, name: str, max_atoms: int, exact_order: bool, trust_sites: bool = False) -> Cell:
     if name.endswith(_CIF):
-        return cell_from_cif(_text(data), path, max_atoms, exact_order)
+        return cell_from_cif(_text(data), path, max_atoms, exact_order, trust_sites)
     if name.endswith(_POSCAR) or name.startswith(("poscar", "contcar")):
-        return _read_poscar(_text(data), path, max_atoms)
-    return _read_other(path, max_atoms)
+        return cell_from_poscar(_text(data), path, max_atoms)
+    return _read_other(path, max_atoms, trust_sites)
 
 
 def _text(data: bytes) -> str:
-    text = data.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    """Return the text of a file: no byte order mark, lines ended by a newline, no end-of-file mark of DOS."""
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    text = data.decode(encoding, errors="replace").removeprefix("\ufeff").rstrip("\x1a\x00")
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def _read_poscar(text: str, path: str, max_atoms: int) -> Cell:
-    counts = [line.split() for line in text.splitlines()[5:7]]
-    for words in counts:  # pymatgen makes the list of sites before it looks for their coordinates
-        if words and all(word.isdecimal() and len(word) < 12 for word in words) and sum(map(int, words)) > max_atoms:
-            refuse_size(sum(map(int, words)), path, max_atoms)
-    from pymatgen.io.vasp import Poscar  # takes most of a second
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message="Elements in POSCAR cannot be determined")
-        try:
-            return cell_from_structure(Poscar.from_str(text).structure, max_atoms, path)
-        except CloudError:
-            raise
-        except Exception as error:  # pymatgen's parser raises almost anything on malformed text
-            raise CrystalReadError(f"{path}: not a readable POSCAR ({_reason(error)}).") from error
-
-
-def _read_other(path: str, max_atoms: int) -> Cell:
+def _read_other(path: str, max_atoms: int, trust_sites: bool = False) -> Cell:
     """Let pymatgen, then ASE, find out by themselves what a file is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -220,7 +284,7 @@ def _read_other(path: str, max_atoms: int) -> Cell:
                 "(pip install 'cloud-hf[ase]') its formats are tried too."
             ) from error
         try:
-            cell = cell_from_object(read(path), max_atoms)
+            cell = cell_from_object(read(path), max_atoms, trust_sites)
         except CrystalReadError as error:
             raise CrystalReadError(f"{path}: {error}") from error
         except CloudError as error:
@@ -247,7 +311,7 @@ def _reason(error: Exception) -> str:
 
 
 def check_cell(cell: Cell, max_atoms: int = MAX_ATOMS) -> Cell:
-    """Return `cell` if a symmetry search on it makes sense.
+    """Return `cell` if a symmetry search on it makes sense; occupancies up to 1.01 count as 1.
 
     Raises:
         CrystalError: No atoms, too many, no volume, numbers that are not finite, occupancies outside (0, 1], or
@@ -269,6 +333,10 @@ def check_cell(cell: Cell, max_atoms: int = MAX_ATOMS) -> Cell:
     total = {content: sum([share for _, share in content]) for content in set(cell.contents)}
     if max(total.values()) > 1.01 or not all(share > 0 for content in total for _, share in content):
         raise CrystalReadError(f"{cell.name}: the occupancies of a site must be positive and add up to 1 at most.")
+    if max(total.values()) > 1 + 1e-8:  # by rounding
+        full = {content: tuple([(e, x / max(1.0, sum_)) for e, x in content]) for content, sum_ in total.items()}
+        cell = replace(cell, contents=tuple([full[content] for content in cell.contents]))
+        total = {full[content]: min(1.0, sum_) for content, sum_ in total.items()}
     if not volume >= MIN_VOLUME_PER_ATOM * max(1.0, sum([total[content] for content in cell.contents])):
         raise DegenerateLatticeError(
             f"{cell.name}: the cell volume is {volume:.3g} Å³ for {len(cell)} sites; check the lattice parameters."

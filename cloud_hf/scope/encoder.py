@@ -34,6 +34,7 @@ class EncodedCrystal:
         space_group: Number in the International Tables.
         space_group_symbol: Short Hermann-Mauguin symbol.
         n_atoms: Atoms per primitive cell (partial occupancies add up, so it may be fractional).
+        note: What was taken on trust, or how the symmetry was found where the usual search failed; mostly empty.
     """
 
     scope: str
@@ -41,6 +42,7 @@ class EncodedCrystal:
     space_group: int
     space_group_symbol: str
     n_atoms: float
+    note: str = ""
 
 
 class ScopeEncoder:
@@ -59,6 +61,8 @@ class ScopeEncoder:
         symmetry: Back-end of the symmetry search, `"spglib"` or `"moyopy"` (faster, an extra). Near the tolerance
             they judge differently, so strings of both should not be mixed.
         max_atoms: Largest number of sites in the given cell.
+        trust_sites: Take the sites of a crystal as they are, with a warning, where the formula of its source, hydrogen
+            without positions, or the lack of any symmetry in a CIF speaks against them.
 
     Raises:
         CloudError: An unknown grammar or back-end, settings that exclude each other, a tolerance that is not positive.
@@ -72,6 +76,7 @@ class ScopeEncoder:
         angle_tolerance: float = 5.0,
         symmetry: str = "spglib",
         max_atoms: int = MAX_ATOMS,
+        trust_sites: bool = False,
     ) -> None:
         if grammar not in ENCODER_GRAMMARS:
             raise CloudError(f"grammar must be one of {', '.join(ENCODER_GRAMMARS)}, not {grammar!r}.")
@@ -88,16 +93,19 @@ class ScopeEncoder:
         self.angle_tolerance = angle_tolerance
         self.symmetry = symmetry
         self.max_atoms = max_atoms
+        self.trust_sites = trust_sites
 
     @classmethod
-    def from_config(cls, config: Any, max_atoms: int = MAX_ATOMS) -> "ScopeEncoder":
+    def from_config(cls, config: Any, max_atoms: int = MAX_ATOMS, trust_sites: bool = False) -> "ScopeEncoder":
         """Return the encoder that wrote the strings which a checkpoint was trained on.
 
         Args:
             config: A `CloudConfig`.
             max_atoms: Largest number of sites in a cell.
+            trust_sites: As for the class.
         """
-        return cls(config.grammar, config.canonical, config.symprec, config.angle_tolerance, config.symmetry, max_atoms)
+        settings = config.grammar, config.canonical, config.symprec, config.angle_tolerance, config.symmetry
+        return cls(*settings, max_atoms, trust_sites)
 
     @classmethod
     def from_settings(cls, settings: str) -> "ScopeEncoder":
@@ -168,7 +176,7 @@ class ScopeEncoder:
         )
 
     def _read(self, crystal: Crystal) -> Cell:
-        cell = read_cell(crystal, self.max_atoms, exact_order=not self.canonical)
+        cell = read_cell(crystal, self.max_atoms, not self.canonical, self.trust_sites)
         if self.grammar != "composition" and not cell.is_ordered:
             raise DisorderedStructureError(
                 f"{cell.name}: the grammar {self.grammar!r} cannot write partially occupied sites; use "

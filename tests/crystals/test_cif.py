@@ -1,10 +1,10 @@
-"""The fast CIF route gives what pymatgen's parser gives, and no bytes end in anything but a typed error."""
+"""CIFs in order give what pymatgen's parser gives; what it guesses is refused; damage ends in a typed error."""
 
 from __future__ import annotations
 
 import random
-import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from pymatgen.core import Element, Lattice, Structure
 from pymatgen.io.cif import CifParser, CifWriter
 
 from cloud_hf import errors
-from cloud_hf.crystals import cif as cif_module
 from cloud_hf.crystals.cell import Cell
 from cloud_hf.crystals.cif import cell_from_cif, cif_blocks
 from cloud_hf.crystals.objects import cell_from_structure
@@ -29,6 +28,7 @@ _cell_angle_alpha 90
 _cell_angle_beta 95.5(2)
 _cell_angle_gamma 90
 """
+P1 = "_symmetry_space_group_name_H-M 'P 1'\n"
 OPERATIONS = "loop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'\n'-x, -y, -z'\n"
 COLUMNS = "loop_\n_atom_site_label\n_atom_site_type_symbol\n" + "".join(f"_atom_site_fract_{x}\n" for x in "xyz")
 SALT = "Na1 Na 0 0 0\nCl1 Cl 0.5 0.5 0.5\n"
@@ -54,16 +54,6 @@ def by_parser(text: str) -> Cell:
         return cell_from_structure(CifParser.from_str(text).parse_structures(primitive=False)[0], 10_000, "cif")
 
 
-@pytest.fixture
-def gemmi_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the way back to pymatgen's parser an error."""
-
-    def refuse(*_: object) -> Cell:
-        raise AssertionError("the fast route gave up")
-
-    monkeypatch.setattr(cif_module, "_by_pymatgen", refuse)
-
-
 def written(structure: Structure) -> list[str]:
     """A structure as CIF, in P1 and symmetrised."""
     with warnings.catch_warnings():
@@ -74,7 +64,6 @@ def written(structure: Structure) -> list[str]:
 # ------------------------------------------------------------------------------------------------ agreement
 
 
-@pytest.mark.usefixtures("gemmi_only")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_read_as_pymatgen_reads_them(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
@@ -83,7 +72,6 @@ def test_examples_read_as_pymatgen_reads_them(path: Path) -> None:
         assert_same(cell_from_cif(again, "cif", 1000), by_parser(again))
 
 
-@pytest.mark.usefixtures("gemmi_only")
 @pytest.mark.parametrize("group", [1, 2, 14, 39, 62, 88, 121, 146, 148, 164, 176, 186, 194, 205, 216, 225, 227, 230])
 def test_random_crystals_read_as_pymatgen_reads_them(group: int) -> None:
     """General and special positions in every crystal system, disorder included."""
@@ -110,38 +98,57 @@ def test_database_crystals_read_as_pymatgen_reads_them(shared: Path, name: str) 
 
 
 UNUSUAL = {
-    "no symmetry": HEAD + COLUMNS + SALT,
+    "no symmetry": HEAD + P1 + COLUMNS + SALT,
     "a symbol": HEAD.replace("95.5(2)", "90") + "_symmetry_space_group_name_H-M 'P m m m'\n" + COLUMNS + SALT,
     "a number": HEAD.replace("95.5(2)", "90") + "_space_group_IT_number 16\n" + COLUMNS + SALT,
-    "an unknown symbol": HEAD + "_symmetry_space_group_name_H-M ?\n" + COLUMNS + SALT,
     "labels only": HEAD + OPERATIONS + COLUMNS.replace("_atom_site_type_symbol\n", "") + "Na1 0 0 0\nCl2 .5 .5 .5\n",
     "ions": HEAD + OPERATIONS + COLUMNS + "Na1 Na1+ 0 0 0\nO1 O2- 0.5 0.5 0.5\n",
     "thirds": HEAD + OPERATIONS + COLUMNS + "Na1 Na 0.3333 0.6667 0.25\nCl1 Cl 0.33334 -0.6666 0.5(1)\n",
     "uncertainties": HEAD + OPERATIONS + COLUMNS + "Na1 Na 0.1234(5) 0.2(1) 0.3(12)\n",
     "shared site": HEAD + OPERATIONS + COLUMNS + "_atom_site_occupancy\nFe Fe 0 0 0 0.5\nNi Ni 0 0 0 0.25\n",
     "shared by symmetry": HEAD + OPERATIONS + COLUMNS + "_atom_site_occupancy\nA Fe .1 .2 .3 .5\nB Ni -.1 -.2 -.3 .5\n",
-    "hydroxyl": HEAD + OPERATIONS + COLUMNS + "_atom_site_occupancy\nO O 0 0 0 0.5\nH H 0 0 0 0.5\n",
     "nearly one site": HEAD + OPERATIONS + COLUMNS + "_atom_site_occupancy\nA Fe 0 0 0 .5\nB Ni 0 0 0.00009 .5\n",
     "nearly special": HEAD + OPERATIONS + COLUMNS + "Na1 Na 0.00005 0 0\nCl1 Cl 0.5 0.5 0.50003\n",
-    "no occupancy": HEAD + OPERATIONS + COLUMNS + "_atom_site_occupancy\nNa1 Na 0 0 0 ?\nCl1 Cl 0.5 0.5 0.5 .\n",
     "comments": HEAD + OPERATIONS + COLUMNS + "Na1 Na 0 0 0 # sodium\nCl1 Cl 0.5 0.5 0.5\n#END\n",
     "hash in quotes": HEAD + "_publ_title 'salt # 1'\n" + OPERATIONS + COLUMNS + SALT,
     "text field": HEAD + "_publ_text\n;\nloop_ of text\n;\n" + OPERATIONS + COLUMNS + SALT,
     "umlaut": HEAD + "_publ_title 'Übergang'\n" + OPERATIONS + COLUMNS + SALT,
-    "water": HEAD + OPERATIONS + COLUMNS + "Ow1 Ow 0 0 0\nNa1 Na 0.5 0.5 0.5\n",
     "integer translations": HEAD + OPERATIONS.replace("-z", "-z+1") + COLUMNS + SALT,
     "one operation": HEAD + "_symmetry_equiv_pos_as_xyz 'x,y,z'\n" + COLUMNS + SALT,
-    "broken operations": HEAD + OPERATIONS.replace("-x", "-?") + COLUMNS + SALT,
-    "broken operations, good symbol": (
-        HEAD + OPERATIONS.replace("-x", "-?") + "_symmetry_space_group_name_H-M 'P 1 2 1'\n" + COLUMNS + SALT
-    ),
-    "implicit position": HEAD + OPERATIONS + COLUMNS + "Na1 Na . . .\nCl1 Cl 0.5 0.5 0.5\n",
 }
 
 
 @pytest.mark.parametrize("case", UNUSUAL)
 def test_unusual_files_read_as_pymatgen_reads_them(case: str) -> None:
     assert_same(cell_from_cif(UNUSUAL[case], "cif", 1000), by_parser(UNUSUAL[case]))
+
+
+SAYS_NO_CRYSTAL = {
+    "no symmetry": (HEAD + COLUMNS + SALT, "states no space group"),
+    "an unknown symbol": (HEAD + "_symmetry_space_group_name_H-M 'Q 7'\n" + COLUMNS + SALT, "'Q 7'"),
+    "broken operations": (HEAD + OPERATIONS.replace("-x", "-?") + COLUMNS + SALT, "-\\?, -y, -z"),
+    "water without hydrogen": (HEAD + OPERATIONS + COLUMNS + "Ow1 Ow 0 0 0\nNa1 Na 0.5 0.5 0.5\n", "Ow1"),
+    "implicit position": (HEAD + OPERATIONS + COLUMNS + "Na1 Na . . .\nCl1 Cl 0.5 0.5 0.5\n", "of Na1"),
+    "no group": (HEAD + OPERATIONS + "'x+1/2,y,z+1/3'\n" + COLUMNS + SALT, "no group"),
+}
+"""Files that pymatgen's parser reads, by a default that the file does not state."""
+
+
+@pytest.mark.parametrize("case", SAYS_NO_CRYSTAL)
+def test_nothing_is_guessed(case: str) -> None:
+    text, reason = SAYS_NO_CRYSTAL[case]
+    with pytest.raises(errors.CrystalReadError, match=rf"^my\.cif: .*{reason}"):
+        cell_from_cif(text, "my.cif", 1000)
+
+
+def test_an_unknown_occupancy_is_one() -> None:
+    rows = "_atom_site_occupancy\nNa1 Na 0 0 0 ?\nCl1 Cl 0.5 0.5 0.5 .\n"
+    assert cell_from_cif(HEAD + OPERATIONS + COLUMNS + rows, "cif", 9).amounts() == {"Na": 1.0, "Cl": 1.0}
+
+
+def test_oxygen_and_hydrogen_on_one_site_stay_two_elements() -> None:
+    rows = "_atom_site_occupancy\nO O 0 0 0 0.5\nH H 0 0 0 0.25\n"
+    assert cell_from_cif(HEAD + OPERATIONS + COLUMNS + rows, "cif", 9).amounts() == {"O": 0.5, "H": 0.25}
 
 
 @pytest.mark.parametrize("exact_order", [False, True])
@@ -154,7 +161,7 @@ def test_exact_order_is_pymatgens_order(exact_order: bool) -> None:
 @pytest.mark.parametrize("exact_order", [False, True])
 def test_deuterium_is_hydrogen(exact_order: bool) -> None:
     rows = "_atom_site_occupancy\nLi1 Li 0 0 0 1\nD1 D 0.5 0.5 0.5 0.75\nH1 H 0.5 0.5 0.5 0.25\nT1 T 0.2 0.2 0.2 1\n"
-    cell = cell_from_cif(HEAD + COLUMNS + rows, "cif", 9, exact_order)
+    cell = cell_from_cif(HEAD + P1 + COLUMNS + rows, "cif", 9, exact_order)
     assert sorted(content[0][0] for content in cell.contents) == ["H", "H", "Li"]
     assert cell.is_ordered
 
@@ -164,23 +171,23 @@ def test_deuterium_is_hydrogen(exact_order: bool) -> None:
 
 def test_the_first_block_with_atoms_counts() -> None:
     front = "data_global\n_publ_section_title 'salts'\n"
-    hollow = HEAD + COLUMNS
-    copper = HEAD.replace("data_cell", "data_other") + COLUMNS + "Cu1 Cu 0 0 0\n"
-    for text in (front + hollow + copper, hollow + front + copper + HEAD + COLUMNS + SALT, copper + front):
+    hollow = HEAD + P1 + COLUMNS
+    copper = HEAD.replace("data_cell", "data_other") + P1 + COLUMNS + "Cu1 Cu 0 0 0\n"
+    for text in (front + hollow + copper, hollow + front + copper + HEAD + P1 + COLUMNS + SALT, copper + front):
         assert cell_from_cif(text, "cif", 9).amounts() == {"Cu": 1.0}
 
 
 @pytest.mark.parametrize("exact_order", [False, True])
 def test_a_later_block_does_not_stand_in_for_a_broken_one(exact_order: bool) -> None:
-    broken = HEAD.replace("_cell_length_a 4.0(1)", "_cell_length_a ?") + COLUMNS + SALT
+    broken = HEAD.replace("_cell_length_a 4.0(1)", "_cell_length_a ?") + P1 + COLUMNS + SALT
     with pytest.raises(errors.CrystalReadError, match=r"my\.cif"):
-        cell_from_cif(broken + HEAD + COLUMNS + SALT, "my.cif", 9, exact_order)
+        cell_from_cif(broken + HEAD + P1 + COLUMNS + SALT, "my.cif", 9, exact_order)
 
 
 @pytest.mark.parametrize("exact_order", [False, True])
 def test_every_block_with_atoms_is_read(exact_order: bool) -> None:
     def block(name: str, body: str) -> str:
-        return HEAD.replace("cell", name, 1) + COLUMNS + body
+        return HEAD.replace("cell", name, 1) + P1 + COLUMNS + body
 
     broken = block("broken", SALT).replace("_cell_length_a 4.0(1)", "_cell_length_a ?")
     powder = "data_powder\n_publ_section_title 'no atoms'\n"
@@ -199,10 +206,10 @@ def test_every_block_with_atoms_is_read(exact_order: bool) -> None:
 
 
 def test_a_file_with_one_block_of_atoms_keeps_its_name() -> None:
-    [(name, cell)] = cif_blocks("data_global\n_publ_section_title 'salts'\n" + HEAD + COLUMNS + SALT, "my.cif", 9)
+    [(name, cell)] = cif_blocks("data_global\n_publ_section_title 'salts'\n" + HEAD + P1 + COLUMNS + SALT, "my.cif", 9)
     assert name == "my.cif"
     assert isinstance(cell, Cell)
-    for text, error in ((HEAD + COLUMNS, errors.EmptyCrystalError), ("no data", errors.CrystalReadError)):
+    for text, error in ((HEAD + P1 + COLUMNS, errors.EmptyCrystalError), ("no data", errors.CrystalReadError)):
         with pytest.raises(error, match=r"^my\.cif:"):
             list(cif_blocks(text, "my.cif", 9))
 
@@ -236,7 +243,9 @@ BAD = {
     "no coordinates": (COLUMNS + "Na1 Na ? ? ?\n", errors.CrystalReadError),
     "dummy element": (COLUMNS + "X1 X 0 0 0\n", errors.UnknownElementError),
     "rows cut off": (COLUMNS + "Na1 Na 0 0 0\nCl1 Cl 0.5\n", errors.CrystalReadError),
-    "without labels": (COLUMNS.replace("_atom_site_label\n", "") + "Na 0 0 0\n", errors.CrystalReadError),
+    "without names": (
+        COLUMNS.replace("_atom_site_label\n_atom_site_type_symbol\n", "") + "0 0 0\n", errors.CrystalReadError,
+    ),
     "no rows": (COLUMNS, errors.EmptyCrystalError),
     "no atoms": ("", errors.EmptyCrystalError),
 }  # fmt: skip
@@ -247,7 +256,7 @@ BAD = {
 def test_bad_files_have_their_own_error(tmp_path: Path, case: str, exact_order: bool) -> None:
     tail, error = BAD[case]
     path = tmp_path / "bad.cif"
-    path.write_text(HEAD + tail, encoding="utf-8")
+    path.write_text(HEAD + P1 + tail, encoding="utf-8")
     with pytest.raises(error) as caught:
         read_cell(path, exact_order=exact_order)
     assert str(path) in str(caught.value)
@@ -256,7 +265,7 @@ def test_bad_files_have_their_own_error(tmp_path: Path, case: str, exact_order: 
 @pytest.mark.parametrize("exact_order", [False, True])
 @pytest.mark.parametrize("value", ["0", "-3", "0.0"])
 def test_a_cell_without_length_is_named(value: str, exact_order: bool) -> None:
-    text = HEAD.replace("_cell_length_b 5", f"_cell_length_b {value}") + COLUMNS + SALT
+    text = HEAD.replace("_cell_length_b 5", f"_cell_length_b {value}") + P1 + COLUMNS + SALT
     with pytest.raises(errors.DegenerateLatticeError, match="_cell_length_b"):
         cell_from_cif(text, "cif", 9, exact_order)
 
@@ -266,14 +275,12 @@ def test_symmetry_that_makes_too_many_sites_is_refused_at_once(exact_order: bool
     rng = np.random.default_rng(3)
     rows = "".join(f"C{i} C {x:.4f} {y:.4f} {z:.4f}\n" for i, (x, y, z) in enumerate(rng.random((900, 3))))
     many = "".join(f"'x+{i}/97,y+{j}/89,z'\n" for i in range(97) for j in range(89))
-    start = time.perf_counter()
     for text in (
         HEAD.replace("95.5(2)", "90") + "_space_group_IT_number 47\n" + COLUMNS + rows,
         HEAD + "loop_\n_symmetry_equiv_pos_as_xyz\n" + many + COLUMNS + rows,
     ):
         with pytest.raises(errors.CrystalTooLargeError, match="1000"):
             cell_from_cif(text, "cif", 1000, exact_order)
-    assert time.perf_counter() - start < 10
 
 
 # ------------------------------------------------------------------------------------------------ fuzz
@@ -312,12 +319,11 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def test_damaged_files_end_in_a_cell_or_a_typed_error(tmp_path: Path) -> None:
-    """2,000 cases, or as many as 25 s allow; every tenth reading of the fast route is compared with pymatgen's."""
     rng = random.Random(20250)
     seeds = [path.read_bytes() for path in EXAMPLES] + [text.encode() for text in UNUSUAL.values()]
     path = tmp_path / "damaged.cif"
-    start, outcomes = time.perf_counter(), {"read": 0, "refused": 0, "compared": 0, "nameless": 0}
-    for case in range(2000):
+    outcomes: Counter[str] = Counter()
+    for _ in range(400):
         path.write_bytes(mutated(rng.choice(seeds), rng))
         try:
             cell = read_cell(path)
@@ -326,14 +332,5 @@ def test_damaged_files_end_in_a_cell_or_a_typed_error(tmp_path: Path) -> None:
             continue
         outcomes["read"] += 1
         assert all(Element.is_valid_symbol(element) for content in cell.contents for element, _ in content)
-        if case % 10 == 0:
-            outcomes["compared"] += 1
-            try:
-                exact = read_cell(path, exact_order=True)
-            except errors.CrystalReadError:
-                continue  # gemmi may read what pymatgen's tokenizer cannot
-            assert_same(cell, exact)
-        if time.perf_counter() - start > 25:
-            break
-    assert outcomes.pop("nameless") == 0
-    assert min(outcomes.values()) > 10, outcomes
+    assert min(outcomes.values()) > 50, outcomes
+    assert "nameless" not in outcomes

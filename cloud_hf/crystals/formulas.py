@@ -1,0 +1,95 @@
+"""Cross-checks: what the sites of a cell hold against the formula that the source gives beside them."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from math import gcd
+
+from pymatgen.core import Element
+
+__all__ = ["formula_text", "mismatch", "parse_formula"]
+
+_PART = re.compile(r"([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?(?:\(\d+\))?[\s,]*")
+_CHARGE = re.compile(r"[\s,]+\d*[+-]$")
+
+_TRACE = 0.005
+"""Share of the atoms below which an element may be named in a formula and absent from the sites."""
+_LOOSE, _DISORDERED = 0.01, 0.06
+"""Relative difference that rounding of occupancies explains, and that of elements on partially occupied sites."""
+
+
+@lru_cache(maxsize=4096)
+def parse_formula(text: str) -> dict[str, tuple[float, float]] | None:
+    """Read a sum formula such as `C2 H6.5 O` or `Al2O3`.
+
+    Returns:
+        Amount of each element and the unit of its last digit (0 for whole numbers); D and T count as H. `None` for
+        what is no sum formula (brackets, unknown symbols, a question mark).
+    """
+    text = _CHARGE.sub("", text.strip())
+    amounts: dict[str, tuple[float, float]] = {}
+    at = 0
+    while at < len(text):
+        match = _PART.match(text, at)
+        if match is None:
+            return None
+        at = match.end()
+        symbol, digits = match.groups()
+        symbol = {"D": "H", "T": "H"}.get(symbol, symbol)
+        if not Element.is_valid_symbol(symbol):
+            return None
+        digits = digits or "1"
+        before, unit = amounts.get(symbol, (0.0, 0.0))
+        decimals = len(digits.partition(".")[2])
+        amounts[symbol] = (before + float(digits), max(unit, 10.0**-decimals if decimals else 0.0))
+    amounts = {symbol: amount for symbol, amount in amounts.items() if amount[0] > 0}
+    return amounts or None
+
+
+def formula_text(amounts: Mapping[str, float]) -> str:
+    """Return amounts as messages write them, e.g. `Al4 O6`."""
+    return " ".join(f"{element}{round(amount, 3):g}" for element, amount in amounts.items())
+
+
+def mismatch(
+    amounts: Mapping[str, float],
+    formula: Mapping[str, tuple[float, float]],
+    units: float | None = None,
+    disordered: Iterable[str] = (),
+) -> str | None:
+    """Compare the amounts in a cell with a formula.
+
+    Args:
+        amounts: Atoms of each element in the cell.
+        formula: As `parse_formula` gives it.
+        units: Formula units per cell, where the source says so.
+        disordered: Elements on partially occupied sites, whose amounts are refined or declared more freely.
+
+    Returns:
+        The difference in words, naming both formulas; `None` where rounding or disorder explains it.
+    """
+    said = {element: amount for element, (amount, _) in formula.items()}
+    sides = f"the sites hold {formula_text(amounts)}, the formula says {formula_text(said)}"
+    trace = _TRACE * sum(said.values())
+    missing = [element for element, amount in said.items() if element not in amounts and amount > trace]
+    extra = [element for element in amounts if element not in formula]
+    if missing:
+        return f"{sides}: no site holds {', '.join(missing)}"
+    if extra:
+        return f"{sides}: it has no {', '.join(extra)}"
+    common = [element for element in formula if element in amounts]
+    scale = sum(amounts[element] for element in common) / sum(formula[element][0] for element in common)
+    loose = set(disordered)
+    for element in common:
+        amount, unit = formula[element]
+        allowed = scale * 0.51 * unit + (_DISORDERED if element in loose else _LOOSE) * amounts[element] + 0.002
+        if abs(amounts[element] - scale * amount) > allowed:
+            return sides
+    if units is None:
+        return None
+    divisor = gcd(*(round(amount) for amount, unit in formula.values() if not unit)) or 1
+    divisor = divisor if all(not unit and amount == round(amount) for amount, unit in formula.values()) else 1
+    slack = 0.03 + (0.05 if loose else 0.0) + max((0.5 * unit / amount for amount, unit in formula.values()), default=0)
+    if any(abs(expected / units - 1) <= slack for expected in (scale, scale * divisor)):
+        return None
+    return f"{sides}, {units:g} times in the cell"

@@ -65,13 +65,15 @@ def test_importing_both_loads_no_torch(run_python: Callable[..., Any], statement
 @pytest.mark.parametrize(
     "statement",
     [
-        "import cloud_hf; cloud_hf.register()",
-        "import cloud_hf, transformers; cloud_hf.register()",
-        "from cloud_hf import CloudConfig",
+        pytest.param("import cloud_hf; cloud_hf.register()", marks=pytest.mark.slow),
+        pytest.param("import cloud_hf, transformers; cloud_hf.register()", marks=pytest.mark.slow),
+        pytest.param("from cloud_hf import CloudConfig", marks=pytest.mark.slow),
         "import cloud_hf; cloud_hf.bundled_model()",
         "from transformers import AutoModel; import cloud_hf",
-        "from transformers import pipeline; import cloud_hf.models.modeling_cloud",
-        "import peft, cloud_hf",
+        pytest.param(
+            "from transformers import pipeline; import cloud_hf.models.modeling_cloud", marks=pytest.mark.slow
+        ),
+        pytest.param("import peft, cloud_hf", marks=pytest.mark.slow),
     ],
 )
 def test_transformers_knows_cloud(run_python: Callable[..., Any], statement: str) -> None:

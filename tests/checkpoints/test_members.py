@@ -51,6 +51,7 @@ def test_a_regression_ensemble_gives_the_mean_of_what_was_learned(make_config, b
     torch.testing.assert_close(found[:, 1], each[..., 1].log().mean(0).exp())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_it_comes_back_in_a_fresh_process(make_config, batch, tmp_path: Path) -> None:
     model = join_members(models(make_config, CloudForDebye, 2, element_descriptors=True, pooling="cls_multiplicity"))

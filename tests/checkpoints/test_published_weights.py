@@ -57,6 +57,7 @@ def test_the_config_says_what_the_weights_were_trained_on(published_folder: Path
     assert (config.grammar, config.canonical, config.symprec, config.symmetry) == ("composition", False, 0.01, "spglib")
 
 
+@pytest.mark.slow
 def test_it_loads_without_noise(published_folder: Path, run_python: Any) -> None:
     script = """
 import contextlib, io, json, sys

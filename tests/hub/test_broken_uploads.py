@@ -10,6 +10,8 @@ import pytest
 from hub_scripts import BREAK
 from hub_server import Hub
 
+pytestmark = pytest.mark.slow
+
 BROKEN = ("refused weights", "broken weights", "cut weights", "broken commit", "cut commit")
 
 

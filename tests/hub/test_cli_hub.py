@@ -57,6 +57,7 @@ def test_from_the_hub_and_then_without_it(
     assert tables[0]["debye_temperature (K)"].between(100, 3000).all()
 
 
+@pytest.mark.slow
 def test_a_private_repository_is_refused_with_a_way_out(
     predict: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_private_repository_is_refused_with_a_way_out(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_not_in_the_cache_is_refused_offline(
     repository: Hub, predict: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "corpus"
 
 
+@pytest.mark.train
 def test_what_is_pushed_is_trained_on(
     hub: Hub, online: Callable[..., dict[str, str]], corpus: Path, tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_what_is_pushed_is_trained_on(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_data_set_on_the_hub_is_an_input(hub: Hub, online: Callable[..., dict[str, str]], corpus: Path) -> None:
     def run(*argv: object) -> subprocess.CompletedProcess[str]:
         variables = os.environ | online("hf_owner", corpus.parent / "home")

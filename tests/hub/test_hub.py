@@ -37,7 +37,9 @@ def published(
     return done | {"base": base}
 
 
-@pytest.fixture(scope="module", params=["with the package", "without the package"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("with the package", marks=pytest.mark.slow), "without the package"]
+)
 def fetched(
     request: pytest.FixtureRequest,
     hub: Hub,

@@ -15,6 +15,8 @@ from huggingface_hub import ModelCard
 
 from cloud_hf.checkpoints.cards import is_generated
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope="module")
 def trained(

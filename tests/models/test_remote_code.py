@@ -173,7 +173,9 @@ def saved(
     return base, expected
 
 
-@pytest.fixture(scope="module", params=["package imported", "package not importable"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("package imported", marks=pytest.mark.slow), "package not importable"]
+)
 def found(
     request: pytest.FixtureRequest,
     saved: tuple[Path, dict[str, Any]],

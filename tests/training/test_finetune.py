@@ -45,6 +45,7 @@ def metrics_of(folder: Path) -> dict:
 
 
 class TestDebye:
+    @pytest.mark.train
     def test_it_lowers_its_error_below_the_mean_predictor(self, finetune, debye_table: Path, tmp_path: Path) -> None:
         data = ["--data", debye_table, *DEBYE, "--max_steps", 60]
         assert finetune(*data, "--learning_rate", 0, out="untrained").status == 0

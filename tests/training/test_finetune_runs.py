@@ -94,6 +94,7 @@ def test_the_printed_line_repeats_the_run(finetune, cloud, table: Path, tmp_path
 
 
 class TestTrees:
+    @pytest.mark.train
     def test_they_stand_beside_the_model(self, finetune, table: Path, tmp_path: Path) -> None:
         pytest.importorskip("sklearn")
         from cloud_hf.baselines import tree_predictions
@@ -144,11 +145,13 @@ class TestFolds:
         assert row["mae"] == pytest.approx(pooled["gap error (eV)"].abs().mean())
         assert row["n"] == len(rows)
 
+    @pytest.mark.train
     def test_fold_numbers_of_a_column(self, finetune, table: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
         assert finetune("--data", table, *GAP, "--split", "fold").status == 0
         pooled = pd.read_csv(tmp_path / "out" / "predictions.csv")
         assert (pooled["fold"] == rows["fold"].iloc[pooled["row"]].to_numpy()).all()
 
+    @pytest.mark.train
     def test_a_model_of_all_rows_beside_the_errors_of_the_folds(
         self, finetune, cloud, table: Path, rows: pd.DataFrame, tmp_path: Path
     ) -> None:
@@ -170,6 +173,7 @@ class TestFolds:
         assert predicted.status == 0, predicted.err
         assert "gap (eV)" in pd.read_csv(tmp_path / "p.csv").columns
 
+    @pytest.mark.train
     def test_the_model_of_all_rows_is_trained_to_the_end(self, finetune, table: Path, tmp_path: Path) -> None:
         flags = ["--early_stopping", 1, "--max_steps", -1, "--num_train_epochs", 3]
         found = finetune("--data", table, *GAP, "--folds", 2, "--refit", "true", *flags)
@@ -184,6 +188,7 @@ class TestFolds:
         assert found.status == 2
         assert "--refit" in found.err
 
+    @pytest.mark.train
     def test_finished_folds_are_not_trained_again(self, finetune, table: Path, tmp_path: Path) -> None:
         run = ["--data", table, *GAP, "--folds", 3]
         assert finetune(*run, out="whole").status == 0
@@ -244,6 +249,7 @@ class TestSeeds:
         assert finetune("--data", table, *GAP, out="single").status == 0
         assert same(weights(tmp_path / "out" / "seed_1"), weights(tmp_path / "single"))
 
+    @pytest.mark.train
     def test_more_seeds_keep_the_finished_ones(self, finetune, table: Path, tmp_path: Path) -> None:
         assert finetune("--data", table, *GAP, "--folds", 2, "--seeds", 2).status == 0
         kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")}

@@ -51,7 +51,9 @@ def run_scenarios(folder: Path, scenarios: list[dict[str, Any]]) -> tuple[list[i
     return json.loads((folder / "statuses.json").read_text()), done.stderr
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[pytest.mark.train] if VARIANTS[name] else []) for name in VARIANTS]
+)
 def test_killed_and_resumed_is_as_if_uninterrupted(variant: str, strings_table: Path, tiny_flags, tmp_path) -> None:
     flags = ["pretrain", "--data", str(strings_table), *tiny_flags, "--max_steps", "-1", *BASE, *VARIANTS[variant]]
     flags += ["--save_strategy", "steps", "--save_steps", "4"]
@@ -73,6 +75,7 @@ def test_killed_and_resumed_is_as_if_uninterrupted(variant: str, strings_table: 
     assert validation[0]["validation_perplexity"] == validation[1]["validation_perplexity"]
 
 
+@pytest.mark.train
 def test_no_space_left_harms_nothing(strings_table: Path, tiny_flags, tmp_path: Path) -> None:
     flags = ["pretrain", "--data", str(strings_table), *tiny_flags, "--max_steps", "6", *BASE, *SAVES]
     limited = [*flags, "--output_dir", str(tmp_path / "limited")]

@@ -138,8 +138,10 @@ class CloudForCrystalProperties(CloudPropertyModel):
 
     def phonon_dos(self, outputs: CloudPropertiesOutput) -> PhononDOS:
         """Return the density of states of a batch, which gives every thermal property at any temperature."""
-        edges = torch.tensor(self.config.dos_edges, dtype=outputs.optical_dos.dtype, device=outputs.optical_dos.device)
-        return PhononDOS(edges, outputs.optical_dos, outputs.acoustic_share, outputs.acoustic_cutoff)
+        parts: Any = outputs
+        optical: Tensor = parts.optical_dos
+        edges = torch.tensor(self.config.dos_edges, dtype=optical.dtype, device=optical.device)
+        return PhononDOS(edges, optical, parts.acoustic_share, parts.acoustic_cutoff)
 
     def _primitive(self, input_ids: Tensor | None, given: Tensor | None) -> Tensor:
         """Atoms in the primitive cell, shape (batch,)."""

@@ -1,0 +1,314 @@
+"""Joint training: one encoder with every head, scalar targets and the phonon density of states."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, set_seed
+from transformers.utils import logging
+
+from cloud_hf.checkpoints.cards import write_card
+from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.records import record_training_data
+from cloud_hf.data.tables import read_table, write_table
+from cloud_hf.errors import CheckpointError, CloudError, TableError
+from cloud_hf.files import write_json
+from cloud_hf.metrics import regression_metrics
+from cloud_hf.models.configuration_cloud import CloudConfig
+from cloud_hf.models.heads_phonon import area_between
+from cloud_hf.models.modeling_properties import CloudForCrystalProperties
+from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir, in_range
+from cloud_hf.training.joint_recipe import JointRecipe, read_joint_recipe
+from cloud_hf.training.joint_rows import JointCollator, JointRows
+from cloud_hf.training.joint_table import DOS_COLUMN, build_joint_table, check_folds, heat_capacity_column
+from cloud_hf.training.metrics import METRICS_FILE
+from cloud_hf.training.trainer import CloudTrainer
+
+__all__ = ["JointArguments", "build_model", "joint_config", "predict_joint", "score_joint", "train_joint"]
+
+logger = logging.get_logger(__name__)
+
+TABLE_FILE, COUNTS_FILE, PREDICTIONS_FILE = "joint.parquet", "joint.json", "predictions.parquet"
+
+ACOUSTIC_SHIFT, ACOUSTIC_SCALE = 5.2, 0.5
+"""ln of the acoustic cut-off's temperature in K that training begins with, exp(5.2) = 181 K, and its scale."""
+
+LEAST_SHARE = 1e-5
+"""Of the modes in a bin that training begins with: empty bins stay within reach."""
+
+
+@dataclass
+class JointArguments:
+    """Data and model of a joint training."""
+
+    recipe: str = field(metadata={"help": "YAML file: which column of which table is a label of what."})
+    data: str = field(metadata={"help": "Folder of the tables."})
+    split: str = field(metadata={"help": "Folder that `cloud-hf split` wrote of all of them."})
+    model: str = field(metadata={"help": "Checkpoint whose encoder, and heads of the same name, training begins with."})
+    fold: int | None = field(
+        default=None, metadata={"help": "Fold to keep back and to be scored on, instead of the validation part."}
+    )
+    all_rows: bool = field(default=False, metadata={"help": "Train on all rows; nothing is scored."})
+    repeat_vibrations: int = field(
+        default=1, metadata={"help": "How often rows with vibrational labels come in an epoch."}
+    )
+    head_layers: int = field(default=1, metadata={"help": "Hidden layers of the head."})
+    head_dropout: float = field(default=0.0, metadata={"help": "Dropout before the head."})
+    data_license: str | None = field(default=None, metadata={"help": "Licence of the labels, for the model card."})
+    license: str | None = field(default=None, metadata={"help": "Licence of the weights, for the model card."})
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be trained with."""
+        in_range("repeat_vibrations", self.repeat_vibrations, 1, 100)
+        in_range("head_dropout", self.head_dropout, 0, 0.99)
+        if self.all_rows and self.fold is not None:
+            raise CloudError("Give either --fold or --all_rows: a fold is kept back.")
+
+
+def train_joint(own: JointArguments, training: CloudTrainingArguments) -> str:
+    """Build the joint table (once), train, save the model and its errors in `training.output_dir`.
+
+    The table lies beside the output folder, so that folds and members share it. A run that stopped goes on exactly with
+    `--resume_from_checkpoint true`.
+
+    Returns:
+        The errors on the rows kept back, as text.
+
+    Raises:
+        CloudError: A recipe, table, split or checkpoint that cannot be used; the message says why.
+    """
+    check_output_dir(training)
+    set_seed(training.seed)
+    folder = Path(training.output_dir or ".")
+    recipe = read_joint_recipe(Path(own.recipe))
+    table = _table(own, recipe, folder.parent)
+    train, held_out = _sides(own, table)
+    with loading(own.model):
+        tokenizer: Any = AutoTokenizer.from_pretrained(own.model)
+    rows = JointRows(train, recipe, tokenizer, own.repeat_vibrations)
+    config = joint_config(own, recipe, train)
+    model = build_model(own.model, config, rows)
+    training.remove_unused_columns = False
+    training.label_names = ["labels"]
+    trainer = CloudTrainer(
+        model=model,
+        args=training,
+        data_collator=JointCollator(tokenizer.pad_token_id),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        identity={"training rows": rows.digest},
+    )
+    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    trainer.save_result()
+    if not trainer.is_world_process_zero():
+        return ""
+    metrics: dict[str, Any] = {}
+    if len(held_out):
+        kept = JointRows(held_out, recipe, tokenizer)
+        predictions = predict_joint(model, kept, training.per_device_eval_batch_size, tokenizer.pad_token_id)
+        write_table(pd.concat([held_out.reset_index(drop=True), predictions], axis=1), folder / PREDICTIONS_FILE)
+        metrics = {"validation": score_joint(held_out, predictions, recipe)}
+        write_json(metrics, folder / METRICS_FILE, indent=2)
+    licences = own.data_license, own.license
+    names = sorted({f"{source.table}.parquet" for source in recipe.sources})
+    record_training_data(folder, "fine-tuning", names, len(train), *licences, model=own.model)
+    write_card(folder)
+    scores = metrics.get("validation", {}).items()
+    return "\n".join(f"{name}: {found['mae']:.4g} {found['unit']} ({found['n']} rows)" for name, found in scores)
+
+
+def _table(own: JointArguments, recipe: JointRecipe, folder: Path) -> pd.DataFrame:
+    """The joint table of an earlier run with the same recipe and split, or a new one."""
+    told = {"recipe": json.loads(json.dumps(asdict(recipe), default=dict)), "data": own.data, "split": own.split}
+    kept = folder / COUNTS_FILE
+    if kept.is_file() and (folder / TABLE_FILE).is_file():
+        if json.loads(kept.read_text(encoding="utf-8")).get("told") == told:
+            return read_table(folder / TABLE_FILE)
+        logger.warning(f"{folder / TABLE_FILE}: was built of another recipe, data or split; it is built again.")
+    table, counts = build_joint_table(recipe, Path(own.data), Path(own.split))
+    write_table(table, folder / TABLE_FILE)
+    write_json({"told": told, "counts": counts}, kept)
+    return table
+
+
+def _sides(own: JointArguments, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows to train on and rows kept back, no crystal on both."""
+    check_folds(table, "the joint table")
+    if own.all_rows:
+        return table, table.iloc[:0]
+    kept_back = table["part"] == "validation" if own.fold is None else table["fold"] == own.fold
+    if kept_back.all() or not kept_back.any():
+        raise TableError(f"{'--fold' if own.fold is not None else 'the validation part'} leaves no row on one side.")
+    return table[~kept_back], table[kept_back]
+
+
+def joint_config(own: JointArguments, recipe: JointRecipe, train: pd.DataFrame) -> CloudConfig:
+    """Say in the encoder's config what the new head predicts; scales of heads that go on stay as they are.
+
+    Raises:
+        TableError: A target without training labels, or a label without a logarithm where one is needed.
+    """
+    config = read_config(own.model)
+    names = config.target_names or []
+    scales = {
+        name: (
+            config.target_mean[place],
+            config.target_scale[place],
+            (config.target_transforms or [])[place : place + 1],
+        )
+        for place, name in enumerate(names)
+        if config.target_mean and config.target_scale
+    }
+    means, deviations = [], []
+    for name, target in recipe.targets.items():
+        values = train[name].dropna().to_numpy(float)
+        if not len(values):
+            raise TableError(f"No training row has a label of {name!r}.")
+        if target.transform.startswith("log"):
+            if (values <= 0).any():
+                raise TableError(f"{name}: {values.min():g} has no logarithm; give it the transform 'standardise'.")
+            values = np.log(values)
+        mean, deviation, transform = scales.get(name, (float(values.mean()), float(values.std()) or 1.0, []))
+        same = not transform or transform == [target.transform]
+        means.append(mean if same else float(values.mean()))
+        deviations.append(deviation if same else float(values.std()) or 1.0)
+    config.n_members = 1
+    config.head_layers, config.head_dropout = own.head_layers, own.head_dropout
+    config.target_names = list(recipe.targets)
+    config.target_units = [target.unit for target in recipe.targets.values()]
+    config.target_transforms = [target.transform for target in recipe.targets.values()]
+    config.target_weights = [target.weight for target in recipe.targets.values()]
+    config.target_mean, config.target_scale = means, deviations
+    config.id2label = dict(enumerate(config.target_names))
+    config.label2id = {name: index for index, name in config.id2label.items()}
+    config.problem_type = "regression"
+    config.regression_loss = "l1"
+    config.theta_link, config.theta_shift, config.theta_scale = "exp", ACOUSTIC_SHIFT, ACOUSTIC_SCALE
+    config.dos_edges = list(recipe.vibrations.edges)
+    config.vibration_scales = dict(recipe.vibrations.scales) or None
+    config.validate_architecture()
+    return config
+
+
+def build_model(checkpoint: str, config: CloudConfig, rows: JointRows | None = None) -> CloudForCrystalProperties:
+    """Load the encoder below a new head that begins with what the checkpoint's head knows.
+
+    Outputs of targets that the checkpoint has by name, and hidden layers of the same shape, are copied; with `rows` the
+    density of states begins at its mean over them.
+
+    Raises:
+        CheckpointError: Weights of the encoder are missing or of another shape.
+    """
+    before = read_config(checkpoint)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with loading(checkpoint):
+            model, loaded = CloudForCrystalProperties.from_pretrained(
+                checkpoint, config=config, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+            old = _head_weights(checkpoint)
+    finally:
+        logging.set_verbosity(verbosity)
+    absent = [*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])]
+    missing = sorted(name for name in absent if name.startswith("bert."))
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} encoder weights are missing or of another shape, e.g. {missing[0]}.", source=checkpoint
+        )
+    last = _last_layer(model)
+    with torch.no_grad():
+        known = {name: place for place, name in enumerate(before.target_names or [])}
+        fits = old is not None and old[0].shape[1:] == last.weight.shape[1:] and len(known) <= len(old[0])
+        for place, name in enumerate(config.target_names or []):
+            if old is not None and fits and name in known:
+                last.weight[place], last.bias[place] = old[0][known[name]], old[1][known[name]]
+        if rows is not None:
+            present = ~np.isnan(rows.dos[:, 0])
+            if present.any():
+                start = len(config.target_names or [])
+                mean = torch.from_numpy(rows.dos[present].mean(0)).clamp(min=LEAST_SHARE)
+                last.bias[start : start + len(mean)] = mean.log() - mean.log().mean()
+                last.weight[start : start + len(mean)] *= 0.1
+    return model
+
+
+def _last_layer(model: Any) -> Any:
+    return model.head.layers[-1]
+
+
+def _head_weights(checkpoint: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Weight and bias of the last layer of the checkpoint's own head, None if it has none."""
+    path = Path(checkpoint) / "model.safetensors"
+    weights = load_file(path) if path.is_file() else {}
+    names = sorted(name for name in weights if name.startswith(("head.layers.", "classifier.layers.")))
+    if not names:
+        return None
+    stem = max(names, key=lambda name: int(name.split(".")[2])).rsplit(".", 1)[0]
+    return weights[f"{stem}.weight"], weights[f"{stem}.bias"]
+
+
+@torch.no_grad()
+def predict_joint(model: Any, rows: JointRows, batch_size: int, pad_token_id: int) -> pd.DataFrame:
+    """Predict everything that rows may have labels of.
+
+    Returns:
+        In the order of the rows `predicted_NAME` of every target, of heat capacities at the recipe's temperatures, of
+        the low-temperature Debye temperature, and `dos_area`, the mean distance of the modes in 1/cm (NaN where the
+        density of states is not known).
+    """
+    model.eval()
+    collate = JointCollator(pad_token_id)
+    order = np.argsort([len(ids) for ids in rows.input_ids], kind="stable")
+    names = [f"predicted_{name}" for name in model.config.target_names]
+    found = pd.DataFrame(index=range(len(rows.input_ids)), dtype=float)
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        batch = collate([rows[place] for place in places])
+        outputs = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        dos = model.phonon_dos(outputs)
+        found.loc[places, names] = outputs.logits.double().numpy()
+        for kelvin in rows.temperatures.tolist():
+            column = f"predicted_{heat_capacity_column(kelvin)}"
+            found.loc[places, column] = dos.heat_capacity(kelvin).double().numpy()
+        found.loc[places, "predicted_debye_temperature"] = dos.low_temperature_debye_temperature().double().numpy()
+        found.loc[places, "dos_area"] = area_between(dos, batch["dos_labels"]).double().numpy()
+    return found
+
+
+def score_joint(table: pd.DataFrame, predictions: pd.DataFrame, recipe: JointRecipe) -> dict[str, Any]:
+    """Errors of everything that rows have labels of, each with its `unit`, as `regression_metrics` gives them.
+
+    Those of the density of states are areas between cumulative ones; its `mad` is the area to their mean.
+    """
+    units = {name: target.unit for name, target in recipe.targets.items()}
+    units |= {heat_capacity_column(kelvin): "J/(mol atom K)" for kelvin in recipe.temperatures}
+    units |= {"debye_temperature": "K"}
+    scores: dict[str, Any] = {}
+    for name, unit in units.items():
+        labels, values = table[name].to_numpy(float), predictions[f"predicted_{name}"].to_numpy(float)
+        present = ~np.isnan(labels)
+        if present.any():
+            scores[name] = {"unit": unit, **regression_metrics(labels[present], values[present])}
+    area = predictions["dos_area"].to_numpy(float)
+    known = ~np.isnan(area)
+    if known.any():
+        cumulative = np.cumsum([*table[DOS_COLUMN].to_numpy()[known]], axis=1)
+        gap = np.pad(np.abs(cumulative - cumulative.mean(0)), ((0, 0), (1, 0)))
+        mad = float(((gap[:, 1:] + gap[:, :-1]) / 2 @ np.diff(recipe.vibrations.edges)).mean())
+        scores[DOS_COLUMN] = {
+            "unit": "1/cm between cumulative shares",
+            "mae": float(area[known].mean()),
+            "mae_mad": float(area[known].mean()) / mad if mad > 0 else None,
+            "rmse": float(np.sqrt((area[known] ** 2).mean())),
+            "r2": None,
+            "median_absolute_error": float(np.median(area[known])),
+            "mad": mad,
+            "n": int(known.sum()),
+        }
+    return scores

@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
+from transformers.utils import logging
 
 from .chemistry_tables import VOCAB_SIZE
 from .saving_cloud import PushedWithCard
@@ -54,6 +55,11 @@ PUBLISHED_STRINGS: dict[str, Any] = {
     "symmetry": "spglib",
 }  # fmt: skip
 """The strings that the published weights were trained on, in the order of the input."""
+
+PUBLISHED_SHAPE = {"vocab_size": 30_522, "max_position_embeddings": 64, "type_vocab_size": 1}
+"""By this the published checkpoint, whose config is that of a BERT, is told from others."""
+
+logger = logging.get_logger(__name__)
 
 
 @strict
@@ -159,6 +165,13 @@ class CloudConfig(PushedWithCard, BertConfig):
         """
         fields, kwargs = super().get_config_dict(*args, **kwargs)
         if fields.get("model_type") == "bert":
+            padding = fields.get("pad_token_id", BertConfig().pad_token_id)
+            if padding != 1 and PUBLISHED_SHAPE.items() - fields.items():
+                logger.warning(
+                    f"{args[0] if args else 'This'} is a BERT checkpoint, but not of the published CLOUD's shape. It "
+                    f"is read as a CLOUD model, which pads with id 1, [PAD] in the SCOPE vocabulary, not with id "
+                    f"{padding}. Unless it was trained on SCOPE strings, its outputs mean nothing."
+                )
             fields = PUBLISHED_STRINGS | fields | {"model_type": cls.model_type, "pad_token_id": 1}
         return fields, kwargs
 

@@ -4,11 +4,12 @@ import os
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizer
 
-from .errors import GrammarError, ScopeTooLongError, UnknownWordError
+from .errors import CloudError, GrammarError, ScopeTooLongError, UnknownWordError
 from .saving_cloud import PushedWithCard
 
 __all__ = ["GRAMMARS", "ScopeTokenizer", "grammar_of"]
@@ -113,8 +114,6 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
         self._ids: dict[str, int] = {word: index for index, word in enumerate(words)}
         self._words: list[str] = words
         self.encoder_settings = encoder_settings
-        self._added: dict[str, int] | None = None
-        self._plain_ids: dict[str, int] | None = None
         kwargs.setdefault("special_tokens_pattern", "cls_sep")
         kwargs.setdefault("token_type_ids_pattern", "all_zeros")
         super().__init__(
@@ -140,16 +139,39 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
     def __call__(
         self, text: Any = None, *args: Any, truncation: bool | str | None = False, **kwargs: Any
     ) -> BatchEncoding:
-        """Tokenize strings as every tokenizer does, but cut them only if `truncation` says so.
+        """Tokenize strings as every tokenizer does, but cut them only if `truncation` says so; so does `encode`.
 
         Strings with no more than `padding`, `max_length` and `return_tensors` take a short cut that gives the same.
+
+        Raises:
+            UnknownWordError, ScopeTooLongError: See the class.
+            CloudError: `return_offsets_mapping` is asked for, which a tokenizer in Python does not have.
         """
+        if kwargs.pop("return_offsets_mapping", False):
+            raise CloudError(
+                "ScopeTokenizer gives no offsets of its words. The stock tokenizer with the same ids does: "
+                "cloud_hf.checkpoints.export.stock_tokenizer(tokenizer)."
+            )
         truncation = False if truncation is None else truncation
         if truncation is False and not args and kwargs.keys() <= {"padding", "max_length", "return_tensors"}:
             batch = self._encode_plain(text, **kwargs)
             if batch is not None:
                 return batch
         return super().__call__(text, *args, truncation=truncation, **kwargs)
+
+    def encode(
+        self,
+        text: Any,
+        text_pair: Any = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = False,
+        **kwargs: Any,
+    ) -> list[int]:
+        """Return the ids alone; arguments and errors are those of a call, and no string is cut unasked."""
+        truncation = False if truncation is None else truncation
+        ids: list[int] = super().encode(text, text_pair, add_special_tokens, padding, truncation, **kwargs)
+        return ids
 
     def _encode_plain(
         self, text: Any, padding: Any = False, max_length: int | None = None, return_tensors: Any = None
@@ -210,13 +232,15 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
 
         The base class cuts a string at its added tokens before it cuts it at white space.
         """
-        added = self._added_tokens_encoder
-        if added != self._added:
+        added = self.added_tokens_encoder
+        known, ids = _PLAIN.get(self, (None, None))
+        if added != known:
             words = self.get_vocab()
             plain = all(token == word or token not in word for token in added for word in words)
             plain &= all(token.split() == [token] for token in added)
-            self._added, self._plain_ids = dict(added), words if plain else None
-        return self._plain_ids
+            ids = words if plain else None
+            _PLAIN[self] = added, ids
+        return ids
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         return text.split()
@@ -235,14 +259,33 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
             raise UnknownWordError(f"The id {index} is not in the SCOPE vocabulary of {len(self._words)} words.")
         return self._words[index]
 
-    def _eventual_warn_about_too_long_sequence(self, ids: list[int], max_length: int | None, verbose: bool) -> None:
-        """Raise where the base class would only warn, before the model reads past its positions."""
-        if len(ids) > self.model_max_length:
+    def prepare_for_model(
+        self,
+        ids: list[int],
+        pair_ids: list[int] | None = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = False,
+        max_length: int | None = None,
+        **kwargs: Any,
+    ) -> BatchEncoding:
+        """Add special tokens, cut and pad the ids of one string, as the base class does.
+
+        Raises:
+            ScopeTooLongError: More tokens than `model_max_length`, where the base class would only warn.
+        """
+        length = len(ids) + len(pair_ids or ())
+        if add_special_tokens:
+            length += self.num_special_tokens_to_add(pair=pair_ids is not None)
+        if truncation not in (False, None, "do_not_truncate"):
+            length = min(length, self.model_max_length if max_length is None else max_length)
+        if length > self.model_max_length:
             raise ScopeTooLongError(
-                f"A SCOPE string of {len(ids)} tokens is longer than the {self.model_max_length} positions of the "
+                f"A SCOPE string of {length} tokens is longer than the {self.model_max_length} positions of the "
                 f"model: {' '.join(self.convert_ids_to_tokens(ids[:12]))} ... Pass truncation=True only if a cut "
                 "string is really wanted, or use a model with more positions."
             )
+        return super().prepare_for_model(ids, pair_ids, add_special_tokens, padding, truncation, max_length, **kwargs)
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
         """Write `vocab.txt` into a folder and return its path."""
@@ -251,5 +294,9 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
         path.write_text("\n".join(self._words) + "\n", encoding="utf-8")
         return (str(path),)
 
+
+_PLAIN: WeakKeyDictionary[ScopeTokenizer, tuple[dict[str, int], dict[str, int] | None]] = WeakKeyDictionary()
+"""Added tokens and what `_word_ids` gives for them. Not in the tokenizer, whose hash, by which `datasets` finds what it
+has mapped, a call must not change."""
 
 ScopeTokenizer.register_for_auto_class()

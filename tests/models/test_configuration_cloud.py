@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig
 
-from cloud_hf import CloudConfig, ScopeTokenizer
+from cloud_hf import CloudConfig, CloudForPropertyRegression, ScopeTokenizer
 
 NON_DEFAULT: dict[str, Any] = {
     "grammar": "sites", "canonical": True, "symprec": 0.02, "angle_tolerance": 3.0,
@@ -139,3 +139,27 @@ def test_chemistry_is_off_unless_asked_for() -> None:
 def test_each_configuration_has_its_own_lists() -> None:
     CloudConfig().debye_targets.append("entropy")
     assert CloudConfig().debye_targets == ["heat_capacity"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "warned"),
+    [
+        ({}, True),  # stock BERT pads with 0
+        ({"vocab_size": 30522, "max_position_embeddings": 64, "type_vocab_size": 1}, False),  # the published one
+        ({"pad_token_id": 1}, False),  # what `cloud-hf export` writes
+    ],
+    ids=["stock", "published", "exported"],
+)
+def test_a_bert_that_pads_otherwise_is_told(
+    fields: dict[str, Any], warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    BertConfig(**fields).save_pretrained(tmp_path)
+    assert CloudConfig.from_pretrained(tmp_path).pad_token_id == 1
+    assert ("pads with id 1" in caplog.text) is warned
+
+
+def test_the_auto_class_makes_a_head_of_a_bare_configuration() -> None:
+    config = CloudConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, target_names=["band_gap"])
+    assert type(AutoModelForSequenceClassification.from_config(config)) is CloudForPropertyRegression
+    with pytest.raises(ValueError, match="target_names"):
+        AutoModelForSequenceClassification.from_config(CloudConfig())

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset, load_from_disk
+from datasets.fingerprint import Hasher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Element
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizer
 
-from cloud_hf import ScopeEncoder, ScopeTokenizer, grammar_of
-from cloud_hf.errors import GrammarError, ScopeTooLongError, UnknownWordError
+from cloud_hf import ScopeEncoder, ScopeTokenizer, bundled_model, grammar_of
+from cloud_hf.checkpoints.export import stock_tokenizer
+from cloud_hf.errors import CloudError, GrammarError, ScopeTooLongError, UnknownWordError
 from cloud_hf.scope.generators import generator_words
 
 SPECIAL = {"[CLS]": 0, "[PAD]": 1, "[SEP]": 2, "[UNK]": 3, "[MASK]": 4}
@@ -170,6 +173,64 @@ def test_a_string_is_cut_when_that_is_asked_for(tokenizer: ScopeTokenizer) -> No
     assert len(cut) == 256
     assert (cut[0], cut[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
     assert len(tokenizer(scope, truncation=True, max_length=10)["input_ids"]) == 10
+
+
+def test_a_length_alone_cuts_nothing_on_any_way_in(tokenizer: ScopeTokenizer) -> None:
+    scope = "1 0 0 | 2i | Cu 1.0"
+    for more in ({}, {"padding": False}, {"truncation": None}, {"truncation": False}):
+        assert len(tokenizer(scope, max_length=4, **more)["input_ids"]) == 10
+        assert len(tokenizer.encode(scope, max_length=4, **more)) == 10
+    assert (
+        tokenizer.encode(scope, max_length=4, truncation=True)
+        == tokenizer(scope, max_length=4, truncation=True)["input_ids"]
+    )
+
+
+@pytest.mark.parametrize("enter", ["__call__", "encode"])
+@pytest.mark.parametrize("options", [{"truncation": True, "max_length": 300}, {"verbose": False}], ids=str)
+def test_no_way_in_gives_more_than_the_model_reads(
+    tokenizer: ScopeTokenizer, enter: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ScopeTooLongError, match="256 positions"):
+        getattr(tokenizer, enter)(" ".join(["0"] * 400), **options)
+
+
+@pytest.mark.parametrize("texts", ["0 1", ["0 1"]])
+def test_offsets_are_refused_with_the_way_to_get_them(tokenizer: ScopeTokenizer, texts: Any) -> None:
+    with pytest.raises(CloudError, match="stock_tokenizer"):
+        tokenizer(texts, return_offsets_mapping=True)
+    assert "offset_mapping" in stock_tokenizer(tokenizer)(texts, return_offsets_mapping=True)
+
+
+class TestDatasets:
+    def test_a_call_does_not_change_the_hash(self, scopes: list[str]) -> None:
+        tokenizer = ScopeTokenizer()
+        before = Hasher.hash(tokenizer)
+        for options in ({}, {"padding": True}, {"return_tensors": "pt", "padding": True}, {"truncation": True}):
+            tokenizer(scopes, **options)
+        assert Hasher.hash(tokenizer) == before == Hasher.hash(ScopeTokenizer())
+        tokenizer.add_tokens(["new"])
+        assert Hasher.hash(tokenizer) != before
+
+    def test_map_finds_its_cache(self, scopes: list[str], tmp_path: Path) -> None:
+        tokenizer, calls = ScopeTokenizer(), tmp_path / "calls"
+
+        def encode(batch: dict[str, list[str]]) -> Any:
+            with calls.open("a") as file:
+                file.write("call\n")
+            return tokenizer(batch["scope"])
+
+        Dataset.from_dict({"scope": scopes}).save_to_disk(tmp_path / "rows")
+        first, again = (load_from_disk(tmp_path / "rows").map(encode, batched=True) for _ in range(2))
+        assert first["input_ids"] == again["input_ids"]
+        assert calls.read_text() == "call\n"
+
+    def test_several_processes_map_with_the_tokenizer_of_the_bundled_checkpoint(self, scopes: list[str]) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(bundled_model("band_gap"))
+        texts = ["1 0 0 | Cu 2i", "1 0 0 | Na 1a Cl 1h"] * 10
+        rows = Dataset.from_dict({"scope": texts})
+        mapped = rows.map(lambda batch: tokenizer(batch["scope"]), batched=True, batch_size=4, num_proc=2)
+        assert mapped["input_ids"] == tokenizer(texts)["input_ids"]
 
 
 def test_the_limit_is_the_tokenizers_own(tokenizer: ScopeTokenizer) -> None:

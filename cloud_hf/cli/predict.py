@@ -74,7 +74,9 @@ def add_predict_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         "package, with its own models; 'none': no flag, which saves time in screening",
     )
     parser.add_argument(
-        "--plot", help="draw Cv(T), 0 to 1000 K, of the crystals on the terminal to this .png, .svg or .pdf file"
+        "--plot",
+        help="draw Cv(T), 0 to 1000 K, and the phonon density of states if the model gives one, of the crystals on the "
+        "terminal to this .png, .svg or .pdf file",
     )
     parser.set_defaults(run=predict)
 
@@ -99,8 +101,7 @@ def predict(arguments: argparse.Namespace) -> int:
         load_predictors(arguments.model, arguments.head, arguments.dtype, arguments.intervals, likelihood),
         arguments.max_atoms,
     )
-    is_debye = predictor.has_debye_temperature
-    if arguments.plot and not is_debye:
+    if arguments.plot and not (predictor.has_debye_temperature or predictor.has_phonon_dos):
         raise CheckpointError(f"{arguments.model}: has no Debye temperature, so there is no Cv(T) to plot.")
     best = Best(arguments.top, _quantity(predictor, arguments.by), arguments.lowest) if arguments.top else None
     given = iterate_items(arguments.inputs, arguments.n_atoms, predictor.encoder)
@@ -134,11 +135,13 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.output:
         print(f"{rows.n_rows} rows -> {arguments.output}")
     if arguments.plot:
+        from cloud_hf.inference.phonon_plot import plot_phonon_dos
         from cloud_hf.inference.plotting import plot_heat_capacity
 
         if any(prediction.quantities for prediction in shown):
-            plot_heat_capacity(shown, arguments.plot)
-            print(f"Cv(T) -> {arguments.plot}")
+            spectral = predictor.has_phonon_dos
+            (plot_phonon_dos if spectral else plot_heat_capacity)(shown, arguments.plot)
+            print(f"Cv(T){' and the phonon density of states' if spectral else ''} -> {arguments.plot}")
     return rows.report(n_items)
 
 

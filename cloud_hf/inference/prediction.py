@@ -17,6 +17,7 @@ from cloud_hf.data.inputs import Item, encode_items, named
 from cloud_hf.data.tables import CHUNK_ROWS
 from cloud_hf.errors import CheckpointError
 from cloud_hf.inference.likelihood import StringLikelihood
+from cloud_hf.models.phonon_dos import PhononDOS
 from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline, Quantity
 from cloud_hf.scope import ScopeEncoder
 
@@ -37,12 +38,14 @@ class Prediction:
         quantities: As `CrystalPropertyPipeline` gives them.
         log_likelihood: Of the string, nats per word; None if nothing tells it.
         out_of_distribution: Whether it is below the threshold; None if there is none.
+        phonon_dos: Predicted phonon density of states, without a batch; None if no model gives one.
     """
 
     item: Item
     quantities: tuple[Quantity, ...] = ()
     log_likelihood: float | None = None
     out_of_distribution: bool | None = None
+    phonon_dos: PhononDOS | None = None
 
 
 class Predictors:
@@ -93,6 +96,19 @@ class Predictors:
     def has_temperature(self) -> bool:
         """Whether some quantities are of the temperature that predictions are asked for at."""
         return self.has_debye_temperature or "heat_capacity_per_atom" in self.units
+
+    @property
+    def has_phonon_dos(self) -> bool:
+        """Whether a density of states can be drawn of the predictions."""
+        return "zero_point_energy_per_atom" in self.units
+
+    def phonon_dos(self, outputs: list[dict[str, torch.Tensor]]) -> list[PhononDOS | None]:
+        """The density of states of each input, from the first model that gives any."""
+        for pipeline, found in zip(self.pipelines, outputs, strict=True):
+            dos = pipeline.phonon_dos(found)
+            if dos is not None:
+                return [PhononDOS(dos.edges, *row) for row in zip(*dos[1:], strict=True)]
+        return [None] * len(outputs[0]["n_atoms"])
 
     @property
     def interval_names(self) -> set[str]:
@@ -314,10 +330,11 @@ def _predict_chunk(
             if not batch:
                 continue
             features = predictor.collate([items[place] for place in batch])
-        found = predictor.quantities(predictor.forward(features, temperature=temperature))
+        outputs = predictor.forward(features, temperature=temperature)
+        found, spectra = predictor.quantities(outputs), predictor.phonon_dos(outputs)
         likelihoods = _likelihoods(predictor, [items[place].scope or "" for place in batch])
-        for place, quantities, (value, outside) in zip(batch, found, likelihoods, strict=True):
-            predictions[place] = _checked(Prediction(items[place], tuple(quantities), value, outside))
+        for place, quantities, (value, outside), dos in zip(batch, found, likelihoods, spectra, strict=True):
+            predictions[place] = _checked(Prediction(items[place], tuple(quantities), value, outside, dos))
     return predictions
 
 

@@ -263,10 +263,16 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
             add(quantities, outputs, self.calibration, level)
         return quantities
 
+    def phonon_dos(self, outputs: dict[str, torch.Tensor]) -> PhononDOS | None:
+        """The densities of states of a batch that `forward` gave, in float64; None of a model without them."""
+        if not _has_spectrum(self.model):
+            return None
+        edges = torch.tensor(self.model.config.dos_edges, dtype=torch.float64)
+        return PhononDOS(edges, *(outputs[name].double().cpu() for name in _SPECTRUM))
+
     def _add_thermal(self, rows: list[dict[str, float]], outputs: dict[str, torch.Tensor]) -> None:
         """Give each row what follows from its phonon density of states, in float64."""
-        edges = torch.tensor(self.model.config.dos_edges, dtype=torch.float64)
-        dos = PhononDOS(edges, *(outputs[name].double().cpu() for name in _SPECTRUM))
+        dos: Any = self.phonon_dos(outputs)
         kelvin = outputs["temperature"].double().cpu()
         zero = dos.zero_point_energy()
         per_atom = {

@@ -1,0 +1,71 @@
+"""A picture of predicted phonon densities of states and the heat capacities that follow from them."""
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cloud_hf.errors import CloudError
+from cloud_hf.inference.plotting import LABELLED_CURVES, save_figure
+from cloud_hf.inference.prediction import Prediction
+from cloud_hf.models.debye import GAS_CONSTANT
+
+__all__ = ["plot_phonon_dos"]
+
+STEP = 10.0
+"""Width in 1/cm of the bins that are drawn."""
+
+
+def plot_phonon_dos(predictions: Sequence[Prediction], path: str, highest: float = 1000.0) -> None:
+    """Draw Cv(T) and the phonon density of states of every crystal that has one.
+
+    Args:
+        predictions: From `predict_items`; failed ones are left out.
+        path: Picture to write; its extension gives the format.
+        highest: End of the temperature axis, K.
+
+    Raises:
+        CloudError: No prediction has a density of states, or the picture cannot be written.
+    """
+    curves = [
+        (one.phonon_dos, one.item.formula or one.item.source) for one in predictions if one.phonon_dos is not None
+    ]
+    if not curves:
+        raise CloudError("There is nothing to plot: no crystal has a predicted phonon density of states.")
+    curves.sort(key=lambda curve: (float(curve[0].zero_point_energy()), curve[1]))
+    labelled = len(curves) <= LABELLED_CURVES
+    temperature = torch.linspace(0.0, highest, 501, dtype=torch.float64)
+    edges = torch.arange(0.0, float(curves[0][0].edges[-1]) + STEP, STEP, dtype=torch.float64)
+    densities = [3 * dos.shares(edges) / STEP for dos, _ in curves]
+
+    figure = Figure(figsize=(13.0, 5.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    colours = colormaps["viridis"](torch.linspace(0.0, 0.94, len(curves)).numpy())
+    for (dos, name), density, colour in zip(curves, densities, colours, strict=True):
+        label = name if labelled else None
+        left.plot(temperature, dos.heat_capacity(temperature), color=colour, linewidth=1.6, label=label)
+        right.stairs(density.numpy(), edges.numpy(), color=colour, linewidth=1.2, label=label)
+    limit = 3 * GAS_CONSTANT
+    left.axhline(limit, color="0.25", linestyle="--", linewidth=1.2)
+    left.annotate(
+        f"Dulong-Petit limit, 3R = {limit:.2f} J/(mol atom K)", (0.99 * highest, limit), xytext=(0, 4),
+        textcoords="offset points", ha="right", color="0.25",
+    )  # fmt: skip
+    left.set(
+        xlabel="Temperature, K", ylabel="Heat capacity Cv, J/(mol atom K)", xlim=(0, highest), ylim=(0, 1.09 * limit),
+        title="Heat capacity from the predicted phonon density of states",
+    )  # fmt: skip
+    last = max(float(edges[1:][torch.cumsum(density, 0) * STEP < 3 * 0.999].amax(0)) for density in densities)
+    right.set(
+        xlabel="Wavenumber, 1/cm", ylabel="Modes per atom and 1/cm (3 in all)", xlim=(0, 1.05 * last),
+        title="Predicted phonon density of states",
+    )  # fmt: skip
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+    if labelled:
+        right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
+    save_figure(figure, path)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from benchmarking import versions
-from heat_capacity_study import LABEL
 from numpy.typing import NDArray
 
 from cloud_hf.debye import effective_debye_temperature, heat_capacity
@@ -34,6 +33,8 @@ UNITS = {
 RUNS = {"heat_capacity": ("heat_capacity_run", "heat_capacity_mlm_run"), "refractive_index": ("refractive_index_run",)}
 """Runs with folds whose models are averaged; the other heads are those of `multitask`."""
 RESAMPLES = 2000
+LABEL = "cloud_cv_J_molcell_K"
+"""Column of heat capacities in the table that `cloud-hf study debye` reads."""
 
 Numbers = NDArray[np.float64]
 
@@ -101,7 +102,7 @@ def out_of_fold(rows: Path, target: str) -> pd.DataFrame:
     kept = table[["n_atoms"]] if "n_atoms" in table else table[[]]
     kept = frame[["scope", "fold", *columns]].rename(columns=columns).join(kept).assign(part="test")
     kept.rename_axis("row").to_csv(rows / "scored" / f"{target}.csv")
-    if target == "heat_capacity":  # what `scripts/transfer.py` reads
+    if target == "heat_capacity":  # what `cloud-hf study debye --predictions` reads
         names = {"label": LABEL, "model": f"{LABEL} predicted", "trees": f"{LABEL} trees"}
         moved = frame[["fold", *names]].rename(columns={key: f"{name} ({unit})" for key, name in names.items()})
         moved.assign(part="test").rename_axis("row").to_csv(rows / "scored" / "transfer.csv")

@@ -126,12 +126,12 @@ def likelihood_block() -> str:
 
 def transfer_block() -> str:
     """Cv and U at other temperatures, and the elements."""
-    found = read("transfer.json")
+    found = read("transfer.json")["results"]["other_temperatures"]
     rows = []
     for quantity, name in (("heat_capacity", "Cv"), ("internal_energy", "U(T) - U(0)")):
-        for kelvin, row in found["rows"][quantity].items():
-            gap = row["model_to_trees"]
-            errors = (f"{row[by]['mae']:#.3g}" for by in ("model", "trees", "label"))
+        for kelvin, row in found[quantity].items():
+            gap = row["arms"]["debye"]["difference"]
+            errors = (f"{row['arms'][by]['mae']:#.3g}" for by in ("debye", "trees", "label"))
             rows.append(
                 [
                     name,
@@ -143,12 +143,12 @@ def transfer_block() -> str:
             )
     headers = ["quantity", "unit", "T, K", "MAE", "trees", "the label's own Debye temperature", "model - trees"]
     text = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-    return f"{found['rows']['n']:,} crystals.\n\n{text}"
+    return f"{found['n']:,} crystals.\n\n{text}"
 
 
 def learning_curve_block() -> str:
     """Heat-capacity errors against the number of training rows."""
-    found = read("learning_curve.json")
+    found = read("learning_curve.json")["results"]
     rows, below = [], []
     for line in found["sizes"]:
         model, trees = line["arms"]["model"], line["arms"]["trees"]

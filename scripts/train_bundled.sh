@@ -47,6 +47,14 @@ cloud-hf predict "$work/wbm.parquet" --model "$weights/crystal_properties" --lik
 python "$here/bundle_results.py" --rows "$work"
 python "$here/ood.py" --mlm "$weights/likelihood" --inside "$work/held_out.parquet" --outside "$work/wbm.parquet" \
     --most 3000 --save --result "$results/ood.json"
-python "$here/transfer.py" "$work/scored/transfer.csv" --checkpoint "$weights/heat_capacity" --data "$data"
-python "$here/learning_curve.py" --encoder "$work/multitask" --data "$data" --split "$work/split" --epochs 30 --steps 400
+table="$data/heat_capacity_structures_train.parquet"
+cloud-hf study debye --data "$table" --predictions "$work/scored/transfer.csv" --checkpoints "$weights/heat_capacity" \
+    --out "$work/transfer"
+cp "$work/transfer/results.json" "$results/transfer.json"
+cp "$work/transfer/measured.png" "$here/../docs/transfer.png"
+cloud-hf study low-data --data "$table" --split "$work/split/heat_capacity_structures_train.split.parquet" --debye true \
+    --per-cell true --target "cloud_cv_J_molcell_K:J/(mol cell K)" --sizes 50 100 200 400 800 0 --model "$work/multitask" \
+    --num-train-epochs 30 --head-dropout 0.1 --out "$work/learning_curve"
+cp "$work/learning_curve/results.json" "$results/learning_curve.json"
+cp "$work/learning_curve/learning_curve.png" "$here/../docs/learning_curve.png"
 python "$here/write_docs.py"

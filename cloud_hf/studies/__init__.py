@@ -13,6 +13,7 @@ STUDIES = {
     "unconvbench": "unconventional crystals: exfoliation, 2-D, MOF, superconductors",
     "discovery": "train on the Materials Project, predict WBM, stable or not",
     "debye": "the Debye head against direct heads, other temperatures, consistency",
+    "ablation": "what makes a model of heat capacities better, one change at a time",
     "scaling": "loss against parameters, data and compute, with fitted power laws",
     "attention": "what the model looks at, with a random model as control",
     "low-data": "learning curves against trees",

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 import torch
 
 from cloud_hf.errors import StudyError
+from cloud_hf.models.configuration_cloud import TARGET_TRANSFORMS
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["StudyArguments", "TrainingStudyArguments"]
+__all__ = ["LabelStudyArguments", "StudyArguments", "TrainingStudyArguments"]
 
 
 @dataclass
@@ -70,3 +71,26 @@ class TrainingStudyArguments(StudyArguments):
         in_range("weight_decay", self.weight_decay, 0, 10)
         in_range("head_layers", self.head_layers, 0, 16)
         in_range("head_dropout", self.head_dropout, 0, 0.99)
+
+
+@dataclass
+class LabelStudyArguments(TrainingStudyArguments):
+    """One table, the label that is learned from it, and how."""
+
+    target: str = field(default="", metadata={"help": "Label column and its unit, e.g. 'band_gap:eV'."})
+    transform: str = field(
+        default="standardise",
+        metadata={"help": f"What the head learns of the label: {', '.join(map(repr, TARGET_TRANSFORMS))}."},
+    )
+    debye: bool = field(
+        default=False, metadata={"help": "The labels are heat capacities at 300 K, learned through the Debye model."}
+    )
+    per_cell: bool = field(default=False, metadata={"help": "The labels are of primitive cells, not per atom."})
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        super().__post_init__()
+        if len(self.data) != 1:
+            raise StudyError(f"The study reads one table, but --data names {len(self.data)}: {', '.join(self.data)}.")
+        if self.transform not in TARGET_TRANSFORMS:
+            raise StudyError(f"--transform {self.transform}: choose from {', '.join(TARGET_TRANSFORMS)}.")

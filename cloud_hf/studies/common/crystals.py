@@ -11,13 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cloud_hf.data.assignment import folds_of_strings
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import numeric_column, read_table, write_table
-from cloud_hf.errors import StudyError
-from cloud_hf.scope import ScopeEncoder
+from cloud_hf.errors import StudyError, TableError
+from cloud_hf.scope import ScopeEncoder, parse
 from cloud_hf.studies.common.folder import digest_of
 
-__all__ = ["MAX_TOKENS", "Crystals", "crystals_from_strings", "encode_crystals", "read_crystals"]
+__all__ = [
+    "MAX_TOKENS", "Crystals", "assigned_folds", "crystals_from_strings", "encode_crystals", "read_crystals",
+    "with_atoms",
+]  # fmt: skip
 
 MAX_TOKENS = 128
 """Longest string of the encoders inside the package, with [CLS] and [SEP]."""
@@ -66,6 +70,43 @@ class Crystals:
             labels={name: values[chosen] for name, values in self.labels.items()},
             table=self.table.iloc[chosen].reset_index(drop=True),
         )
+
+    @classmethod
+    def of_scopes(cls, names: Sequence[str], scopes: Sequence[str]) -> "Crystals":
+        """Return crystals of canonical `sites` strings, without labels and of no table."""
+        parsed = [parse(scope) for scope in scopes]
+        return cls(
+            position=np.full(len(parsed), -1),
+            ids=list(names),
+            scopes=list(scopes),
+            space_group=np.array([scope.space_group for scope in parsed], dtype=np.int64),
+            n_atoms=np.array([float(scope.n_atoms_primitive or 0) for scope in parsed]),
+            labels={},
+            failures=pd.DataFrame(columns=["row", "source", "reason"]),
+            table=pd.DataFrame(index=range(len(parsed))),
+        )
+
+    def followed_by(self, other: "Crystals") -> "Crystals":
+        """Return these crystals and others after them; labels that either lacks are NaN there."""
+        names = [*dict.fromkeys([*self.labels, *other.labels])]
+        parts = (self, other)
+        return replace(
+            self,
+            position=np.concatenate([part.position for part in parts]),
+            ids=[*self.ids, *other.ids],
+            scopes=[*self.scopes, *other.scopes],
+            space_group=np.concatenate([part.space_group for part in parts]),
+            n_atoms=np.concatenate([part.n_atoms for part in parts]),
+            labels={
+                name: np.concatenate([part.labels.get(name, np.full(len(part), np.nan)) for part in parts])
+                for name in names
+            },
+            table=pd.concat([part.table for part in parts], ignore_index=True),
+        )
+
+    def with_scopes(self, scopes: Sequence[str]) -> "Crystals":
+        """Return the crystals with other strings that stand for them."""
+        return replace(self, scopes=list(scopes))
 
     def labelled(self, *names: str) -> "Crystals":
         """Return the crystals that have all of these labels."""
@@ -175,12 +216,59 @@ def crystals_from_strings(
     )
 
 
+def with_atoms(crystals: Crystals, column: str | None, path: str | Path) -> Crystals:
+    """Return the crystals with the atoms per primitive cell that a column of their table gives; None: as they are.
+
+    Raises:
+        TableError: The column is missing, or holds anything but numbers from 1 on.
+    """
+    if column is None:
+        return crystals
+    atoms = numeric_column(crystals.table, column, path).to_numpy()
+    bad = np.flatnonzero(~(atoms >= 1))
+    if len(bad):
+        raise TableError(
+            f"{path}: column {column!r} must hold atoms per primitive cell, 1 or more; {crystals.ids[bad[0]]} has "
+            f"{atoms[bad[0]]:g} ({len(bad)} such rows)."
+        )
+    return replace(crystals, n_atoms=atoms)
+
+
+def assigned_folds(crystals: Crystals, split: str | Path | None, folds: int, seed: int) -> Indices:
+    """Return the fold of each crystal, shape (n,).
+
+    Args:
+        crystals: Of a table.
+        split: The `.split.parquet` that `cloud-hf split` wrote for this table; None: folds by string, so that crystals
+            that the paper's string cannot tell apart share one.
+        folds: Number of folds by string.
+        seed: Of the folds by string.
+
+    Raises:
+        StudyError: The split is of another table.
+    """
+    if split is None:
+        return folds_of_strings(crystals.scopes, folds, seed)
+    table = read_table(split)
+    missing = [name for name in ("row", "id", "fold") if name not in table.columns]
+    if missing:
+        raise StudyError(f"{split}: has no column {missing[0]!r}, so it is not what `cloud-hf split` writes.")
+    rows = table.set_index("row").reindex(crystals.position)
+    named = [str(name) for name in rows["id"]]
+    if rows["fold"].isna().any() or any(
+        name != known for name, known, is_named in zip(named, crystals.ids, rows["id"].notna(), strict=True) if is_named
+    ):
+        raise StudyError(f"{split}: is the split of another table; run `cloud-hf split` again.")
+    return rows["fold"].to_numpy(dtype=np.int64)
+
+
 def encode_crystals(
     items: Iterable[Item],
     kept: Path | None = None,
     processes: int = 1,
     name: str = "crystals",
     total: int | None = None,
+    encoder: ScopeEncoder | None = None,
 ) -> pd.DataFrame:
     """Encode items, or read what an earlier call kept.
 
@@ -191,6 +279,7 @@ def encode_crystals(
         processes: That encode.
         name: What the progress bar shows.
         total: Number of items where they are a generator.
+        encoder: Of the strings; None: that of the grammar `sites`.
 
     Returns:
         Columns `scope`, `formula`, `space_group`, `n_atoms` (per primitive cell) and `error`, None where the others are
@@ -202,7 +291,7 @@ def encode_crystals(
         if len(found) == total:
             return _with_none(found)
     rows: list[dict[str, Any]] = []
-    encoded = encode_items(items, ScopeEncoder(), processes)
+    encoded = encode_items(items, encoder or ScopeEncoder(), processes)
     for item in tqdm(encoded, total=total, desc=f"encoding {name}", unit="crystal", disable=None):
         failed = item.error is not None
         rows.append(

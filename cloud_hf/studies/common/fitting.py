@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
@@ -17,9 +18,11 @@ from cloud_hf.baselines import tree_predictions
 from cloud_hf.checkpoints.bundled import bundled_likelihood, bundled_model
 from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.registration import AutoTokenizer
+from cloud_hf.data.inputs import Item
 from cloud_hf.errors import StudyError
 from cloud_hf.files import new_folder
-from cloud_hf.studies.common.arguments import TrainingStudyArguments
+from cloud_hf.inference.prediction import load_predictor, predict_encoded
+from cloud_hf.studies.common.arguments import LabelStudyArguments, TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals
 from cloud_hf.studies.common.folder import digest_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
@@ -30,8 +33,8 @@ from cloud_hf.training.finetune_trainer import FinetuneTrainer
 from cloud_hf.training.pretrain import new_config
 
 __all__ = [
-    "ARCHITECTURE", "Fit", "StudyTarget", "encoder_folder", "fit_and_predict", "fit_arms", "random_encoder",
-    "training_settings", "trees",
+    "ARCHITECTURE", "Fit", "StudyTarget", "encoder_folder", "fit_and_predict", "fit_arms", "predict_quantity",
+    "random_encoder",    "study_target", "target_settings", "training_settings", "trees",
 ]  # fmt: skip
 
 ARCHITECTURE: dict[str, Any] = {
@@ -151,6 +154,27 @@ def fit_and_predict(
     return Fit(found, model.eval(), tokenizer, trainer.selection)
 
 
+def study_target(arguments: LabelStudyArguments) -> StudyTarget:
+    """Read `column:unit` and check it against what the head shall learn.
+
+    Raises:
+        TableError: There is no unit, or one that the Debye model does not give.
+    """
+    heads: dict[str, Any] = {"debye": ["heat_capacity"]} if arguments.debye else {"transform": [arguments.transform]}
+    learned = FinetuneArguments(model="default", data="", target=[arguments.target], baselines=False, **heads)
+    (target,) = parse_targets(learned)
+    debye = "heat_capacity" if arguments.debye else None
+    return StudyTarget(target.name, target.unit, arguments.transform, debye, arguments.per_cell)
+
+
+def target_settings(target: StudyTarget) -> dict[str, Any]:
+    """What decides how a label is learned, for `StudyFolder`."""
+    return {
+        "target": f"{target.name}:{target.unit}", "transform": target.transform, "debye": target.debye,
+        "per_cell": target.per_cell,
+    }  # fmt: skip
+
+
 def fit_arms(
     arguments: TrainingStudyArguments, target: StudyTarget, crystals: Crystals, train: Indices, test: Indices,
     seed: int | None = None,
@@ -180,6 +204,36 @@ def trees(target: StudyTarget, crystals: Crystals, train: Indices, test: Indices
         found = tree_predictions(crystals.scopes, labels / atoms, train, test, target.tree_kind, seed=seed)
         return found * atoms[test]
     return tree_predictions(crystals.scopes, labels, train, test, target.tree_kind, atoms, seed=seed)
+
+
+def predict_quantity(path: str, crystals: Crystals, quantity: str, unit: str, head: str | None = None) -> Numbers:
+    """Predict a quantity of crystals with a checkpoint as it is.
+
+    Args:
+        path: Folder or Hub id.
+        crystals: n in number.
+        quantity: Its name among those that the checkpoint predicts.
+        unit: That it must have.
+        head: Head that the checkpoint must have; None: any.
+
+    Returns:
+        Shape (n,).
+
+    Raises:
+        StudyError: A crystal that cannot be predicted, or another unit.
+        CheckpointError: A checkpoint that cannot be used.
+    """
+    predictor = load_predictor(path, head)
+    items = [Item(name, scope=scope) for name, scope in zip(crystals.ids, crystals.scopes, strict=True)]
+    predicted = []
+    for prediction in predict_encoded(predictor, tqdm(items, desc="predict", unit="crystal", disable=None)):
+        if prediction.item.error is not None:
+            raise StudyError(f"{path}: cannot predict {prediction.item.error}")
+        entry = next((entry for entry in prediction.quantities if entry["name"] == quantity), None)
+        if entry is None or entry["unit"] != unit:
+            raise StudyError(f"{path}: gives no {quantity!r} in {unit}.")
+        predicted.append(entry["value"])
+    return np.array(predicted)
 
 
 def _rows(crystals: Crystals, target: StudyTarget, tokenizer: Any) -> Rows:

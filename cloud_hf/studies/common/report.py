@@ -88,12 +88,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _table(text: str, digits: int = 4) -> str:
-    r"""Lay out a table; numbers get so many significant digits, empty cells stay empty, `\|` is a bar in a cell."""
+def _table(text: str, digits: int | None = 4) -> str:
+    r"""Lay out a table; `\|` is a bar in a cell, numbers get so many significant digits, None: stay as they are."""
     headings, *rows = (
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in text.splitlines() if line.strip()
     )
-    return tabulate(rows, headers=headings, tablefmt="github", floatfmt=f".{digits}g", missingval="") + "\n"
+    form = {"disable_numparse": True} if digits is None else {"floatfmt": f".{digits}g"}
+    return tabulate(rows, headers=headings, tablefmt="github", missingval="", **form) + "\n"
 
 
 def _joined(block: str) -> str:

@@ -1,6 +1,6 @@
 """The rows of the study `debye`: heat capacities, folds, densities of states, and crystals with measured values."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +8,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cloud_hf.data.assignment import composition_name, folds_of_strings
-from cloud_hf.data.tables import numeric_column
 from cloud_hf.errors import StudyError, TableError
-from cloud_hf.scope import parse
-from cloud_hf.studies.common.crystals import Crystals, read_crystals
+from cloud_hf.studies.common.crystals import Crystals, read_crystals, with_atoms
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known
 from cloud_hf.studies.debye.phonons import Density, phonon_heat_capacity, read_densities
 from cloud_hf.studies.debye.temperatures import check_heat_capacities
 
-__all__ = ["KNOWN", "TABLE", "DebyeRows", "read_debye_rows", "table_of", "with_atoms"]
+__all__ = ["KNOWN", "TABLE", "DebyeRows", "read_debye_rows", "table_of"]
 
 Numbers = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -125,8 +123,9 @@ def read_debye_rows(
         np.nan if density is None else abs(phonon_heat_capacity(density[0], density[1], TEMPERATURE) - value)
         for density, value in zip(densities, per_atom, strict=True)
     ]
+    known = Crystals.of_scopes([known.name for known in KNOWN], [known.scope for known in KNOWN])
     return DebyeRows(
-        crystals=_with_known(crystals, label),
+        crystals=crystals.followed_by(known),
         label=label,
         fold=fold,
         densities=densities,
@@ -134,24 +133,6 @@ def read_debye_rows(
         names=[*names, *(composition_name(known.scope) for known in KNOWN)],
         unlabelled=len(found) - len(crystals),
     )
-
-
-def with_atoms(crystals: Crystals, column: str | None, path: str | Path) -> Crystals:
-    """Return the crystals with the atoms per primitive cell that a column of their table gives; None: as they are.
-
-    Raises:
-        TableError: The column is missing, or holds anything but numbers from 1 on.
-    """
-    if column is None:
-        return crystals
-    atoms = numeric_column(crystals.table, column, path).to_numpy()
-    bad = np.flatnonzero(~(atoms >= 1))
-    if len(bad):
-        raise TableError(
-            f"{path}: column {column!r} must hold atoms per primitive cell, 1 or more; {crystals.ids[bad[0]]} has "
-            f"{atoms[bad[0]]:g} ({len(bad)} such rows)."
-        )
-    return replace(crystals, n_atoms=atoms)
 
 
 def _densities(table: pd.DataFrame, columns: tuple[str, str] | None, path: Path) -> list[Density | None]:
@@ -170,20 +151,3 @@ def _densities(table: pd.DataFrame, columns: tuple[str, str] | None, path: Path)
             "length, wavenumbers in 1/cm that increase from 0); leave the phonons out with --no_phonons."
         )
     return found
-
-
-def _with_known(crystals: Crystals, label: str) -> Crystals:
-    """Add the crystals with measured values, without a label."""
-    scopes = [known.scope for known in KNOWN]
-    parsed = [parse(scope) for scope in scopes]
-    last = len(KNOWN)
-    return replace(
-        crystals,
-        position=np.concatenate([crystals.position, np.full(last, -1)]),
-        ids=[*crystals.ids, *(known.name for known in KNOWN)],
-        scopes=[*crystals.scopes, *scopes],
-        space_group=np.concatenate([crystals.space_group, [one.space_group for one in parsed]]),
-        n_atoms=np.concatenate([crystals.n_atoms, [float(one.n_atoms_primitive or 0) for one in parsed]]),
-        labels={label: np.concatenate([crystals.labels[label], np.full(last, np.nan)])},
-        table=pd.DataFrame(index=range(len(crystals) + last)),
-    )

@@ -16,7 +16,7 @@ from cloud_hf.studies.debye.phonons import phonon_energy, phonon_heat_capacity
 from cloud_hf.studies.debye.rows import KNOWN, DebyeRows
 from cloud_hf.studies.debye.temperatures import thermal_energy, theta_of
 
-__all__ = ["PAIRS", "Predictions", "collect", "debye_results", "predictions_table"]
+__all__ = ["PAIRS", "UNIT", "Predictions", "clipped", "collect", "debye_results", "predictions_table"]
 
 Numbers = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -46,7 +46,8 @@ class Predictions:
         known: Debye temperature in K of each arm for each of `KNOWN`, mean over the models that were not trained on
             it; None where there is none.
         models: Number of those models.
-        consistency: Of every row, from `debye.consistency`, shape (m,).
+        sources: Where the temperatures of `known` are from, in words; None: from `models`.
+        consistency: Of every row, from `debye.consistency`, shape (m,); empty where no model was at hand.
         train_rows: Of each fold that was run.
         seconds: Of each arm, all folds together.
     """
@@ -60,6 +61,7 @@ class Predictions:
     consistency: dict[str, Numbers]
     train_rows: list[int]
     seconds: dict[str, float]
+    sources: list[str] | None = None
 
 
 def collect(rows: DebyeRows, cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> Predictions:
@@ -84,19 +86,24 @@ def collect(rows: DebyeRows, cells: Mapping[str, Sequence[Mapping[str, Any]]]) -
     if "trees" in values:
         thetas["trees"] = theta_of(values["trees"] / atoms)
     thetas["label"] = theta_of(rows.labels[chosen] / atoms)
-    limit = 3 * GAS_CONSTANT * atoms
     checked = cells["debye"][0]["consistency"]
     return Predictions(
         rows=chosen,
         values=values,
         thetas=thetas,
-        clipped={arm: int(((given <= 0) | (given > LARGEST_SHARE * limit)).sum()) for arm, given in values.items()},
+        clipped=clipped(values, atoms),
         known=_known_thetas(len(rows), cells),
         models=_models(len(rows), cells["debye"]),
         consistency={name: np.concatenate([cell["consistency"][name] for cell in cells["debye"]]) for name in checked},
         train_rows=[cell["train_rows"] for cell in cells["debye"]],
         seconds={arm: round(sum(cell["seconds"] for cell in found), 1) for arm, found in cells.items()},
     )
+
+
+def clipped(values: Mapping[str, Numbers], n_atoms: Numbers) -> dict[str, int]:
+    """Return how many heat capacities of each arm, J/(mol cell K), have no Debye temperature at N atoms a cell."""
+    limit = 3 * GAS_CONSTANT * n_atoms
+    return {arm: int(((given <= 0) | (given > LARGEST_SHARE * limit)).sum()) for arm, given in values.items()}
 
 
 def _models(first: int, cells: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -167,6 +174,7 @@ def debye_results(
         "pairs": {
             text: {"unit": UNIT, "n": len(test), **paired(errors[one], errors[two])}
             for text, (one, two) in PAIRS.items()
+            if one in errors and two in errors
         },
         "not_between_0_and_3NR": predictions.clipped,
         "other_temperatures": _elsewhere(rows, predictions, temperatures, trusted, match_below, words),
@@ -213,13 +221,16 @@ def _elsewhere(
             scores = compared(truth, values, unit, words)
             scores["mean_of_the_rows"] = float(truth.mean())
             errors = {arm: np.abs(one - truth) for arm, one in values.items()}
-            scores["debye_to_inversion"] = paired(errors["debye"], errors["inversion"])
+            if "inversion" in errors:
+                scores["debye_to_inversion"] = paired(errors["debye"], errors["inversion"])
             found[name][f"{kelvin:g}"] = scores
     return found
 
 
 def _consistency(predictions: Predictions, words: str) -> dict[str, Any]:
     checked = predictions.consistency
+    if not checked:
+        return {}
     found: dict[str, Any] = {"n": len(predictions.rows), "rows": words, "grid": "241 temperatures from 0 to 4 theta"}
     for name in CONSISTENCY:
         found[name] = {"largest": float(checked[name].max()), "median": float(np.median(checked[name]))}
@@ -231,6 +242,8 @@ def _consistency(predictions: Predictions, words: str) -> dict[str, Any]:
 def _entry(known: Known, place: int, predictions: Predictions) -> dict[str, Any]:
     models = predictions.models[place]
     source = f"mean of {models} models" if models > 1 else "by one model" if models else "no model without it"
+    if predictions.sources is not None:
+        source = predictions.sources[place]
     thetas = {arm: values[place] for arm, values in predictions.known.items()}
     return {"name": known.name, "scope": known.scope, "models": models, "from": source, **thetas}
 

@@ -28,15 +28,14 @@ from cloud_hf.studies.debye.figures import (
     measured_figure,
     temperatures_figure,
 )
+from cloud_hf.studies.debye.given import given_predictions
 from cloud_hf.studies.debye.rows import DebyeRows, read_debye_rows, table_of
-from cloud_hf.studies.debye.scores import Predictions, collect, debye_results, predictions_table
+from cloud_hf.studies.debye.scores import UNIT, Predictions, collect, debye_results, predictions_table
 from cloud_hf.training.arguments import in_range
 
 __all__ = ["HEADS", "REPORT_VALUES", "Arguments", "consistency", "model_thetas", "run"]
 
 REPORT_VALUES = {"NAMES": NAMES, "THETAS": THETAS}
-
-UNIT = "J/(mol cell K)"
 
 HEADS: dict[str, dict[str, Any]] = {
     "debye": {"debye": "heat_capacity", "per_cell": True},
@@ -84,6 +83,15 @@ class Arguments(TrainingStudyArguments):
         default_factory=lambda: [100.0, 300.0, 500.0, 1000.0],
         metadata={"help": "Temperatures to compare with densities of states at, K."},
     )
+    predictions: str | None = field(
+        default=None,
+        metadata={"help": "predictions.csv of `cloud-hf finetune` with folds and trees for --data: score these instead "
+                  "of training heads."},
+    )  # fmt: skip
+    checkpoints: list[str] = field(
+        default_factory=list,
+        metadata={"help": "With --predictions: models whose mean predicts measured crystals that are not in --data."},
+    )
     folds: int = field(default=5, metadata={"help": "Folds of the crystals."})
     only_folds: list[int] | None = field(
         default=None, metadata={"help": "Numbers of the folds to run, from 0; not given: all."}
@@ -101,7 +109,9 @@ class Arguments(TrainingStudyArguments):
         for fold in self.only_folds:
             in_range("only_folds", fold, 0, self.folds - 1)
         if not self.only_folds or not self.temperatures:
-            raise StudyError("--only_folds and --temperatures need at least one number each.")
+            raise StudyError("--only-folds and --temperatures need at least one number each.")
+        if self.checkpoints and self.predictions is None:
+            raise StudyError("--checkpoints predict measured crystals beside given --predictions; name these too.")
         table_of(self.data)
 
 
@@ -114,7 +124,11 @@ def run(arguments: Arguments) -> Path:
     path = table_of(arguments.data)
     chosen = arguments.only_folds or []
     columns = (arguments.wavenumber, arguments.density) if arguments.phonons else None
-    settings = training_settings(arguments) | {
+    given = arguments.predictions
+    settings = (
+        training_settings(arguments) if given is None else {"predictions": f"{Path(given).name} {digest_of(given)}"}
+    )
+    settings |= {
         "data": f"{path.name} {digest_of(path)}", "label": arguments.label, "folds": arguments.folds,
         "n_atoms": arguments.n_atoms,
     }  # fmt: skip
@@ -123,9 +137,26 @@ def run(arguments: Arguments) -> Path:
         path, arguments.label, columns, arguments.folds, arguments.seed, folder.path / "cells" / "strings",
         arguments.encode_processes, arguments.n_atoms,
     )  # fmt: skip
+    folds = arguments.folds
+    if given is None:
+        predictions = _trained(arguments, folder, rows, chosen)
+    else:
+        rows, predictions = given_predictions(given, arguments.checkpoints, rows)
+        chosen = sorted(set(rows.fold[predictions.rows].tolist()))
+        folds = len(chosen)
+    results = {
+        "table": {"file": path.name, "bytes": path.stat().st_size, "sha256_begins_with": digest_of(path)},
+        **debye_results(rows, predictions, arguments.temperatures, arguments.match_below, chosen, folds),
+    }
+    write_table(predictions_table(rows, predictions), folder.path / "predictions.csv")
+    return finish(folder, results, _figures(rows, predictions, results))
+
+
+def _trained(arguments: Arguments, folder: StudyFolder, rows: DebyeRows, chosen: list[int]) -> Predictions:
+    """Train what is missing and put the folds together."""
     empty = [fold for fold in chosen if not (rows.fold == fold).any()]
     if empty:
-        raise StudyError(f"{path}: no crystal falls into fold {empty[0]}; lower --folds.")
+        raise StudyError(f"{arguments.data[0]}: no crystal falls into fold {empty[0]}; lower --folds.")
     arms = [*HEADS, *(["trees"] if arguments.baselines else [])]
     cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
     for fold, arm in tqdm([(f, arm) for f in chosen for arm in arms], desc="heads", unit="training", disable=None):
@@ -134,13 +165,7 @@ def run(arguments: Arguments) -> Path:
             return _trees_cell(arguments, rows, fold) if arm == "trees" else _head_cell(arguments, rows, fold, arm)
 
         cells[arm].append(folder.cell(f"fold_{fold}/{arm}", compute))
-    predictions = collect(rows, cells)
-    results = {
-        "table": {"file": path.name, "bytes": path.stat().st_size, "sha256_begins_with": digest_of(path)},
-        **debye_results(rows, predictions, arguments.temperatures, arguments.match_below, chosen, arguments.folds),
-    }
-    write_table(predictions_table(rows, predictions), folder.path / "predictions.csv")
-    return finish(folder, results, _figures(rows, predictions, results))
+    return collect(rows, cells)
 
 
 def _figures(rows: DebyeRows, predictions: Predictions, results: Mapping[str, Any]) -> dict[str, Figure]:

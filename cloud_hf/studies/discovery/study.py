@@ -1,7 +1,7 @@
 """The study `discovery`: learn formation energies of the Materials Project, predict WBM, and tell what is stable."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cloud_hf.checkpoints.bundled import bundled_model
-from cloud_hf.data.inputs import Item
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import StudyError, TableError
-from cloud_hf.inference.prediction import load_predictor, predict_encoded
 from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals, read_crystals
-from cloud_hf.studies.common.fitting import StudyTarget, fit_and_predict, fit_arms, training_settings, trees
+from cloud_hf.studies.common.fitting import (
+    StudyTarget,
+    fit_and_predict,
+    fit_arms,
+    predict_quantity,
+    training_settings,
+    trees,
+)
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
 from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.common.scoring import compared
@@ -152,7 +157,7 @@ def _settings(arguments: Arguments) -> dict[str, Any]:
 def _arms(arguments: Arguments, folder: StudyFolder, learned: Crystals, wbm: Crystals) -> dict[str, Numbers]:
     """Predict all crystals of WBM: by the model, a checkpoint, trees and the mean of the training labels."""
     target = StudyTarget(arguments.target, UNIT)
-    both = _joined(learned, wbm, target.name)
+    both = learned.followed_by(replace(wbm, labels={}))  # labels of WBM are not looked at
     train, test = np.arange(len(learned)), np.arange(len(learned), len(both))
     wanted: dict[str, tuple[str, Callable[[], Numbers]]] = {}
     if arguments.train:
@@ -161,7 +166,10 @@ def _arms(arguments: Arguments, folder: StudyFolder, learned: Crystals, wbm: Cry
         )  # fmt: skip
     if arguments.checkpoint is not None:
         path, tag = _checkpoint(arguments.checkpoint, target.name)
-        wanted["checkpoint"] = (f"checkpoint-{tag}", lambda: _predicted(path, target.name, wbm))
+        wanted["checkpoint"] = (
+            f"checkpoint-{tag}",
+            lambda: predict_quantity(path, wbm, target.name, UNIT, target.name),
+        )
     if arguments.baselines:
         wanted["trees"] = ("trees", lambda: trees(target, both, train, test))
     found = {}
@@ -177,31 +185,6 @@ def _checkpoint(given: str, head: str) -> tuple[str, str]:
     """Folder or Hub id of a checkpoint, and what its results are known by: a digest of the weights, or the id."""
     path = bundled_model(head) if given == "bundled" else given
     return path, digest_of(path) if Path(path).is_dir() else path.replace("/", "_")
-
-
-def _joined(learned: Crystals, wbm: Crystals, name: str) -> Crystals:
-    """Training crystals and those of WBM, these without labels, one after the other."""
-    return Crystals(
-        position=np.concatenate([learned.position, wbm.position]), ids=learned.ids + wbm.ids,
-        scopes=learned.scopes + wbm.scopes, space_group=np.concatenate([learned.space_group, wbm.space_group]),
-        n_atoms=np.concatenate([learned.n_atoms, wbm.n_atoms]),
-        labels={name: np.concatenate([learned.labels[name], np.full(len(wbm), np.nan)])},
-        failures=wbm.failures, table=pd.DataFrame(index=range(len(learned) + len(wbm))),
-    )  # fmt: skip
-
-
-def _predicted(path: str, head: str, wbm: Crystals) -> Numbers:
-    predictor = load_predictor(path, head)
-    items = tqdm([Item(name, scope=scope) for name, scope in zip(wbm.ids, wbm.scopes, strict=True)], desc="predict")
-    values = []
-    for prediction in predict_encoded(predictor, items):
-        if prediction.item.error is not None:
-            raise StudyError(f"{path}: cannot predict {prediction.item.error}")
-        found = next(quantity for quantity in prediction.quantities if quantity["name"] == head)
-        if found["unit"] != UNIT:
-            raise StudyError(f"{path}: the head {head!r} gives {found['unit']}, not {UNIT}.")
-        values.append(found["value"])
-    return np.array(values)
 
 
 def _column(wbm: Crystals, hull: pd.DataFrame, name: str) -> Numbers:
@@ -292,7 +275,7 @@ def _nomad(arguments: Arguments, folder: StudyFolder, cache: Path) -> dict[str, 
     if missing:
         raise TableError(f"{path}: has no column {', '.join(missing)}, so it is not the table of NOMAD-2018.")
     crystals = read_crystals(path, [*NOMAD_TARGETS], cache, arguments.encode_processes)
-    own = Arguments(**{**vars(arguments), "num_train_epochs": arguments.nomad_epochs})
+    changed = replace(arguments, num_train_epochs=arguments.nomad_epochs)
     scores = {}
     for name, unit in tqdm(NOMAD_TARGETS.items(), desc="NOMAD-2018", unit="target", disable=None):
         rows = crystals.labelled(name)
@@ -305,7 +288,7 @@ def _nomad(arguments: Arguments, folder: StudyFolder, cache: Path) -> dict[str, 
         def compute(
             target: StudyTarget = target, rows: Crystals = rows, train: Any = train, test: Any = test
         ) -> dict[str, Any]:
-            return fit_arms(own, target, rows, train, test)
+            return fit_arms(changed, target, rows, train, test)
 
         cell = folder.cell(f"nomad/{name}-{tag}", compute)
         arms = {arm: values for arm, values in cell.items() if arm != "seconds"}

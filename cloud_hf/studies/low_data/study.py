@@ -9,17 +9,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from cloud_hf.data.assignment import composition_name, folds_of_strings
+from cloud_hf.data.assignment import composition_name
 from cloud_hf.errors import StudyError
-from cloud_hf.studies.common.arguments import TrainingStudyArguments
-from cloud_hf.studies.common.crystals import Crystals, read_crystals
-from cloud_hf.studies.common.fitting import StudyTarget, fit_and_predict, training_settings, trees
+from cloud_hf.studies.common.arguments import LabelStudyArguments
+from cloud_hf.studies.common.crystals import Crystals, assigned_folds, read_crystals, with_atoms
+from cloud_hf.studies.common.fitting import (
+    StudyTarget,
+    fit_and_predict,
+    study_target,
+    target_settings,
+    training_settings,
+    trees,
+)
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
 from cloud_hf.studies.common.report import finish
-from cloud_hf.studies.debye.rows import with_atoms
 from cloud_hf.studies.debye.temperatures import check_heat_capacities
 from cloud_hf.studies.low_data.figures import NAMES, curve_figure
-from cloud_hf.studies.ood.study import study_target
 from cloud_hf.training.arguments import in_range
 
 __all__ = ["REPORT_VALUES", "Arguments", "below_from", "draw_rows", "paired_over_draws", "run", "schedule", "summary"]
@@ -35,7 +40,7 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass
-class Arguments(TrainingStudyArguments):
+class Arguments(LabelStudyArguments):
     """Learning curves: errors of model and trees that learned from few labels, on the same held-out crystals.
 
     One fold of the crystals is held out. Of the others so many are drawn at random, several times for each size, and
@@ -43,26 +48,21 @@ class Arguments(TrainingStudyArguments):
     SCOPE strings and a column of labels.
     """
 
-    target: str = field(default="", metadata={"help": "Label column and its unit, e.g. 'band_gap:eV'."})
-    transform: str = field(
-        default="standardise",
-        metadata={"help": "What the head learns of the label: 'standardise', 'log', 'per_atom' or 'log_per_atom'."},
-    )
-    debye: bool = field(
-        default=False, metadata={"help": "The labels are heat capacities at 300 K, learned through the Debye model."}
-    )
-    per_cell: bool = field(default=False, metadata={"help": "The labels are of primitive cells, not per atom."})
     n_atoms: str | None = field(
         default=None, metadata={"help": "Column of atoms per primitive cell; not given: as the strings say."}
     )
     sizes: list[int] = field(
-        default_factory=lambda: [50, 100, 200, 400, 800], metadata={"help": "Numbers of labels to learn from."}
+        default_factory=lambda: [50, 100, 200, 400, 800], metadata={"help": "Numbers of labels to learn from; 0: all."}
     )
     draws: int = field(default=5, metadata={"help": "Random draws of each size."})
     min_steps: int = field(
         default=400, metadata={"help": "Steps of every training at least: small draws get more epochs."}
     )
     scratch: bool = field(default=False, metadata={"help": "Train the model without pre-training too."})
+    split: str | None = field(
+        default=None,
+        metadata={"help": "TABLE.split.parquet that `cloud-hf split` wrote for --data; not given: folds by string."},
+    )
     folds: int = field(default=5, metadata={"help": "Folds of the crystals."})
     fold: int = field(default=0, metadata={"help": "The fold that is held out, from 0."})
 
@@ -75,11 +75,9 @@ class Arguments(TrainingStudyArguments):
         in_range("fold", self.fold, 0, self.folds - 1)
         self.sizes = sorted(set(self.sizes))
         for size in self.sizes:
-            in_range("sizes", size, 2, 1e9)
+            in_range("sizes", size or 2, 2, 1e9)
         if not self.sizes:
             raise StudyError("--sizes needs at least one number.")
-        if len(self.data) != 1:
-            raise StudyError(f"The study reads one table, but --data names {len(self.data)}: {', '.join(self.data)}.")
 
 
 def run(arguments: Arguments) -> Path:
@@ -88,22 +86,21 @@ def run(arguments: Arguments) -> Path:
     Raises:
         CloudError: Data or folder that cannot be used; the message says why.
     """
-    target = study_target(arguments.target, arguments.transform, arguments.debye, arguments.per_cell)
+    target = study_target(arguments)
     path = Path(arguments.data[0])
     settings = training_settings(arguments) | {
-        "data": f"{path.name} {digest_of(path)}", "target": f"{target.name}:{target.unit}",
-        "transform": target.transform, "debye": target.debye, "per_cell": target.per_cell,
-        "min_steps": arguments.min_steps, "folds": arguments.folds, "fold": arguments.fold,
-        "n_atoms": arguments.n_atoms,
+        **target_settings(target), "data": f"{path.name} {digest_of(path)}", "min_steps": arguments.min_steps,
+        "folds": arguments.folds, "fold": arguments.fold, "n_atoms": arguments.n_atoms,
+        **({"split": digest_of(arguments.split)} if arguments.split else {}),
     }  # fmt: skip
     folder = StudyFolder(arguments.out, "low-data", settings)
     found = read_crystals(path, [target.name], folder.path / "cells" / "strings", arguments.encode_processes)
     crystals, fold = _checked(arguments, target, found)
     train, test = np.flatnonzero(fold != arguments.fold), np.flatnonzero(fold == arguments.fold)
-    _check_sizes(arguments, train, test)
+    sizes = _checked_sizes(arguments, train, test)
     arms = ["model", *(["scratch"] if arguments.scratch else []), *(["trees"] if arguments.baselines else []), "mean"]
-    runs: dict[int, dict[str, list[dict[str, Any]]]] = {n: {arm: [] for arm in arms} for n in arguments.sizes}
-    cells = [(draw, n, arm) for draw in range(arguments.draws) for n in arguments.sizes for arm in arms]
+    runs: dict[int, dict[str, list[dict[str, Any]]]] = {n: {arm: [] for arm in arms} for n in sizes}
+    cells = [(draw, n, arm) for draw in range(arguments.draws) for n in sizes for arm in arms]
     for draw, n, arm in tqdm(cells, desc="draws", unit="training", disable=None):
 
         def compute(draw: int = draw, n: int = n, arm: str = arm) -> dict[str, Any]:
@@ -242,17 +239,19 @@ def _checked(arguments: Arguments, target: StudyTarget, found: Crystals) -> tupl
             f"{path}: --transform {target.transform} needs positive labels, but that of {crystals.ids[row]} is "
             f"{labels[row]:g}."
         )
-    return crystals, folds_of_strings(crystals.scopes, arguments.folds, arguments.seed)
+    return crystals, assigned_folds(crystals, arguments.split, arguments.folds, arguments.seed)
 
 
-def _check_sizes(arguments: Arguments, train: Indices, test: Indices) -> None:
+def _checked_sizes(arguments: Arguments, train: Indices, test: Indices) -> list[int]:
     if not len(test):
         raise StudyError(f"{arguments.data[0]}: no crystal falls into fold {arguments.fold}; lower --folds.")
-    if arguments.sizes[-1] > len(train):
+    sizes = sorted({size or len(train) for size in arguments.sizes})
+    if sizes[-1] > len(train):
         raise StudyError(
-            f"--sizes {arguments.sizes[-1]}: {arguments.data[0]} leaves {len(train)} labelled rows to learn "
+            f"--sizes {sizes[-1]}: {arguments.data[0]} leaves {len(train)} labelled rows to learn "
             f"from beside fold {arguments.fold}; give sizes up to that."
         )
+    return sizes
 
 
 def _cell(

@@ -11,41 +11,29 @@ from tqdm import tqdm
 
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import StudyError
-from cloud_hf.models.configuration_cloud import TARGET_TRANSFORMS
-from cloud_hf.studies.common.arguments import TrainingStudyArguments
+from cloud_hf.studies.common.arguments import LabelStudyArguments
 from cloud_hf.studies.common.crystals import Crystals, read_crystals
-from cloud_hf.studies.common.fitting import StudyTarget, fit_arms, training_settings
+from cloud_hf.studies.common.fitting import StudyTarget, fit_arms, study_target, target_settings, training_settings
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
 from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.common.scoring import compared
 from cloud_hf.studies.ood.figures import TITLES, error_bars, growth_figure
 from cloud_hf.studies.ood.splits import SPLITS, OodSplit, ood_split
 from cloud_hf.training.arguments import in_range
-from cloud_hf.training.finetune_arguments import FinetuneArguments
-from cloud_hf.training.finetune_rows import parse_targets
 
-__all__ = ["REPORT_VALUES", "Arguments", "growth", "run", "study_target"]
+__all__ = ["REPORT_VALUES", "Arguments", "growth", "run"]
 
 REPORT_VALUES = {"TITLES": TITLES}
 
 
 @dataclass
-class Arguments(TrainingStudyArguments):
+class Arguments(LabelStudyArguments):
     """Errors on crystals unlike those trained on: a left-out element, space group or prototype, newest, largest cells.
 
     Model and trees learn from the same rows; their errors outside stand beside those on as many random others. --data
     names one table (.csv, .jsonl or .parquet) with structures or SCOPE strings and a column of labels.
     """
 
-    target: str = field(default="", metadata={"help": "Label column and its unit, e.g. 'band_gap:eV'."})
-    transform: str = field(
-        default="standardise",
-        metadata={"help": "What the head learns of the label: 'standardise', 'log', 'per_atom' or 'log_per_atom'."},
-    )
-    debye: bool = field(
-        default=False, metadata={"help": "The labels are heat capacities at 300 K, learned through the Debye model."}
-    )
-    per_cell: bool = field(default=False, metadata={"help": "The labels are of primitive cells, not per atom."})
     splits: list[str] = field(
         default_factory=lambda: list(SPLITS), metadata={"help": f"Which of: {', '.join(SPLITS)}."}
     )
@@ -67,25 +55,9 @@ class Arguments(TrainingStudyArguments):
         super().__post_init__()
         in_range("share", self.share, 0.001, 0.5)
         in_range("rows", self.rows, 0, 1e9)
-        if len(self.data) != 1:
-            raise StudyError(f"The study reads one table, but --data names {len(self.data)}: {', '.join(self.data)}.")
-        if self.transform not in TARGET_TRANSFORMS:
-            raise StudyError(f"--transform {self.transform}: choose from {', '.join(TARGET_TRANSFORMS)}.")
         unknown = [name for name in self.splits if name not in SPLITS]
         if unknown or not self.splits:
             raise StudyError(f"--splits {' '.join(self.splits)}: choose from {', '.join(SPLITS)}.")
-
-
-def study_target(target: str, transform: str, debye: bool, per_cell: bool) -> StudyTarget:
-    """Read `column:unit` and check it against what the head shall learn.
-
-    Raises:
-        TableError: There is no unit, or one that the Debye model does not give.
-        CloudError: An unknown transform.
-    """
-    heads: dict[str, Any] = {"debye": ["heat_capacity"]} if debye else {"transform": [transform]}
-    (found,) = parse_targets(FinetuneArguments(model="default", data="", target=[target], baselines=False, **heads))
-    return StudyTarget(found.name, found.unit, transform, "heat_capacity" if debye else None, per_cell)
 
 
 def run(arguments: Arguments) -> Path:
@@ -94,7 +66,7 @@ def run(arguments: Arguments) -> Path:
     Raises:
         CloudError: Data, splits or folder that cannot be used; the message says why.
     """
-    target = study_target(arguments.target, arguments.transform, arguments.debye, arguments.per_cell)
+    target = study_target(arguments)
     folder, crystals, labelled = _open(arguments, target)
     splits = [
         ood_split(crystals, name, group, arguments.share, arguments.seed)
@@ -181,8 +153,7 @@ def _open(arguments: Arguments, target: StudyTarget) -> tuple[StudyFolder, Cryst
     if arguments.rows:
         rows = np.sort(np.random.default_rng(arguments.seed).permutation(labelled)[: arguments.rows])
     settings = training_settings(arguments) | {
-        "data": f"{Path(path).name} {digest_of(path)}", "target": f"{target.name}:{target.unit}",
-        "transform": target.transform, "debye": target.debye, "per_cell": target.per_cell,
+        **target_settings(target), "data": f"{Path(path).name} {digest_of(path)}",
         "rows": arguments.rows, "share": arguments.share,
     }  # fmt: skip
     folder = StudyFolder(arguments.out, "ood", settings)

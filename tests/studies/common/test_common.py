@@ -13,7 +13,7 @@ import pytest
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError
 from cloud_hf.studies.common.arguments import TrainingStudyArguments
-from cloud_hf.studies.common.crystals import read_crystals
+from cloud_hf.studies.common.crystals import Crystals, assigned_folds, read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, encoder_folder, fit_and_predict, fit_arms, training_settings
 from cloud_hf.studies.common.folder import StudyFolder
 from cloud_hf.studies.common.scoring import compared, paired, signed
@@ -112,6 +112,28 @@ class TestCrystals:
         crystals(3).to_parquet(tmp_path / "rows.parquet")
         with pytest.raises(StudyError, match="more than 8 tokens"):
             read_crystals(tmp_path / "rows.parquet", max_tokens=8)
+
+    def test_crystals_after_others(self, crystals: Callable[[int], pd.DataFrame], tmp_path: Path) -> None:
+        crystals(4).to_parquet(tmp_path / "rows.parquet")
+        found = read_crystals(tmp_path / "rows.parquet", ["energy"])
+        known = Crystals.of_scopes(["NaCl", "Si"], [found.scopes[0], found.scopes[1]])
+        both = found.followed_by(known)
+        assert both.scopes == [*found.scopes, *known.scopes]
+        assert both.ids[-2:] == ["NaCl", "Si"]
+        assert both.n_atoms.tolist() == [*found.n_atoms, *found.n_atoms[:2]]
+        assert np.isnan(both.labels["energy"]).tolist() == [False] * 4 + [True] * 2
+        assert both.take([5]).with_scopes(["x"]).scopes == ["x"]
+
+    def test_folds_of_a_split(self, crystals: Callable[[int], pd.DataFrame], tmp_path: Path) -> None:
+        crystals(12).to_parquet(tmp_path / "rows.parquet")
+        assert main(["split", str(tmp_path / "rows.parquet"), "--output", str(tmp_path / "split"), "--folds", "3"]) == 0
+        split = tmp_path / "split/rows.split.parquet"
+        found = read_crystals(tmp_path / "rows.parquet", ["energy"]).take([7, 2, 3])
+        expected = pd.read_parquet(split)["fold"].to_numpy()[[7, 2, 3]]
+        assert assigned_folds(found, split, 5, 0).tolist() == expected.tolist()
+        crystals(12).iloc[::-1].to_parquet(tmp_path / "other.parquet")
+        with pytest.raises(StudyError, match="another table"):
+            assigned_folds(read_crystals(tmp_path / "other.parquet"), split, 5, 0)
 
 
 class TestFitting:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError, TableError
 from cloud_hf.models.heads_cloud import ThermalProperties, thermal_properties
@@ -18,8 +19,9 @@ from cloud_hf.studies.common.crystals import read_crystals
 from cloud_hf.studies.common.fitting import Fit, StudyTarget, fit_and_predict
 from cloud_hf.studies.common.scoring import verdict
 from cloud_hf.studies.debye import study as debye
+from cloud_hf.studies.debye.given import given_predictions
 from cloud_hf.studies.debye.rows import KNOWN, read_debye_rows, table_of
-from cloud_hf.studies.debye.scores import collect
+from cloud_hf.studies.debye.scores import UNIT, collect
 
 LABEL, COLUMNS = "cv", ("phfreq", "phdos")
 FLAGS = ["--label", LABEL, "--folds", "2", "--learning_rate", "0.01", "--num_train_epochs", "8"]
@@ -205,3 +207,55 @@ def test_values_that_cannot_work(given: dict[str, Any]) -> None:
 def test_an_interval_says_what_it_shows() -> None:
     gaps = ({"low": -2, "high": -1}, {"low": 1, "high": 2}, {"low": -1, "high": 1})
     assert [verdict(gap) for gap in gaps] == ["lower", "higher", "no clear difference"]
+
+
+class TestGivenPredictions:
+    @pytest.fixture
+    def given(self, table: Path, tmp_path: Path) -> Path:
+        """Predictions that are right for the model, and 10 % too low for the trees."""
+        label = pd.read_parquet(table)[LABEL]
+        frame = pd.DataFrame({"row": np.arange(len(label)), "part": "test", "fold": np.arange(len(label)) % 2})
+        for name, factor in (("", 1.0), (" predicted", 1.0), (" trees", 0.9)):
+            frame[f"{LABEL}{name} ({UNIT})"] = factor * label
+        frame.sample(frac=1, random_state=0).to_csv(tmp_path / "predictions.csv", index=False)
+        return tmp_path / "predictions.csv"
+
+    def test_the_right_temperature_is_right_at_every_other(self, table: Path, given: Path, tmp_path: Path) -> None:
+        pytest.importorskip("sklearn")
+        words = ["study", "debye", "--data", str(table), "--label", LABEL, "--predictions", str(given)]
+        words += ["--checkpoints", bundled_model("heat_capacity"), "--out", str(tmp_path / "out")]
+        assert main(words) == 0
+        found = json.loads((tmp_path / "out/results.json").read_text())["results"]
+        assert set(found["heads_at_300_K"]["arms"]) == {"debye", "trees", "mean"}
+        assert found["other_temperatures"]["n"] == 39
+        for kelvin in ("100", "300", "500", "1000"):
+            for quantity, scale in (("heat_capacity", 25.0), ("internal_energy", 25.0 * float(kelvin))):
+                arms = found["other_temperatures"][quantity][kelvin]["arms"]
+                assert arms["debye"]["mae"] < 1e-3 * scale
+                assert arms["trees"]["mae"] > arms["debye"]["mae"]
+                assert arms["debye"]["difference"]["high"] < 0
+        assert [entry["name"] for entry in found["compounds"]] == ["Al2O3", "Li2O", "CaTiO3", "GaN"]
+        assert all(entry["debye"] > 0 and entry["trees"] > 0 for entry in found["compounds"] + found["elements"])
+        text = (tmp_path / "out/report.md").read_text()
+        assert "Predictions: predictions.csv." in text
+        for name in ("errors", "temperatures", "crystals", "measured"):
+            assert f"({name}.png)" in text
+            assert (tmp_path / f"out/{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+    def test_predictions_of_another_table_are_refused(self, table: Path, given: Path, tmp_path: Path) -> None:
+        rows = read_debye_rows(table, LABEL, COLUMNS, 2, 0, tmp_path)
+        frame = pd.read_csv(given)
+        frame[f"{LABEL} ({UNIT})"] += 1
+        frame.to_csv(given, index=False)
+        with pytest.raises(StudyError, match="labels are not those"):
+            given_predictions(str(given), [], rows)
+        frame.drop(columns=f"{LABEL} trees ({UNIT})").to_csv(given, index=False)
+        with pytest.raises(StudyError, match="trees"):
+            given_predictions(str(given), [], rows)
+
+    def test_two_branches_have_no_one_temperature(self, table: Path, given: Path, tmp_path: Path) -> None:
+        rows = read_debye_rows(table, LABEL, COLUMNS, 2, 0, tmp_path)
+        settings = {"debye": ["heat_capacity"], "second_branch": "einstein"}
+        given.with_name("run.json").write_text(json.dumps({"settings": settings}))
+        with pytest.raises(StudyError, match="one branch"):
+            given_predictions(str(given), [], rows)

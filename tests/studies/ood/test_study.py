@@ -13,7 +13,8 @@ import pytest
 
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError
-from cloud_hf.studies.ood.study import Arguments, growth, study_target
+from cloud_hf.studies.common.fitting import study_target
+from cloud_hf.studies.ood.study import Arguments, growth
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ class TestRefusals:
             Arguments(["a.csv", "b.csv"], "out", target="energy:eV")
 
     def test_a_target(self) -> None:
-        target = study_target("cv:J/(mol cell K)", "standardise", debye=True, per_cell=True)
+        target = study_target(Arguments(["a.csv"], "out", target="cv:J/(mol cell K)", debye=True, per_cell=True))
         assert (target.name, target.unit, target.debye, target.per_cell) == (
             "cv",
             "J/(mol cell K)",

@@ -1,0 +1,1 @@
+"""What makes a model of heat capacities better, one change at a time."""

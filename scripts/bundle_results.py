@@ -80,7 +80,7 @@ def mean_prediction(predictions: list[Numbers], target: str, n_atoms: Numbers | 
 def out_of_fold(rows: Path, target: str) -> pd.DataFrame:
     """Labels and out-of-fold predictions of model, its members and the trees, a row per crystal.
 
-    `scored/TARGET.csv` gets the same in the form that `cloud-hf finetune` writes, for `scripts/calibrate.py`.
+    `scored/TARGET.csv` gets the same in the form that `cloud-hf finetune` writes, for `cloud-hf calibrate`.
     """
     table = pd.read_parquet(rows / f"{target}.parquet").reset_index(drop=True)
     unit, members = UNITS[target], {}

@@ -6,29 +6,29 @@ set -euo pipefail
 data=${1:?the folder with the tables}
 work=${2:-runs/bundle}
 here=$(dirname "$0")
-train=(--bf16 true --use_cpu true --save_strategy no --license MIT --data_license CC-BY-4.0 --per_device_train_batch_size)
-heat=(--split fold --refit true --no_baselines --debye heat_capacity --n_atoms n_atoms --head_dropout 0
-    --target "heat_capacity:J/(mol cell K)" --num_train_epochs 50 --learning_rate 5e-4)
+train=(--bf16 true --use-cpu true --save-strategy no --license MIT --data-license CC-BY-4.0 --per-device-train-batch-size)
+heat=(--split fold --refit true --no-baselines --debye heat_capacity --n-atoms n_atoms --head-dropout 0
+    --target "heat_capacity:J/(mol cell K)" --num-train-epochs 50 --learning-rate 5e-4)
 mkdir -p "$work"
 
 [ -d "$work/split" ] || cloud-hf split "$data"/*.parquet --output "$work/split" --folds 5 --validation 0.1
 [ -f "$work/rows.json" ] || python "$here/bundle_rows.py" --data "$data" --split "$work/split" --output "$work"
 [ -f "$work/mlm/model.safetensors" ] || cloud-hf pretrain --config "$here/recipes/pretrain_bundled.yaml" \
-    --data "$work/corpus.parquet" --output_dir "$work/mlm"
+    --data "$work/corpus.parquet" --output-dir "$work/mlm"
 if [ ! -d "$work/start" ]; then # the encoder again, with dropout
     cp -r "$work/mlm" "$work/start"
     sed -i 's/"hidden_dropout_prob": 0.0/"hidden_dropout_prob": 0.05/' "$work/start/config.json"
 fi
 [ -f "$work/multitask/predictions.csv" ] || cloud-hf finetune --config "$here/recipes/finetune_properties.yaml" \
-    --model "$work/start" --data "$work/multitask.parquet" --output_dir "$work/multitask"
+    --model "$work/start" --data "$work/multitask.parquet" --output-dir "$work/multitask"
 [ -f "$work/heat_capacity_run/predictions.csv" ] || cloud-hf finetune --model "$work/multitask" \
-    --data "$work/heat_capacity.parquet" "${heat[@]}" "${train[@]}" 32 --output_dir "$work/heat_capacity_run"
+    --data "$work/heat_capacity.parquet" "${heat[@]}" "${train[@]}" 32 --output-dir "$work/heat_capacity_run"
 [ -f "$work/heat_capacity_mlm_run/predictions.csv" ] || cloud-hf finetune --model "$work/mlm" \
-    --data "$work/heat_capacity.parquet" "${heat[@]}" "${train[@]}" 32 --output_dir "$work/heat_capacity_mlm_run"
+    --data "$work/heat_capacity.parquet" "${heat[@]}" "${train[@]}" 32 --output-dir "$work/heat_capacity_mlm_run"
 [ -f "$work/refractive_index_run/predictions.csv" ] || cloud-hf finetune --model "$work/multitask" \
-    --data "$work/refractive_index.parquet" --split fold --refit true --no_baselines --target "refractive_index:1" \
-    --transform log --num_train_epochs 15 --learning_rate 4e-4 --head_dropout 0 "${train[@]}" 32 \
-    --output_dir "$work/refractive_index_run"
+    --data "$work/refractive_index.parquet" --split fold --refit true --no-baselines --target "refractive_index:1" \
+    --transform log --num-train-epochs 15 --learning-rate 4e-4 --head-dropout 0 "${train[@]}" 32 \
+    --output-dir "$work/refractive_index_run"
 
 # the trees, the package's folders, intervals and figures
 weights=$(python -c 'import cloud_hf, pathlib; print(pathlib.Path(cloud_hf.__file__).with_name("weights"))')
@@ -37,16 +37,16 @@ python "$here/bundle_trees.py" --rows "$work"
 python "$here/bundle_results.py" --rows "$work"
 python "$here/bundle_checkpoint.py" --rows "$work"
 for head in heat_capacity refractive_index; do
-    python "$here/calibrate.py" --predictions "$work/scored/$head.csv" --checkpoint "$weights/$head" \
-        --trees "$work/trees" --result "$results/intervals_$head.json"
+    cloud-hf calibrate --predictions "$work/scored/$head.csv" --checkpoint "$weights/$head" \
+        --trees "$work/trees" --json "$results/intervals_$head.json"
 done
-python "$here/calibrate.py" --predictions "$work/multitask/predictions.csv" --checkpoint "$weights/crystal_properties" \
-    --trees "$work/trees" --result "$results/intervals_crystal_properties.json"
+cloud-hf calibrate --predictions "$work/multitask/predictions.csv" --checkpoint "$weights/crystal_properties" \
+    --trees "$work/trees" --json "$results/intervals_crystal_properties.json"
 cloud-hf predict "$work/wbm.parquet" --model "$weights/crystal_properties" --likelihood none \
     --output "$work/wbm_predictions.parquet"
 python "$here/bundle_results.py" --rows "$work"
-python "$here/ood.py" --mlm "$weights/likelihood" --inside "$work/held_out.parquet" --outside "$work/wbm.parquet" \
-    --most 3000 --save --result "$results/ood.json"
+cloud-hf likelihood --model "$weights/likelihood" --inside "$work/held_out.parquet" --outside "$work/wbm.parquet" \
+    --most 3000 --save --json "$results/ood.json"
 table="$data/heat_capacity_structures_train.parquet"
 cloud-hf study debye --data "$table" --predictions "$work/scored/transfer.csv" --checkpoints "$weights/heat_capacity" \
     --out "$work/transfer"

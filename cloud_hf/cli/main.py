@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import cloud_hf
+from cloud_hf.cli.flags import CommandParser
 from cloud_hf.errors import CloudError
 
 __all__ = ["build_parser", "main"]
@@ -18,6 +19,8 @@ COMMANDS = {
     "finetune": ("cloud_hf.cli.train", "fine-tune a checkpoint on labelled crystals"),
     "study": ("cloud_hf.cli.study", "benchmarks and studies with a report: MatBench, scaling, attention, ..."),
     "evaluate": ("cloud_hf.cli.evaluate", "errors of a head on a labelled table"),
+    "calibrate": ("cloud_hf.cli.calibrate", "intervals for a checkpoint, from predictions of unseen rows"),
+    "likelihood": ("cloud_hf.cli.likelihood", "how well a masked language model tells unusual crystals; its threshold"),
     "split": ("cloud_hf.cli.split", "folds and validation rows by crystal"),
     "info": ("cloud_hf.cli.info", "versions, and what a checkpoint predicts"),
     "convert": ("cloud_hf.cli.convert", "published weights to a CLOUD checkpoint"),
@@ -29,9 +32,7 @@ given, and its line in the help."""
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of `cloud-hf` with all its commands, of which only `command` knows its arguments."""
-    parser = argparse.ArgumentParser(
-        prog="cloud-hf", description="CLOUD: crystals to SCOPE strings to physical predictions."
-    )
+    parser = CommandParser(prog="cloud-hf", description="CLOUD: crystals to SCOPE strings to physical predictions.")
     parser.add_argument("--version", action="version", version=f"cloud-hf {cloud_hf.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (module, text) in COMMANDS.items():

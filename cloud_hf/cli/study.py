@@ -26,7 +26,7 @@ def study(argv: Sequence[str]) -> int:
         raise CloudError(f"There is no study {argv[0]!r}; there are: {', '.join(STUDIES)}.")
     from transformers.utils import logging
 
-    from cloud_hf.training.arguments import parse_flags
+    from cloud_hf.cli.recipes import parse_flags
 
     module = import_module(study_module(name))
     logging.set_verbosity_error()  # every training would say the same

@@ -10,7 +10,8 @@ __all__ = ["TRAINING_COMMANDS"]
 
 def pretrain(argv: Sequence[str]) -> int:
     """Pre-train by masked-language modelling on SCOPE strings."""
-    from cloud_hf.training.arguments import PretrainArguments, parse_recipe
+    from cloud_hf.cli.recipes import parse_recipe
+    from cloud_hf.training.arguments import PretrainArguments
     from cloud_hf.training.pretrain import pretrain
 
     with _argument_errors():
@@ -20,7 +21,7 @@ def pretrain(argv: Sequence[str]) -> int:
 
 def finetune(argv: Sequence[str]) -> int:
     """Fine-tune a checkpoint on labelled crystals."""
-    from cloud_hf.training.arguments import parse_recipe
+    from cloud_hf.cli.recipes import parse_recipe
     from cloud_hf.training.finetune import finetune
     from cloud_hf.training.finetune_arguments import FinetuneArguments
 

@@ -20,17 +20,25 @@ from tqdm import tqdm
 
 from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.registration import AutoModelForMaskedLM, AutoTokenizer
+from cloud_hf.data.tables import read_table
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
-from cloud_hf.errors import CheckpointError
+from cloud_hf.errors import CheckpointError, TableError
 from cloud_hf.files import write_json
+from cloud_hf.metrics.statistics import auroc, bootstrap_interval
 
-__all__ = ["LIKELIHOOD_FILE", "LikelihoodSettings", "StringLikelihood"]
+__all__ = ["LIKELIHOOD_FILE", "LikelihoodSettings", "StringLikelihood", "distinct_strings", "measure_likelihoods"]
 
 LIKELIHOOD_FILE = "likelihood.json"
 """Lies beside the weights of the masked language model."""
 
 MOST_TOKENS = 1 << 15
 """Tokens in a forward pass."""
+
+SHARE = 0.01
+"""Share of the strings from inside the distribution that lie below the threshold."""
+
+RESAMPLES = 1000
+"""Of the bootstrap of the AUROC."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,9 @@ class LikelihoodSettings:
             if not found.words or set(found.words) - set(TOKEN_CLASSES):
                 raise ValueError(f"words must be some of {', '.join(TOKEN_CLASSES)}")
         except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}: cannot be read ({error}). Make it again with scripts/ood.py.") from error
+            raise CheckpointError(
+                f"{path}: cannot be read ({error}). Make it again with `cloud-hf likelihood --save`."
+            ) from error
         return found
 
 
@@ -163,3 +173,72 @@ class StringLikelihood:
         logits = self.model.cls(states).float()
         found = logits.log_softmax(dim=-1)[every, hidden].double().numpy()
         return np.asarray(found)
+
+
+def distinct_strings(table: str, most: int | None = None, seed: int = 0) -> list[str]:
+    """Return the distinct strings of a table, at most so many, chosen at random.
+
+    Args:
+        table: A table with a column `scope`; `TABLE:PART` takes the rows whose column `part` says so.
+        most: How many; None: all.
+        seed: Of the choice.
+
+    Raises:
+        TableError: The table cannot be read, lacks a column, or holds no such string.
+    """
+    path, _, part = table.partition(":") if not Path(table).is_file() else (table, "", "")
+    rows = read_table(path)
+    for column in ("scope", *(["part"] if part else [])):
+        if column not in rows:
+            raise TableError(f"there is no column {column!r}; it has {', '.join(map(str, rows))}.", source=path)
+    if part:
+        rows = rows[rows["part"] == part]
+    strings = sorted(set(rows["scope"].dropna().astype(str)))
+    if not strings:
+        raise TableError(f"holds no strings{f' of the part {part!r}' if part else ''}.", source=path)
+    chosen = np.random.default_rng(seed).permutation(len(strings))[:most]
+    return [strings[row] for row in chosen]
+
+
+def measure_likelihoods(
+    likelihood: StringLikelihood,
+    inside: Sequence[str],
+    outside: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[dict[str, Any], LikelihoodSettings]:
+    """Measure how well likelihoods tell strings of another kind.
+
+    Args:
+        likelihood: The model and the words that count.
+        inside: Strings like those that the model learned, which it has not seen.
+        outside: Strings of another kind; those that are inside too are left out.
+        seed: Of the bootstrap.
+        progress: Show progress bars.
+
+    Returns:
+        `words`, `threshold` in nats per word, `inside` and `outside` (how many `strings`, their `mean` log-likelihood),
+        `flagged_inside` and `flagged_outside`, the shares below the threshold, `auroc` (the probability that a string
+        from inside is the likelier one of two) and its 95 % interval `auroc_95`; and the settings with this threshold.
+
+    Raises:
+        TableError: No string holds a word that counts.
+        UnknownWordError, ScopeTooLongError: A string that the model cannot read.
+    """
+    words = likelihood.settings.words
+    known = set(inside)
+    parts = {"inside": list(inside), "outside": [scope for scope in outside or () if scope not in known]}
+    values = {name: likelihood(scopes, progress) for name, scopes in parts.items() if scopes}
+    values = {name: found[~np.isnan(found)] for name, found in values.items()}
+    if not len(values.get("inside", ())):
+        raise TableError(f"No string from inside holds a word that counts ({', '.join(words)}).")
+    threshold = float(np.quantile(values["inside"], SHARE))
+    figures: dict[str, Any] = {"words": list(words), "threshold": threshold}
+    for name, found in values.items():
+        figures[name] = {"strings": len(found), "mean": float(found.mean())}
+        figures[f"flagged_{name}"] = float((found < threshold).mean())
+    if len(values.get("outside", ())):
+        samples = [values["inside"], values["outside"]]
+        figures["auroc"] = float(auroc(*samples))
+        figures["auroc_95"] = list(bootstrap_interval(auroc, samples, resamples=RESAMPLES, seed=seed))
+    return figures, LikelihoodSettings(threshold, SHARE, len(values["inside"]), tuple(words))

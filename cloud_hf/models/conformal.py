@@ -258,7 +258,7 @@ class Calibration:
             return cls(targets, dict(found.get("fingerprints", {})))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(
-                f"{path}: the calibration cannot be read ({error}). Make it again with scripts/calibrate.py, or delete "
+                f"{path}: the calibration cannot be read ({error}). Make it again with `cloud-hf calibrate`, or delete "
                 "it to predict without intervals."
             ) from error
 

@@ -1,21 +1,18 @@
 """What `cloud-hf pretrain` and `cloud-hf finetune` can be told, beside everything that `TrainingArguments` knows."""
 
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
-import yaml
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
 
 from cloud_hf.errors import CloudError
 from cloud_hf.models.tokenization_scope import GRAMMARS
 from cloud_hf.training.collators import MASKINGS
 
-__all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range", "parse_flags", "parse_recipe"]
+__all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range"]
 
 
 @dataclass
@@ -135,7 +132,7 @@ class PretrainArguments:
             in_range(name, getattr(self, name), 1, 1e6)
         if self.hidden_size % self.num_attention_heads:
             raise CloudError(
-                f"--hidden_size {self.hidden_size} must be a multiple of --num_attention_heads "
+                f"--hidden-size {self.hidden_size} must be a multiple of --num-attention-heads "
                 f"{self.num_attention_heads}."
             )
 
@@ -154,7 +151,8 @@ class PretrainArguments:
 def in_range(name: str, value: float, lowest: float, highest: float) -> None:
     """Refuse a value outside its range, by the name of its flag."""
     if not lowest <= value <= highest:
-        raise CloudError(f"--{name} must be from {lowest:g} to {highest:g}, not {value:g}.")
+        flag = name.replace("_", "-")
+        raise CloudError(f"--{flag} must be from {lowest:g} to {highest:g}, not {value:g}.")
 
 
 def check_output_dir(training: CloudTrainingArguments) -> None:
@@ -172,91 +170,8 @@ def check_output_dir(training: CloudTrainingArguments) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = "it is a file" if folder.is_file() else error.strerror
-        raise CloudError(f"--output_dir {folder}: cannot be written ({reason}); give another folder.") from error
+        raise CloudError(f"--output-dir {folder}: cannot be written ({reason}); give another folder.") from error
     finally:
         for path in made:
             with suppress(OSError):  # not made, or another process writes there already
                 path.rmdir()
-
-
-T = TypeVar("T")
-
-
-def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, CloudTrainingArguments]:
-    """Read a YAML recipe (`--config FILE`) and flags; flags win.
-
-    Args:
-        command: Name of the command, for the help text.
-        kind: Class of the command's own arguments, such as `PretrainArguments`.
-        argv: Arguments of the command.
-
-    Raises:
-        CloudError: As for `parse_flags`.
-    """
-    own, training = parse_flags(command, (kind, CloudTrainingArguments), argv)
-    if isinstance(own, PretrainArguments):
-        own.check_source()
-    return own, training
-
-
-def parse_flags(command: str, kinds: Sequence[Any], argv: Sequence[str]) -> tuple[Any, ...]:
-    """Read a YAML recipe (`--config FILE`) and flags into dataclasses; flags win.
-
-    Args:
-        command: Name of the command, for the help text.
-        kinds: Dataclasses of arguments; the first one's docstring describes the command.
-        argv: Arguments of the command.
-
-    Returns:
-        One object of each of `kinds`.
-
-    Raises:
-        CloudError: The recipe is missing or is not a flat mapping of argument names to values, or an argument is
-            unknown or has a value that it cannot have.
-    """
-    flags = list(argv)
-    recipe: list[str] = []
-    flags = [part for flag in flags for part in (flag.split("=", 1) if flag.startswith("--config=") else [flag])]
-    while "--config" in flags:
-        position = flags.index("--config")
-        if position + 1 == len(flags):
-            raise CloudError("--config needs the path of a YAML recipe.")
-        recipe += _as_flags(Path(flags[position + 1]))
-        del flags[position : position + 2]
-    parser = HfArgumentParser(
-        tuple(kinds),
-        prog=f"cloud-hf {command}",
-        description=f"{kinds[0].__doc__} --config FILE reads arguments from a YAML recipe; flags win over it.",
-        allow_abbrev=False,
-    )
-    required = [f"--{entry.name} {entry.name.upper()}" for entry in fields(kinds[0]) if _is_required(entry)]
-    parser.usage = " ".join(["%(prog)s [-h] [--config FILE]", *required, "[--ARGUMENT VALUE ...]"])
-    for action in parser._actions:
-        if action.option_strings and action.option_strings[0].startswith("--no_") and action.nargs == 0:
-            action.help = f"--{action.dest} false."
-    *found, unknown = parser.parse_args_into_dataclasses(
-        args=recipe + flags, look_for_args_file=False, return_remaining_strings=True
-    )
-    if unknown:
-        raise CloudError(f"Unknown arguments: {' '.join(unknown)}; `cloud-hf {command} --help` lists them.")
-    return tuple(found)
-
-
-def _is_required(entry: Field[Any]) -> bool:
-    return entry.default is MISSING and entry.default_factory is MISSING
-
-
-def _as_flags(path: Path) -> list[str]:
-    try:
-        recipe: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CloudError(f"{path}: the recipe cannot be read ({error.strerror}).") from error
-    except yaml.YAMLError as error:
-        raise CloudError(f"{path}: the recipe is not YAML ({' '.join(str(error).split())[:200]}).") from error
-    if not isinstance(recipe, dict):
-        raise CloudError(f"{path}: a recipe is a mapping of argument names to values, e.g. 'learning_rate: 5e-4'.")
-    flags: list[str] = []
-    for name, value in recipe.items():
-        if value is not None:
-            flags += [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
-    return flags

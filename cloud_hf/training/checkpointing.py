@@ -120,12 +120,12 @@ def check_same_run(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
     reason = what_is_missing(folder) if folder.is_dir() else "there is no such folder"
     if reason:
         raise CheckpointError(
-            f"{folder}: cannot be resumed from: {reason}. --resume_from_checkpoint true takes the newest whole one."
+            f"{folder}: cannot be resumed from: {reason}. --resume-from-checkpoint true takes the newest whole one."
         )
     run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     remedy = (
         f"Give the same settings to resume it, or start a new run from its weights with --model {folder} and another "
-        "--output_dir."
+        "--output-dir."
     )
     refuse_other_settings(folder, run["decisive"], settings["decisive"], remedy=remedy, error=CheckpointError)
     rounding = setting_differences(run["rounding"], settings["rounding"])

@@ -64,7 +64,7 @@ def corpus_rows(
     excluded = excluded_hashes(own.exclude)
     found = select_rows(corpus, grammar, own.validation_fraction, seed, longest, excluded, progress)
     if found.too_long:
-        limit = "--packing_length" if own.packing else "--max_position_embeddings of a new model"
+        limit = "--packing-length" if own.packing else "--max-position-embeddings of a new model"
         logger.warning(f"{found.too_long} strings of more than {longest} tokens are left out ({limit} sets the limit).")
     if own.exclude:
         logger.warning(f"{found.excluded} rows of {len(corpus)} are left out, as the exclusion list asks.")

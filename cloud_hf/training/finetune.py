@@ -111,7 +111,7 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
         frame, selection, trainer = _run(job, divisions[0], training.seed, folder)
         metrics = frame_metrics(frame, targets)
     elif training.push_to_hub:
-        raise CloudError("--push_to_hub takes one model, and --folds, --split by folds and --seeds train several.")
+        raise CloudError("--push-to-hub takes one model, and --folds, --split by folds and --seeds train several.")
     else:
         frame, metrics, selection, trainer = _run_all(job, divisions, folder)
         if own.refit:
@@ -196,7 +196,7 @@ def _refuse_other_settings(job: _Job, folder: Path) -> None:
         raise CheckpointError(
             f"{folder}: {RUN_FILE} is missing or damaged; remove the folder to train anew."
         ) from error
-    remedy = "Give the same settings to go on, or another --output_dir."
+    remedy = "Give the same settings to go on, or another --output-dir."
     refuse_other_settings(folder, before, job.settings, remedy=remedy, error=CheckpointError)
 
 

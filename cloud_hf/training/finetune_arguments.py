@@ -75,7 +75,7 @@ class FinetuneArguments:
         default=None,
         metadata={
             "help": "What the head learns of each target (one for all, or one a target): the standardised value, its "
-            "logarithm, or these per atom of the cell (needs --n_atoms).",
+            "logarithm, or these per atom of the cell (needs --n-atoms).",
             "choices": list(TRANSFORMS),
         },
     )
@@ -90,7 +90,7 @@ class FinetuneArguments:
     layer_lr_decay: float = field(
         default=1.0,
         metadata={
-            "help": "Learning rate of each layer over that of the layer above it: the head has --learning_rate, the "
+            "help": "Learning rate of each layer over that of the layer above it: the head has --learning-rate, the "
             "last layer of the encoder this share of it, and so on down to the embeddings."
         },
     )
@@ -108,7 +108,7 @@ class FinetuneArguments:
         default=0.2,
         metadata={
             "help": "Share of distinct strings kept back from training. With --folds or --split it is taken from the "
-            "training rows, and only for --early_stopping."
+            "training rows, and only for --early-stopping."
         },
     )
     split: str | None = field(
@@ -129,7 +129,7 @@ class FinetuneArguments:
         default=None,
         metadata={
             "help": "Stop after so many evaluations on the validation rows without a better one, and keep the weights "
-            "of the best (one evaluation an epoch unless --eval_strategy says otherwise)."
+            "of the best (one evaluation an epoch unless --eval-strategy says otherwise)."
         },
     )
     seeds: int = field(
@@ -168,18 +168,19 @@ class FinetuneArguments:
         if self.debye and self.transform:
             raise CloudError("--transform does not go with --debye, whose head learns a Debye temperature.")
         if self.second_branch != "none" and not self.debye:
-            raise CloudError("--second_branch is a part of the Debye model; add --debye.")
+            raise CloudError("--second-branch is a part of the Debye model; add --debye.")
         for name in ("transform", "target_weights"):
             values = getattr(self, name)
             if values is not None and len(values) not in (1, len(self.target)):
-                raise CloudError(f"--{name} has {len(values)} values for {len(self.target)} targets; give one or all.")
+                flag = name.replace("_", "-")
+                raise CloudError(f"--{flag} has {len(values)} values for {len(self.target)} targets; give one or all.")
         if any(not 0 < weight < math.inf for weight in self.target_weights or ()):
-            raise CloudError("--target_weights must be positive numbers.")
+            raise CloudError("--target-weights must be positive numbers.")
         per_atom = any(transform in PER_ATOM for transform in self.transforms)
         if per_atom and self.n_atoms is None:
-            raise CloudError("--transform per_atom needs the atoms per cell: name their column with --n_atoms.")
+            raise CloudError("--transform per_atom needs the atoms per cell: name their column with --n-atoms.")
         if self.n_atoms is not None and not (per_atom or self.debye):
-            raise CloudError("--n_atoms belongs to labels per cell; add --debye or --transform per_atom.")
+            raise CloudError("--n-atoms belongs to labels per cell; add --debye or --transform per_atom.")
 
     @property
     def checkpoint(self) -> str:

@@ -99,7 +99,7 @@ def _ln_theta_scale(
     if not len(ln_theta):
         raise TableError(
             f"{own.data}: no heat capacity lies between 0 and the Dulong-Petit limit of {3 * GAS_CONSTANT:.2f} "
-            "J/(mol atom K); if the labels are per cell, name the column of atoms per cell with --n_atoms."
+            "J/(mol atom K); if the labels are per cell, name the column of atoms per cell with --n-atoms."
         )
     return float(ln_theta.mean()), _scale(ln_theta)
 
@@ -153,7 +153,7 @@ def add_lora(model: nn.Module, rank: int) -> Any:
         from peft import LoraConfig
         from peft.tuners.lora import LoraModel
     except ImportError as error:
-        raise CloudError("--lora_rank needs peft: pip install 'cloud-hf[lora]'.") from error
+        raise CloudError("--lora-rank needs peft: pip install 'cloud-hf[lora]'.") from error
     layers = [
         name
         for name, module in model.named_modules()

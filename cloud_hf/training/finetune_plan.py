@@ -32,7 +32,7 @@ class Division:
 
 
 def divide(own: FinetuneArguments, rows: Rows, seed: int) -> list[Division]:
-    """Divide the rows as `--split`, `--folds` or `--validation_fraction` say.
+    """Divide the rows as `--split`, `--folds` or `--validation-fraction` say.
 
     Raises:
         TableError: Nothing is left to train on or to stop by, one id in two parts, fewer strings than folds.
@@ -53,16 +53,16 @@ def divide(own: FinetuneArguments, rows: Rows, seed: int) -> list[Division]:
         if not len(validation):
             logger.warning(
                 f"{own.data}: no row is kept back for validation ({len(set(rows.group))} distinct strings, "
-                f"--validation_fraction {own.validation_fraction:g}), so nothing tells how well new crystals are "
+                f"--validation-fraction {own.validation_fraction:g}), so nothing tells how well new crystals are "
                 "predicted; --folds scores every row of a small table."
             )
         divisions = [Division(None, {"train": train, "validation": validation})]
     for division in divisions:
         if not len(division.parts["train"]):
-            raise TableError(f"{own.data}: no row is left to train on; lower --validation_fraction.")
+            raise TableError(f"{own.data}: no row is left to train on; lower --validation-fraction.")
         if own.early_stopping and not len(division.parts.get("validation", ())):
             raise TableError(
-                f"{own.data}: --early_stopping needs validation rows, and none are left; raise --validation_fraction."
+                f"{own.data}: --early-stopping needs validation rows, and none are left; raise --validation-fraction."
             )
     _warn_of_shared_strings(own, rows, divisions[0])
     return [

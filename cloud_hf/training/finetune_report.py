@@ -207,7 +207,7 @@ def command_line(own: FinetuneArguments, training: CloudTrainingArguments) -> st
     for name, value in (first | given_arguments(own, standard) | last).items():
         if value is None or name == "resume_from_checkpoint":
             continue
-        words += [f"--{name}", *map(_word, value if isinstance(value, list | tuple) else [value])]
+        words += [f"--{name.replace('_', '-')}", *map(_word, value if isinstance(value, list | tuple) else [value])]
     return shlex.join(words)
 
 

@@ -164,7 +164,7 @@ def read_rows(
         listed = "".join(f"\n  {item.error}" for item in failed[:LISTED])
         more = f"\n  and {len(failed) - LISTED} more" if len(failed) > LISTED else ""
         raise TableError(
-            f"{own.data}: {len(failed)} of {len(items)} labelled rows have no usable string (--skip_failed true leaves "
+            f"{own.data}: {len(failed)} of {len(items)} labelled rows have no usable string (--skip-failed true leaves "
             f"them out):{listed}{more}"
         )
     usable = np.array([index for index, item in enumerate(items) if item.error is None], dtype=np.int64)
@@ -259,7 +259,7 @@ def _strings(
     for item in tqdm(made, total=len(table), desc="encode", unit="crystal", disable=None):
         words: list[int] = []
         if item.error is not None:
-            item = replace(item, error=item.error.replace("(--timeout)", "(--encode_timeout)"))
+            item = replace(item, error=item.error.replace("(--timeout)", "(--encode-timeout)"))
         else:
             try:
                 words = tokenizer(item.scope)["input_ids"]

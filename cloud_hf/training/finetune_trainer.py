@@ -75,7 +75,7 @@ class FinetuneTrainer(CloudTrainer):
         network: Any = self.model
         kind, settings = self.get_optimizer_cls_and_kwargs(self.args, network)
         if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or "params" in settings:
-            raise CloudError(f"--layer_lr_decay does not go with --optim {self.args.optim}; use adamw_torch.")
+            raise CloudError(f"--layer-lr-decay does not go with --optim {self.args.optim}; use adamw_torch.")
         groups = parameter_groups(
             network,
             network.config.num_hidden_layers,
@@ -140,7 +140,7 @@ class FinetuneTrainer(CloudTrainer):
         output = self.predict(rows.take(by_length).dataset())
         found = np.asarray(output.predictions, dtype=np.float64).reshape(len(rows), -1)
         if not np.isfinite(found).all():
-            raise CheckpointError("The training diverged: predictions are not finite. Lower --learning_rate.")
+            raise CheckpointError("The training diverged: predictions are not finite. Lower --learning-rate.")
         predictions = np.empty_like(found)
         predictions[by_length] = found
         return predictions
@@ -169,8 +169,8 @@ def _evaluate_for_stopping(training: CloudTrainingArguments, keeps_checkpoints: 
         training.eval_steps = training.save_steps
     elif keeps_checkpoints and saves != evaluates:
         raise CloudError(
-            f"--early_stopping keeps the weights of the best evaluation, so --save_strategy {saves} must be "
-            f"--eval_strategy {evaluates}."
+            f"--early-stopping keeps the weights of the best evaluation, so --save-strategy {saves} must be "
+            f"--eval-strategy {evaluates}."
         )
     if not keeps_checkpoints:
         training.save_strategy = SaveStrategy(evaluates)

@@ -67,14 +67,14 @@ class JointArguments:
         in_range("repeat_vibrations", self.repeat_vibrations, 1, 100)
         in_range("head_dropout", self.head_dropout, 0, 0.99)
         if self.all_rows and self.fold is not None:
-            raise CloudError("Give either --fold or --all_rows: a fold is kept back.")
+            raise CloudError("Give either --fold or --all-rows: a fold is kept back.")
 
 
 def train_joint(own: JointArguments, training: CloudTrainingArguments) -> str:
     """Build the joint table (once), train, save the model and its errors in `training.output_dir`.
 
     The table lies beside the output folder, so that folds and members share it. A run that stopped goes on exactly with
-    `--resume_from_checkpoint true`.
+    `--resume-from-checkpoint true`.
 
     Returns:
         The errors on the rows kept back, as text.

@@ -113,7 +113,7 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         model, tokenizer = _model_and_tokenizer(own, {grammar_of(text) for text in strings})
         train_rows, validation_rows = split_by_string(strings, own.validation_fraction, training.seed)
         if not len(train_rows):
-            raise TableError(f"{', '.join(own.data)}: no string is left to train on; lower --validation_fraction.")
+            raise TableError(f"{', '.join(own.data)}: no string is left to train on; lower --validation-fraction.")
         chosen = [strings[row] for row in train_rows]
         train: TokenRows | CorpusRows = training_rows(
             tokenize_strings(chosen, tokenizer), tokenizer, own, training.seed
@@ -186,7 +186,7 @@ def training_rows(dataset: Dataset, tokenizer: Any, own: PretrainArguments | Non
 def _check(training: CloudTrainingArguments) -> None:
     if training.dataloader_persistent_workers:
         raise CloudError(
-            "--dataloader_persistent_workers keeps the masks of the first epoch for ever; leave it out (workers start "
+            "--dataloader-persistent-workers keeps the masks of the first epoch for ever; leave it out (workers start "
             "in each epoch, which takes a second)."
         )
 

@@ -82,7 +82,7 @@ def pack(lengths: NDArray[np.integer], width: int, seed: int = 0) -> list[NDArra
     """
     if len(lengths) and lengths.max() > width:
         raise ScopeTooLongError(
-            f"A string of {lengths.max()} tokens does not fit in a packed row of {width}; raise --packing_length."
+            f"A string of {lengths.max()} tokens does not fit in a packed row of {width}; raise --packing-length."
         )
     shuffled = np.random.default_rng(seed).permutation(len(lengths))
     order = shuffled[np.argsort(-lengths[shuffled], kind="stable")]

@@ -224,7 +224,7 @@ class CloudTrainer(PublishingTrainer):
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CheckpointError(
                 f"{folder}: {what} cannot be written ({reason}). What was saved before is whole. Make room, then go on "
-                "with --resume_from_checkpoint true."
+                "with --resume-from-checkpoint true."
             ) from error
         finally:
             self._aside = None

@@ -34,8 +34,8 @@ class TestHelp:
         assert f"cloud-hf {command}" in found.out
 
     @pytest.mark.parametrize(("command", "words"), [
-        ("pretrain", ("--data", "--config", "--mlm_probability", "--max_steps")),
-        ("finetune", ("--model", "--target", "--debye", "--n_atoms", "--learning_rate")),
+        ("pretrain", ("--data", "--config", "--mlm-probability", "--max-steps")),
+        ("finetune", ("--model", "--target", "--debye", "--n-atoms", "--learning-rate")),
         ("evaluate", ("--head", "--data", "--label", "--n-atoms", "--temperature", "--json")),
         ("predict", ("--model", "--head", "--n-atoms", "--temperature", "--plot", "--output")),
     ])  # fmt: skip

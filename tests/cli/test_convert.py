@@ -93,7 +93,7 @@ def test_unconverted_weights_are_refused_with_the_way_out(
 ) -> None:
     table = tmp_path / "t.csv"
     table.write_text("scope,band_gap\n1 0 0 | 2i | Cu 1.0,1.0\n")
-    output = ["--output_dir", tmp_path / "out", "--use_cpu", "true"]
+    output = ["--output-dir", tmp_path / "out", "--use-cpu", "true"]
     arguments = {
         "predict": ["1 0 0 | 2i | Cu 1.0"],
         "finetune": ["--data", table, "--target", "band_gap:eV", *output],

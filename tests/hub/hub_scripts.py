@@ -177,11 +177,11 @@ compositions = ("Cu 1.0", "Na 0.5 Cl 0.5", "Ti 0.33 O 0.67", "Si 0.33 O 0.67", "
 texts = [f"1 0 0 | {sites} | {elements}" for sites in ("1a 2i", "2i", "1a 1h 2i") for elements in compositions]
 rows = [f"{text},{0.1 * number}" for number, text in enumerate(texts)]
 Path("strings.csv").write_text("scope,band_gap\\n" + "\\n".join(rows) + "\\n")
-tiny = ["--hidden_size", "32", "--num_hidden_layers", "1", "--num_attention_heads", "2"]
-quick = ["--max_steps", "4", "--use_cpu", "true", "--disable_tqdm", "true", "--push_to_hub", "true"]
-encoder = ["--data", "strings.csv", "--output_dir", "encoder", "--hub_model_id", "owner/trained_encoder"]
-status = [main(["pretrain", *encoder, *tiny, *quick, "--validation_fraction", "0.2"])]
-gap = ["--data", "strings.csv", "--target", "band_gap:eV", "--output_dir", "gap", "--hub_model_id", "owner/trained_gap"]
+tiny = ["--hidden-size", "32", "--num-hidden-layers", "1", "--num-attention-heads", "2"]
+quick = ["--max-steps", "4", "--use-cpu", "true", "--disable-tqdm", "true", "--push-to-hub", "true"]
+encoder = ["--data", "strings.csv", "--output-dir", "encoder", "--hub-model-id", "owner/trained_encoder"]
+status = [main(["pretrain", *encoder, *tiny, *quick, "--validation-fraction", "0.2"])]
+gap = ["--data", "strings.csv", "--target", "band_gap:eV", "--output-dir", "gap", "--hub-model-id", "owner/trained_gap"]
 status.append(main(["finetune", "--model", "owner/trained_encoder", *gap, *quick]))
 
 torch.manual_seed(3)
@@ -269,10 +269,10 @@ found["passing"] = attempt(lambda: changed.push_to_hub("owner/broken").oid)
 
 Path("strings.csv").write_text("scope\\n1 0 0 | 2i | Cu 1.0\\n1 0 0 | 1a | Cu 1.0\\n")
 break_requests({"method": "POST", "pattern": "/commit/", "status": 500})
-shape = ["--hidden_size", "32", "--num_hidden_layers", "1", "--num_attention_heads", "2", "--max_steps", "1"]
-command = ["pretrain", "--data", "strings.csv", "--output_dir", "run", "--use_cpu", "true", *shape]
+shape = ["--hidden-size", "32", "--num-hidden-layers", "1", "--num-attention-heads", "2", "--max-steps", "1"]
+command = ["pretrain", "--data", "strings.csv", "--output-dir", "run", "--use-cpu", "true", *shape]
 with contextlib.redirect_stderr(io.StringIO()) as message:
-    status = main([*command, "--validation_fraction", "0", "--push_to_hub", "true", "--hub_model_id", "owner/run"])
+    status = main([*command, "--validation-fraction", "0", "--push-to-hub", "true", "--hub-model-id", "owner/run"])
 break_requests()
 files = sorted(path.name for path in Path("run").iterdir())
 results = {"found": found, "untouched": untouched, "status": status, "files": files, "message": message.getvalue()}

@@ -48,9 +48,9 @@ def test_what_is_pushed_is_trained_on(
     assert not [name for name in files if name.startswith("work/")]
     assert files["shards/00002.parquet"] == (corpus / "shards" / "00002.parquet").read_bytes()
 
-    tiny = ["--hidden_size", 32, "--num_hidden_layers", 1, "--num_attention_heads", 2, "--max_steps", 3]
-    tiny += ["--per_device_train_batch_size", 8, "--use_cpu", "true", "--disable_tqdm", "true"]
-    done = run("pretrain", "--corpus", "owner/corpus", *tiny, "--output_dir", tmp_path / "out")
+    tiny = ["--hidden-size", 32, "--num-hidden-layers", 1, "--num-attention-heads", 2, "--max-steps", 3]
+    tiny += ["--per-device-train-batch-size", 8, "--use-cpu", "true", "--disable-tqdm", "true"]
+    done = run("pretrain", "--corpus", "owner/corpus", *tiny, "--output-dir", tmp_path / "out")
     assert done.returncode == 0, done.stderr[-3000:]
     metrics = json.loads((tmp_path / "out" / "validation_results.json").read_text())
     assert metrics["train_strings"] + metrics["validation_strings"] == len(ELEMENTS)

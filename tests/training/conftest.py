@@ -14,13 +14,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = [
-    "--hidden_size", "32", "--num_hidden_layers", "2", "--num_attention_heads", "2",
-    "--per_device_train_batch_size", "8", "--max_steps", "4",
-    "--use_cpu", "true", "--disable_tqdm", "true", "--seed", "3",
+    "--hidden-size", "32", "--num-hidden-layers", "2", "--num-attention-heads", "2",
+    "--per-device-train-batch-size", "8", "--max-steps", "4",
+    "--use-cpu", "true", "--disable-tqdm", "true", "--seed", "3",
 ]  # fmt: skip
 FINETUNE = [
-    "--per_device_train_batch_size", "16", "--max_steps", "6", "--learning_rate", "3e-3", "--warmup_steps", "0",
-    "--validation_fraction", "0.25", "--baselines", "false", "--use_cpu", "true", "--disable_tqdm", "true",
+    "--per-device-train-batch-size", "16", "--max-steps", "6", "--learning-rate", "3e-3", "--warmup-steps", "0",
+    "--validation-fraction", "0.25", "--baselines", "false", "--use-cpu", "true", "--disable-tqdm", "true",
     "--seed", "1",
 ]  # fmt: skip
 HAND_WRITTEN = [
@@ -90,7 +90,7 @@ def pretrained(strings_table: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Folder that `cloud-hf pretrain` wrote."""
     folder = tmp_path_factory.mktemp("pretrained") / "encoder"
     status = run_command(
-        ["pretrain", "--data", str(strings_table), "--output_dir", str(folder), "--validation_fraction", "0.1", *TINY]
+        ["pretrain", "--data", str(strings_table), "--output-dir", str(folder), "--validation-fraction", "0.1", *TINY]
     )
     assert status == 0
     return folder
@@ -117,6 +117,6 @@ def finetune(pretrained: Path, cloud: Callable[..., Finished], tmp_path: Path) -
     """Run `cloud-hf finetune`, by default from the tiny encoder into `tmp_path/out`."""
 
     def run(*argv: object, model: Path = pretrained, out: str = "out") -> Finished:
-        return cloud("finetune", "--model", model, "--output_dir", tmp_path / out, *FINETUNE, *argv)
+        return cloud("finetune", "--model", model, "--output-dir", tmp_path / out, *FINETUNE, *argv)
 
     return run

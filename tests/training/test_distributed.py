@@ -22,7 +22,7 @@ from cloud_hf.training.checkpointing import newest_checkpoint
 
 ROOT = Path(__file__).parents[2]
 RUNS = Path(__file__).with_name("runs.py")
-RESUME = ["--resume_from_checkpoint", "true"]
+RESUME = ["--resume-from-checkpoint", "true"]
 
 
 def losses(folder: Path) -> list[float]:
@@ -34,7 +34,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def batches(per_device: int, accumulated: int = 1) -> list[str]:
-    return ["--per_device_train_batch_size", str(per_device), "--gradient_accumulation_steps", str(accumulated)]
+    return ["--per-device-train-batch-size", str(per_device), "--gradient-accumulation-steps", str(accumulated)]
 
 
 def launch_environment(name: str) -> dict[str, str]:
@@ -64,9 +64,9 @@ class Runs(NamedTuple):
 def flags(strings_table: Path, tiny_flags: list[str]) -> list[str]:
     """43 strings, so that the last step of an epoch of 8 a step is incomplete; no dropout, which differs by process."""
     return [
-        "pretrain", "--data", str(strings_table), *tiny_flags, "--max_steps", "-1", "--num_train_epochs", "2",
-        "--dropout", "0", "--validation_fraction", "0.1", "--warmup_steps", "0", "--logging_steps", "1",
-        "--save_strategy", "steps", "--save_steps", "4",
+        "pretrain", "--data", str(strings_table), *tiny_flags, "--max-steps", "-1", "--num-train-epochs", "2",
+        "--dropout", "0", "--validation-fraction", "0.1", "--warmup-steps", "0", "--logging-steps", "1",
+        "--save-strategy", "steps", "--save-steps", "4",
     ]  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def launch(folder: Path, scenarios: dict[str, dict[str, Any]]) -> Runs:
     listed = [{"ports": ports} | scenario for scenario in scenarios.values()]
     (folder / "scenarios.json").write_text(json.dumps(listed))
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command += ["--master_addr", "127.0.0.1", "--master_port", str(first)]
+    command += ["--master-addr", "127.0.0.1", "--master-port", str(first)]
     command += [str(RUNS), str(folder / "scenarios.json"), str(folder / "statuses.json")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -94,7 +94,7 @@ def launch(folder: Path, scenarios: dict[str, dict[str, Any]]) -> Runs:
 def ddp(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """The plainest run of two processes."""
     folder = tmp_path_factory.mktemp("ddp")
-    argv = [*flags, *batches(4), "--output_dir", str(folder / "ddp")]
+    argv = [*flags, *batches(4), "--output-dir", str(folder / "ddp")]
     return launch(folder, {"ddp": {"argv": argv, "environment": launch_environment("ddp")}})
 
 
@@ -104,9 +104,9 @@ def two(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("two")
 
     def to(name: str) -> list[str]:
-        return ["--output_dir", str(folder / name)]
+        return ["--output-dir", str(folder / name)]
 
-    best = ["--load_best_model_at_end", "true", "--eval_strategy", "steps", "--eval_steps", "4"]
+    best = ["--load-best-model-at-end", "true", "--eval-strategy", "steps", "--eval-steps", "4"]
     scenarios: dict[str, dict[str, Any]] = {
         "accumulated": {"argv": [*flags, *batches(2, 2), *to("accumulated")]},
         "killed": {"argv": [*flags, *batches(4), *to("killed")], "kill": {"step": 10}},
@@ -121,7 +121,7 @@ def two(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def one(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight strings a step in a single process."""
     folder = tmp_path_factory.mktemp("one")
-    assert main([*flags, *batches(8), "--output_dir", str(folder)]) == 0
+    assert main([*flags, *batches(8), "--output-dir", str(folder)]) == 0
     strings = json.loads((folder / "validation_results.json").read_text())["train_strings"]
     assert strings % 8
     assert len(losses(folder)) == 2 * (strings // 8 + 1)
@@ -143,7 +143,7 @@ def test_every_process_finds_the_best_checkpoint(two: Runs) -> None:
 
 
 def test_accumulation_changes_no_loss(flags: list[str], one: Path, tmp_path: Path) -> None:
-    assert main([*flags, *batches(4, 2), "--output_dir", str(tmp_path)]) == 0
+    assert main([*flags, *batches(4, 2), "--output-dir", str(tmp_path)]) == 0
     assert losses(tmp_path) == pytest.approx(losses(one), abs=1e-5)
 
 
@@ -195,7 +195,7 @@ def test_fsdp_shards_checkpoints_and_saves_a_model_that_loads(ddp: Runs, two: Ru
 
 @pytest.mark.train
 def test_fsdp_resumes_exactly(flags: list[str], two: Runs, tmp_path: Path) -> None:
-    run = [*flags, *batches(4), "--output_dir", str(tmp_path / "run")]
+    run = [*flags, *batches(4), "--output-dir", str(tmp_path / "run")]
     environment = {"environment": launch_environment("fsdp")}
     scenarios = {
         "killed": {"argv": run, "kill": {"step": 10}} | environment,
@@ -212,9 +212,9 @@ def test_fsdp_resumes_exactly(flags: list[str], two: Runs, tmp_path: Path) -> No
 def test_torchrun_starts_the_command_itself(flags: list[str], one: Path, tmp_path: Path) -> None:
     """The line of the README."""
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    position = flags.index("--use_cpu")
+    position = flags.index("--use-cpu")
     flags = flags[:position] + flags[position + 2 :]  # found out by itself
-    command += ["-m", "cloud_hf", *flags, *batches(4), "--output_dir", str(tmp_path)]
+    command += ["-m", "cloud_hf", *flags, *batches(4), "--output-dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     assert losses(tmp_path) == pytest.approx(losses(one), abs=1e-5)

@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification
 from cloud_hf import CloudForDebye, CloudForPropertyRegression
 from cloud_hf.models.debye import heat_capacity
 
-DEBYE = ["--debye", "heat_capacity", "--target", "cv:J/(mol cell K)", "--n_atoms", "n_atoms"]
+DEBYE = ["--debye", "heat_capacity", "--target", "cv:J/(mol cell K)", "--n-atoms", "n_atoms"]
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def metrics_of(folder: Path) -> dict:
 class TestDebye:
     @pytest.mark.train
     def test_it_lowers_its_error_below_the_mean_predictor(self, finetune, debye_table: Path, tmp_path: Path) -> None:
-        data = ["--data", debye_table, *DEBYE, "--max_steps", 60]
-        assert finetune(*data, "--learning_rate", 0, out="untrained").status == 0
+        data = ["--data", debye_table, *DEBYE, "--max-steps", 60]
+        assert finetune(*data, "--learning-rate", 0, out="untrained").status == 0
         found = finetune(*data, out="trained")
         assert found.status == 0
         before, after = (metrics_of(tmp_path / name)["train"]["cv"] for name in ("untrained", "trained"))
@@ -81,7 +81,7 @@ class TestDebye:
             assert row["mae_mad"] == pytest.approx(row["mae"] / row["mad"])
 
     def test_without_a_split_all_rows_train(self, finetune, debye_table, debye_rows, tmp_path: Path) -> None:
-        assert finetune("--data", debye_table, *DEBYE, "--validation_fraction", 0).status == 0
+        assert finetune("--data", debye_table, *DEBYE, "--validation-fraction", 0).status == 0
         metrics = metrics_of(tmp_path / "out")
         assert set(metrics) == {"train"}
         cv = debye_rows["cv"]
@@ -89,7 +89,7 @@ class TestDebye:
         assert metrics["train"]["cv"]["mad"] == pytest.approx((cv - cv.mean()).abs().mean(), rel=1e-5)
 
     def test_the_saved_model_has_the_reported_error(self, finetune, cloud, debye_table, debye_rows, tmp_path) -> None:
-        assert finetune("--data", debye_table, *DEBYE, "--validation_fraction", 0).status == 0
+        assert finetune("--data", debye_table, *DEBYE, "--validation-fraction", 0).status == 0
         assert cloud(
             "evaluate", "--model", tmp_path / "out", "--head", "heat_capacity", "--data", debye_table, "--label", "cv",
             "--n-atoms", "n_atoms", "--json", tmp_path / "e.json",
@@ -237,7 +237,7 @@ class TestBadTables:
 
     def test_everything_kept_back(self, refused, debye_rows) -> None:
         """Two strings, of which the larger share is for validation: nothing is left to train on."""
-        assert "train" in refused(debye_rows[:1], "theta:K", "--validation_fraction", "0.9")
+        assert "train" in refused(debye_rows[:1], "theta:K", "--validation-fraction", "0.9")
 
 
 class TestBadCheckpoints:
@@ -287,7 +287,7 @@ class TestBadCheckpoints:
 
 
 def test_the_encoder_starts_from_the_checkpoint(finetune, pretrained, debye_table, tmp_path: Path) -> None:
-    assert finetune("--data", debye_table, *DEBYE, "--learning_rate", 0).status == 0
+    assert finetune("--data", debye_table, *DEBYE, "--learning-rate", 0).status == 0
     before, after = (load_file(folder / "model.safetensors") for folder in (pretrained, tmp_path / "out"))
     encoder = [name for name in after if name.startswith("bert.")]
     assert encoder
@@ -318,7 +318,7 @@ def test_a_model_of_the_internal_energy_predicts_and_scores_it(
     theta, atoms = (torch.tensor(debye_rows[name].to_numpy(float)) for name in ("theta", "n_atoms"))
     table = tmp_path / "u.parquet"
     debye_rows.assign(u=internal_energy(theta, 300.0, atoms).numpy()).to_parquet(table)
-    columns = ["--debye", "internal_energy", "--target", "u:J/(mol cell)", "--n_atoms", "n_atoms"]
+    columns = ["--debye", "internal_energy", "--target", "u:J/(mol cell)", "--n-atoms", "n_atoms"]
     assert finetune("--data", table, *columns).status == 0
     flags = ["--model", tmp_path / "out", "--head", "internal_energy", "--data", table, "--label", "u"]
     found = cloud("evaluate", *flags, "--n-atoms", "n_atoms", "--json", tmp_path / "m.json")
@@ -336,11 +336,11 @@ def test_a_model_of_the_internal_energy_predicts_and_scores_it(
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--head_layers", "-1"],
+        ["--head-layers", "-1"],
         ["--temperature", "-5"],
         ["--temperature", "0"],
-        ["--validation_fraction", "2"],
-        ["--lr_scheduler_type", "foo"],
+        ["--validation-fraction", "2"],
+        ["--lr-scheduler-type", "foo"],
     ],
 )
 def test_values_that_cannot_be_trained_with_are_refused(finetune, debye_table: Path, flags: list[str]) -> None:
@@ -351,4 +351,4 @@ def test_values_that_cannot_be_trained_with_are_refused(finetune, debye_table: P
 
 
 def test_atoms_without_a_debye_head_are_refused(finetune, debye_table: Path) -> None:
-    assert finetune("--data", debye_table, "--target", "theta:K", "--n_atoms", "n_atoms").status == 2
+    assert finetune("--data", debye_table, "--target", "theta:K", "--n-atoms", "n_atoms").status == 2

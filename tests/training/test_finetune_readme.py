@@ -34,7 +34,7 @@ def test_its_command_runs_on_its_table(section: str, cloud, pretrained: Path, tm
     model = words.index("--model") + 1
     assert words[model] == "default"
     words[model] = str(pretrained)  # a tiny one instead
-    found = cloud(*words[1:], "--max_steps", 3, "--use_cpu", "true", "--disable_tqdm", "true", "--baselines", "false")
+    found = cloud(*words[1:], "--max-steps", 3, "--use-cpu", "true", "--disable-tqdm", "true", "--baselines", "false")
     assert found.status == 0, found.err
     out = tmp_path / "runs" / "my_gap"
     for name in ("metrics.json", "predictions.csv", "parity.png", "run.json", "skipped.csv"):

@@ -84,10 +84,10 @@ class TestStructures:
         found = finetune(*run)
         assert found.status == 2
         assert "2 of 16 labelled rows" in found.err
-        for words in ("t.csv:3", "broken.cif", "t.csv:5", "absent.cif", "--skip_failed"):
+        for words in ("t.csv:3", "broken.cif", "t.csv:5", "absent.cif", "--skip-failed"):
             assert words in found.err
         assert not (tmp_path / "out").exists()
-        found = finetune(*run, "--skip_failed", "true")
+        found = finetune(*run, "--skip-failed", "true")
         assert found.status == 0, found.err
         skipped = pd.read_csv(tmp_path / "out" / "skipped.csv")
         assert skipped["row"].tolist() == [3, 5, 6]
@@ -107,28 +107,28 @@ class TestStructures:
 
         quick = ScopeEncoder.describe
         monkeypatch.setattr(ScopeEncoder, "describe", describe)
-        run = ["--data", write(table), "--structure", "cif_path", *GAP, "--encode_timeout", "600"]
+        run = ["--data", write(table), "--structure", "cif_path", *GAP, "--encode-timeout", "600"]
         found = finetune(*run)
         assert found.status == 2
         assert "1 of 17 labelled rows" in found.err
-        for words in ("t.csv:4", "600 s (--encode_timeout)"):
+        for words in ("t.csv:4", "600 s (--encode-timeout)"):
             assert words in found.err
-        found = finetune(*run, "--skip_failed", "true")
+        found = finetune(*run, "--skip-failed", "true")
         assert found.status == 0, found.err
         assert pd.read_csv(tmp_path / "out" / "skipped.csv")["row"].tolist() == [4]
 
     def test_the_number_of_processes_changes_nothing(self, finetune, write, table, tmp_path: Path) -> None:
         (tmp_path / "cifs" / "broken.cif").write_text("data_x\nnothing here\n")
         table.loc[3, "cif_path"] = "cifs/broken.cif"
-        run = ["--data", write(table), "--structure", "cif_path", *GAP, "--skip_failed", "true"]
+        run = ["--data", write(table), "--structure", "cif_path", *GAP, "--skip-failed", "true"]
         for processes in (1, 2):
-            found = finetune(*run, "--encode_processes", processes, out=f"out_{processes}")
+            found = finetune(*run, "--encode-processes", processes, out=f"out_{processes}")
             assert found.status == 0, found.err
         for name in ("skipped.csv", "predictions.csv"):
             assert (tmp_path / "out_1" / name).read_bytes() == (tmp_path / "out_2" / name).read_bytes()
 
     def test_all_rows_fail(self, refused, table: pd.DataFrame) -> None:
-        message = refused(table.assign(cif_path="absent.cif"), "--structure", "cif_path", "--skip_failed", "true")
+        message = refused(table.assign(cif_path="absent.cif"), "--structure", "cif_path", "--skip-failed", "true")
         assert "all 17 labelled rows failed" in message
 
     def test_a_column_that_is_not_there(self, refused, table: pd.DataFrame) -> None:
@@ -159,11 +159,11 @@ class TestDebye:
         return table
 
     FLAGS = ("--debye", "heat_capacity", "internal_energy", "--target", "cv:J/(mol cell K)", "u:J/(mol cell)",
-             "--n_atoms", "n", "--temperature", "T")  # fmt: skip
+             "--n-atoms", "n", "--temperature", "T")  # fmt: skip
 
     def test_two_labels_at_several_temperatures(self, finetune, cloud, write, table, tmp_path: Path) -> None:
         path = write(table)
-        found = finetune("--data", path, *self.FLAGS, "--max_steps", 40)
+        found = finetune("--data", path, *self.FLAGS, "--max-steps", 40)
         assert found.status == 0, found.err
         metrics = metrics_of(tmp_path / "out")
         for name, labelled in (("cv", len(table)), ("u", table["u"].notna().sum())):
@@ -191,7 +191,7 @@ class TestDebye:
         assert (written.groupby("scope")["part"].nunique() == 1).all()
 
     def test_a_second_branch(self, finetune, write, table, tmp_path: Path) -> None:
-        found = finetune("--data", write(table), *self.FLAGS, "--second_branch", "einstein")
+        found = finetune("--data", write(table), *self.FLAGS, "--second-branch", "einstein")
         assert found.status == 0, found.err
         assert config_of(tmp_path / "out")["second_branch"] == "einstein"
 
@@ -203,7 +203,7 @@ class TestDebye:
 
     @pytest.mark.parametrize("unit", ["eV/K", "kJ/(mol K)", "J/K"])
     def test_a_unit_that_the_debye_model_does_not_have(self, refused, table: pd.DataFrame, unit: str) -> None:
-        assert "convert" in refused(table, "--debye", "heat_capacity", "--target", f"cv:{unit}", "--n_atoms", "n")
+        assert "convert" in refused(table, "--debye", "heat_capacity", "--target", f"cv:{unit}", "--n-atoms", "n")
 
     def test_as_many_quantities_as_targets(self, refused, table: pd.DataFrame) -> None:
         flags = ["--debye", "heat_capacity", "heat_capacity", "--target", "cv:J/(mol K)", "u:J/mol"]
@@ -215,8 +215,8 @@ class TestTransforms:
     def test_mean_and_scale_are_those_of_the_transformed_labels(
         self, finetune, write, rows, tmp_path, transform
     ) -> None:
-        atoms = ["--n_atoms", "n"] if "atom" in transform else []
-        flags = ["--transform", transform, *atoms, "--validation_fraction", 0, "--loss", "huber"]
+        atoms = ["--n-atoms", "n"] if "atom" in transform else []
+        flags = ["--transform", transform, *atoms, "--validation-fraction", 0, "--loss", "huber"]
         found = finetune("--data", write(rows), *GAP, *flags)
         assert found.status == 0, found.err
         values = rows["gap"] / (rows["n"] if atoms else 1)
@@ -231,7 +231,7 @@ class TestTransforms:
         """Labels that are 2 per atom are known after any training: the predictions are 2 n."""
         table = rows.assign(gap=2.0 * rows["n"])
         found = finetune(
-            "--data", write(table), *GAP, "--transform", "per_atom", "--n_atoms", "n", "--learning_rate", 0
+            "--data", write(table), *GAP, "--transform", "per_atom", "--n-atoms", "n", "--learning-rate", 0
         )
         assert found.status == 0, found.err
         written = pd.read_csv(tmp_path / "out" / "predictions.csv").sort_values("row")
@@ -241,7 +241,7 @@ class TestTransforms:
 
     def test_one_transform_for_each_target(self, finetune, write, rows, tmp_path: Path) -> None:
         table = rows.assign(energy=-rows["gap"])
-        flags = ["--target", "gap:eV", "energy:eV", "--transform", "log", "standardise", "--target_weights", "1", "3"]
+        flags = ["--target", "gap:eV", "energy:eV", "--transform", "log", "standardise", "--target-weights", "1", "3"]
         assert finetune("--data", write(table), *flags).status == 0
         config = config_of(tmp_path / "out")
         assert config["target_transforms"] == ["log", "standardise"]
@@ -330,7 +330,7 @@ def test_a_tokenizer_of_more_words_than_the_model_is_refused(finetune, write, ro
 
 
 def test_diverged_training_saves_nothing(finetune, write, rows, tmp_path: Path) -> None:
-    found = finetune("--data", write(rows), *GAP, "--learning_rate", "1e30", "--max_grad_norm", "0")
+    found = finetune("--data", write(rows), *GAP, "--learning-rate", "1e30", "--max-grad-norm", "0")
     assert found.status == 2
     assert "diverged" in found.err
     assert not (tmp_path / "out" / "model.safetensors").exists()
@@ -341,19 +341,19 @@ def test_diverged_training_saves_nothing(finetune, write, rows, tmp_path: Path) 
     [
         (["--folds", "3", "--split", "n"], "--folds"),
         (["--folds", "1"], "--folds"),
-        (["--early_stopping", "0"], "--early_stopping"),
+        (["--early-stopping", "0"], "--early-stopping"),
         (["--seeds", "0"], "--seeds"),
-        (["--layer_lr_decay", "1.5"], "--layer_lr_decay"),
-        (["--transform", "per_atom"], "--n_atoms"),
+        (["--layer-lr-decay", "1.5"], "--layer-lr-decay"),
+        (["--transform", "per_atom"], "--n-atoms"),
         (["--transform", "log", "log"], "--transform"),
-        (["--target_weights", "0"], "--target_weights"),
-        (["--second_branch", "debye"], "--debye"),
-        (["--lora_rank", "0"], "--lora_rank"),
-        (["--encode_processes", "0"], "--encode_processes"),
-        (["--encode_timeout", "0"], "--encode_timeout"),
+        (["--target-weights", "0"], "--target-weights"),
+        (["--second-branch", "debye"], "--debye"),
+        (["--lora-rank", "0"], "--lora-rank"),
+        (["--encode-processes", "0"], "--encode-processes"),
+        (["--encode-timeout", "0"], "--encode-timeout"),
         (["--debye", "heat_capacity", "--transform", "log"], "--transform"),
-        (["--early_stopping", "2", "--eval_strategy", "epoch", "--save_strategy", "steps"], "--save_strategy"),
-        (["--layer_lr_decay", "0.5", "--optim", "adafactor"], None),
+        (["--early-stopping", "2", "--eval-strategy", "epoch", "--save-strategy", "steps"], "--save-strategy"),
+        (["--layer-lr-decay", "0.5", "--optim", "adafactor"], None),
     ],
 )
 def test_flags_that_do_not_go_together(finetune, write, rows, flags: list[str], reason: str | None) -> None:
@@ -372,6 +372,6 @@ def test_labels_that_are_not_finite_are_counted_with_a_way_out(refused, rows: pd
 
 
 def test_a_table_too_small_for_validation_rows_says_so(finetune, write, rows: pd.DataFrame, caplog) -> None:
-    found = finetune("--data", write(rows.head(2)), *GAP, "--max_steps", "1", "--baselines", "false")
+    found = finetune("--data", write(rows.head(2)), *GAP, "--max-steps", "1", "--baselines", "false")
     assert found.status == 0
     assert "no row is kept back for validation (2 distinct strings" in caplog.text

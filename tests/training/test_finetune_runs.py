@@ -79,15 +79,15 @@ def test_the_predictions_are_the_model_s(finetune, cloud, table: Path, tmp_path:
 
 
 def test_the_printed_line_repeats_the_run(finetune, cloud, table: Path, tmp_path: Path) -> None:
-    own = ["--transform", "log", "--loss", "huber", "--layer_lr_decay", "0.8", "--freeze_epochs", "0.5"]
-    found = finetune("--data", table, *GAP, *own, "--lr_scheduler_type", "linear", "--weight_decay", "0.1")
+    own = ["--transform", "log", "--loss", "huber", "--layer-lr-decay", "0.8", "--freeze-epochs", "0.5"]
+    found = finetune("--data", table, *GAP, *own, "--lr-scheduler-type", "linear", "--weight-decay", "0.1")
     assert found.status == 0, found.err
     (line,) = [line for line in found.out.splitlines() if line.startswith("Again: ")]
     before = weights(tmp_path / "out")
     words = shlex.split(line.removeprefix("Again: "))
     assert words[:2] == ["cloud-hf", "finetune"]
     assert "--seed" in words
-    words[words.index("--output_dir") + 1] = str(tmp_path / "again")
+    words[words.index("--output-dir") + 1] = str(tmp_path / "again")
     assert cloud(*words[1:]).status == 0
     assert same(before, weights(tmp_path / "again"))
     assert read(tmp_path / "out", "run.json")["command"] == line.removeprefix("Again: ")
@@ -155,7 +155,7 @@ class TestFolds:
     def test_a_model_of_all_rows_beside_the_errors_of_the_folds(
         self, finetune, cloud, table: Path, rows: pd.DataFrame, tmp_path: Path
     ) -> None:
-        run = ["--data", table, *GAP, "--eval_strategy", "no"]
+        run = ["--data", table, *GAP, "--eval-strategy", "no"]
         assert finetune(*run, "--folds", 2).status == 0
         out = tmp_path / "out"
         errors = read(out, "metrics.json")["test"]
@@ -164,7 +164,7 @@ class TestFolds:
         assert found.status == 0, found.err
         assert read(out, "metrics.json") == {"folds": errors}
         assert (out / "fold_0" / "model.safetensors").stat().st_mtime_ns == trained
-        assert finetune(*run, "--validation_fraction", 0, out="whole").status == 0
+        assert finetune(*run, "--validation-fraction", 0, out="whole").status == 0
         assert same(weights(out), weights(tmp_path / "whole"))
         assert len(pd.read_csv(out / "predictions.csv")) == len(rows)
         assert "MAE, out-of-fold rows" in cloud("info", "--model", out).out
@@ -175,11 +175,11 @@ class TestFolds:
 
     @pytest.mark.train
     def test_the_model_of_all_rows_is_trained_to_the_end(self, finetune, table: Path, tmp_path: Path) -> None:
-        flags = ["--early_stopping", 1, "--max_steps", -1, "--num_train_epochs", 3]
+        flags = ["--early-stopping", 1, "--max-steps", -1, "--num-train-epochs", 3]
         found = finetune("--data", table, *GAP, "--folds", 2, "--refit", "true", *flags)
         assert found.status == 0, found.err
         assert "without early stopping" in found.out
-        assert finetune("--data", table, *GAP, *flags[2:], "--validation_fraction", 0, out="whole").status == 0
+        assert finetune("--data", table, *GAP, *flags[2:], "--validation-fraction", 0, out="whole").status == 0
         assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
 
     @pytest.mark.parametrize("flags", [[], ["--split", "split"]])
@@ -208,7 +208,7 @@ class TestFolds:
         run = ["--data", table, *GAP, "--folds", 2]
         assert finetune(*run).status == 0
         before = (tmp_path / "out" / "fold_0" / "model.safetensors").read_bytes()
-        found = finetune(*run, "--learning_rate", "1e-5")
+        found = finetune(*run, "--learning-rate", "1e-5")
         assert found.status == 2
         assert "learning_rate was 0.003, is 1e-05" in found.err
         rows.assign(gap=rows["gap"] + 1).to_csv(tmp_path / "other.csv", index=False)
@@ -262,10 +262,10 @@ class TestSeeds:
 
 
 class TestEarlyStopping:
-    FLAGS = ("--early_stopping", "2", "--max_steps", "-1", "--num_train_epochs", "30", "--learning_rate", "3e-2")
+    FLAGS = ("--early-stopping", "2", "--max-steps", "-1", "--num-train-epochs", "30", "--learning-rate", "3e-2")
 
     def test_the_best_weights_are_kept(self, finetune, table: Path, tmp_path: Path) -> None:
-        found = finetune("--data", table, *GAP, *self.FLAGS, "--save_strategy", "epoch", "--save_total_limit", 100)
+        found = finetune("--data", table, *GAP, *self.FLAGS, "--save-strategy", "epoch", "--save-total-limit", 100)
         assert found.status == 0, found.err
         out = tmp_path / "out"
         selection = read(out, "run.json")["selection"]
@@ -285,7 +285,7 @@ class TestEarlyStopping:
         assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".bin", ".pt", ".pth")]
 
     def test_with_folds_it_looks_at_neither_test_nor_training_rows(self, finetune, table, rows, tmp_path: Path) -> None:
-        found = finetune("--data", table, *GAP, *self.FLAGS, "--folds", 2, "--num_train_epochs", 3)
+        found = finetune("--data", table, *GAP, *self.FLAGS, "--folds", 2, "--num-train-epochs", 3)
         assert found.status == 0, found.err
         assert "took no part" in found.out
         for fold in range(2):
@@ -300,36 +300,36 @@ class TestEarlyStopping:
         """Other labels on the validation and test rows leave the weights of every step as they are."""
         other = rows.assign(gap=rows["gap"].where(rows["split"] == "train", 9 - rows["gap"]))
         other.to_csv(tmp_path / "other.csv", index=False)
-        flags = [*GAP, "--split", "split", "--eval_strategy", "epoch"]
+        flags = [*GAP, "--split", "split", "--eval-strategy", "epoch"]
         assert finetune("--data", table, *flags, out="one").status == 0
         assert finetune("--data", tmp_path / "other.csv", *flags, out="two").status == 0
         assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
     def test_without_validation_rows_it_is_refused(self, finetune, table: Path) -> None:
-        found = finetune("--data", table, *GAP, "--early_stopping", 2, "--validation_fraction", 0)
+        found = finetune("--data", table, *GAP, "--early-stopping", 2, "--validation-fraction", 0)
         assert found.status == 2
         assert "validation" in found.err
 
 
 class TestResume:
     def test_it_ends_as_the_uninterrupted_run(self, finetune, table: Path, tmp_path: Path) -> None:
-        run = ["--data", table, *GAP, "--save_strategy", "steps", "--save_steps", 2, "--layer_lr_decay", "0.8"]
+        run = ["--data", table, *GAP, "--save-strategy", "steps", "--save-steps", 2, "--layer-lr-decay", "0.8"]
         assert finetune(*run).status == 0
         whole = weights(tmp_path / "out")
         for name in ("checkpoint-4", "checkpoint-6"):
             for path in (tmp_path / "out" / name).iterdir():
                 path.unlink()
             (tmp_path / "out" / name).rmdir()
-        found = finetune(*run, "--resume_from_checkpoint", "true")
+        found = finetune(*run, "--resume-from-checkpoint", "true")
         assert found.status == 0, found.err
         assert same(whole, weights(tmp_path / "out"))
 
-    @pytest.mark.parametrize("other", [["--layer_lr_decay", "0.5"], ["--loss", "mse"]])
+    @pytest.mark.parametrize("other", [["--layer-lr-decay", "0.5"], ["--loss", "mse"]])
     def test_another_configuration_is_refused(self, finetune, table: Path, tmp_path: Path, other: list[str]) -> None:
-        run = ["--data", table, *GAP, "--save_strategy", "steps", "--save_steps", 2]
+        run = ["--data", table, *GAP, "--save-strategy", "steps", "--save-steps", 2]
         assert finetune(*run).status == 0
         before = (tmp_path / "out" / "model.safetensors").read_bytes()
-        found = finetune(*run, *other, "--resume_from_checkpoint", "true")
+        found = finetune(*run, *other, "--resume-from-checkpoint", "true")
         assert found.status == 2
         assert "other settings" in found.err
         assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
@@ -356,11 +356,11 @@ def test_no_space_leaves_the_earlier_result_whole(finetune, table: Path, tmp_pat
 def test_two_processes_keep_the_same_best_weights(pretrained: Path, table: Path, tmp_path: Path) -> None:
     """Every process predicts its share of the rows: with the weights that are saved, also after early stopping."""
     flags = [
-        "--early_stopping", "2", "--learning_rate", "3e-2", "--num_train_epochs", "30", "--freeze_epochs", "1",
-        "--layer_lr_decay", "0.8", "--per_device_train_batch_size", "8", "--per_device_eval_batch_size", "8",
-        "--baselines", "false", "--use_cpu", "true", "--ddp_backend", "gloo", "--disable_tqdm", "true",
+        "--early-stopping", "2", "--learning-rate", "3e-2", "--num-train-epochs", "30", "--freeze-epochs", "1",
+        "--layer-lr-decay", "0.8", "--per-device-train-batch-size", "8", "--per-device-eval-batch-size", "8",
+        "--baselines", "false", "--use-cpu", "true", "--ddp-backend", "gloo", "--disable-tqdm", "true",
     ]  # fmt: skip
-    run = ["finetune", "--model", pretrained, "--data", table, *GAP, "--output_dir", tmp_path / "out", *flags]
+    run = ["finetune", "--model", pretrained, "--data", table, *GAP, "--output-dir", tmp_path / "out", *flags]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m", "cloud_hf"]
     done = subprocess.run([*torchrun, *map(str, run)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -321,19 +321,19 @@ def flags(tmp_path: Path, tables: tuple[Path, Path], encoder: Path, *more: str) 
     data, split = tables
     return [
         "--recipe", str(write_recipe(tmp_path)), "--data", str(data), "--split", str(split), "--model", str(encoder),
-        "--per_device_train_batch_size", "8", "--max_steps", "6", "--save_strategy", "steps", "--save_steps", "2",
-        "--use_cpu", "true", "--disable_tqdm", "true", "--learning_rate", "3e-3", "--seed", "1", *more,
+        "--per-device-train-batch-size", "8", "--max-steps", "6", "--save-strategy", "steps", "--save-steps", "2",
+        "--use-cpu", "true", "--disable-tqdm", "true", "--learning-rate", "3e-3", "--seed", "1", *more,
     ]  # fmt: skip
 
 
 def test_stopped_and_resumed_is_as_if_uninterrupted(tmp_path: Path, tables: tuple[Path, Path], encoder: Path) -> None:
     argv = flags(tmp_path, tables, encoder)
     told = train_joint(
-        *parse_recipe("joint", JointArguments, [*argv, "--output_dir", str(tmp_path / "runs" / "whole")])
+        *parse_recipe("joint", JointArguments, [*argv, "--output-dir", str(tmp_path / "runs" / "whole")])
     )
     whole, resumed = tmp_path / "runs" / "whole", tmp_path / "runs" / "resumed"
     shutil.copytree(whole / "checkpoint-4", resumed / "checkpoint-4")
-    argv += ["--output_dir", str(resumed), "--resume_from_checkpoint", "true"]
+    argv += ["--output-dir", str(resumed), "--resume-from-checkpoint", "true"]
     again = train_joint(*parse_recipe("joint", JointArguments, argv))
     assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert told == again
@@ -352,14 +352,14 @@ def test_stopped_and_resumed_is_as_if_uninterrupted(tmp_path: Path, tables: tupl
 
 
 def test_folds_and_all_rows(tmp_path: Path, tables: tuple[Path, Path], encoder: Path) -> None:
-    argv = flags(tmp_path, tables, encoder, "--max_steps", "1")
+    argv = flags(tmp_path, tables, encoder, "--max-steps", "1")
     out = tmp_path / "runs"
-    train_joint(*parse_recipe("joint", JointArguments, [*argv, "--output_dir", str(out / "fold_1"), "--fold", "1"]))
+    train_joint(*parse_recipe("joint", JointArguments, [*argv, "--output-dir", str(out / "fold_1"), "--fold", "1"]))
     assert set(pd.read_parquet(out / "fold_1" / "predictions.parquet").fold) == {1}
-    everything = [*argv, "--output_dir", str(out / "all"), "--all_rows", "true"]
+    everything = [*argv, "--output-dir", str(out / "all"), "--all-rows", "true"]
     assert train_joint(*parse_recipe("joint", JointArguments, everything)) == ""
     assert not (out / "all" / "metrics.json").exists()
-    with pytest.raises(CloudError, match="either --fold or --all_rows"):
+    with pytest.raises(CloudError, match="either --fold or --all-rows"):
         parse_recipe("joint", JointArguments, [*everything, "--fold", "0"])
     with pytest.raises(TableError, match="--fold leaves no row on one side"):
-        train_joint(*parse_recipe("joint", JointArguments, [*argv, "--output_dir", str(out / "x"), "--fold", "9"]))
+        train_joint(*parse_recipe("joint", JointArguments, [*argv, "--output-dir", str(out / "x"), "--fold", "9"]))

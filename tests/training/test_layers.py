@@ -80,7 +80,7 @@ def test_the_trainer_uses_these_rates(finetune, table: Path, monkeypatch: pytest
         return optimizer
 
     monkeypatch.setattr(FinetuneTrainer, "create_optimizer", spy)
-    found = finetune("--data", table, "--target", "gap:eV", "--layer_lr_decay", "0.5", "--learning_rate", "8e-3")
+    found = finetune("--data", table, "--target", "gap:eV", "--layer-lr-decay", "0.5", "--learning-rate", "8e-3")
     assert found.status == 0, found.err
     rates, model, optimizer = made[0]
     assert set(rates) == {8e-3, 4e-3, 2e-3, 1e-3}
@@ -93,8 +93,8 @@ class TestFreezing:
         return load_file(folder / "model.safetensors")
 
     def test_the_encoder_waits_and_then_learns(self, finetune, pretrained: Path, table: Path, tmp_path: Path) -> None:
-        run = ["--data", table, "--target", "gap:eV", "--save_strategy", "epoch", "--max_steps", "-1"]
-        found = finetune(*run, "--num_train_epochs", 3, "--freeze_epochs", 2, "--weight_decay", "0.1")
+        run = ["--data", table, "--target", "gap:eV", "--save-strategy", "epoch", "--max-steps", "-1"]
+        found = finetune(*run, "--num-train-epochs", 3, "--freeze-epochs", 2, "--weight-decay", "0.1")
         assert found.status == 0, found.err
         start, out = self.weights(pretrained), tmp_path / "out"
         states = sorted(out.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
@@ -110,12 +110,12 @@ class TestFreezing:
         assert any("embeddings" in name for name in changed)
 
     def test_a_resumed_run_freezes_as_long(self, finetune, table: Path, tmp_path: Path) -> None:
-        run = ["--data", table, "--target", "gap:eV", "--save_strategy", "epoch", "--max_steps", "-1"]
-        run += ["--num_train_epochs", 3, "--freeze_epochs", 2]
+        run = ["--data", table, "--target", "gap:eV", "--save-strategy", "epoch", "--max-steps", "-1"]
+        run += ["--num-train-epochs", 3, "--freeze-epochs", 2]
         assert finetune(*run).status == 0
         whole = self.weights(tmp_path / "out")
         states = sorted((tmp_path / "out").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-        assert finetune(*run, "--resume_from_checkpoint", states[0]).status == 0
+        assert finetune(*run, "--resume-from-checkpoint", states[0]).status == 0
         again = self.weights(tmp_path / "out")
         assert all(torch.equal(whole[name], again[name]) for name in whole)
 
@@ -126,7 +126,7 @@ class TestLora:
         self, finetune, cloud, pretrained, table, run_python, tmp_path
     ) -> None:
         pytest.importorskip("peft")
-        found = finetune("--data", table, "--target", "gap:eV", "--lora_rank", 2, "--learning_rate", "2e-2")
+        found = finetune("--data", table, "--target", "gap:eV", "--lora-rank", 2, "--learning-rate", "2e-2")
         assert found.status == 0, found.err
         before, after = (load_file(folder / "model.safetensors") for folder in (pretrained, tmp_path / "out"))
         assert not [name for name in after if "lora" in name or "base_layer" in name]
@@ -154,8 +154,8 @@ class TestLora:
 
     def test_it_works_with_early_stopping(self, finetune, table: Path, tmp_path: Path) -> None:
         pytest.importorskip("peft")
-        flags = ["--lora_rank", 2, "--early_stopping", 1, "--max_steps", "-1", "--num_train_epochs", 4]
-        found = finetune("--data", table, "--target", "gap:eV", *flags, "--layer_lr_decay", "0.7")
+        flags = ["--lora-rank", 2, "--early-stopping", 1, "--max-steps", "-1", "--num-train-epochs", 4]
+        found = finetune("--data", table, "--target", "gap:eV", *flags, "--layer-lr-decay", "0.7")
         assert found.status == 0, found.err
         model, loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out", output_loading_info=True)
         assert isinstance(model, CloudForPropertyRegression)
@@ -164,7 +164,7 @@ class TestLora:
 
     def test_without_peft_it_says_what_to_install(self, finetune, table: Path, tmp_path: Path, monkeypatch) -> None:
         monkeypatch.setitem(sys.modules, "peft", None)
-        found = finetune("--data", table, "--target", "gap:eV", "--lora_rank", 2)
+        found = finetune("--data", table, "--target", "gap:eV", "--lora-rank", 2)
         assert found.status == 2
         assert "pip install 'cloud-hf[lora]'" in found.err
         assert not (tmp_path / "out" / "model.safetensors").exists()

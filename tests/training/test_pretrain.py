@@ -66,17 +66,17 @@ def test_metrics_count_the_strings(pretrained: Path, strings: list[str]) -> None
 def test_the_same_seed_gives_the_same_weights(
     pretrained: Path, strings_table: Path, tiny_flags, cloud, tmp_path
 ) -> None:
-    flags = ["--data", strings_table, "--validation_fraction", "0.1", *tiny_flags]
-    assert cloud("pretrain", *flags, "--output_dir", tmp_path / "again").status == 0
+    flags = ["--data", strings_table, "--validation-fraction", "0.1", *tiny_flags]
+    assert cloud("pretrain", *flags, "--output-dir", tmp_path / "again").status == 0
     assert_same_weights(pretrained, tmp_path / "again")
-    assert cloud("pretrain", *flags, "--output_dir", tmp_path / "other", "--seed", 4).status == 0
+    assert cloud("pretrain", *flags, "--output-dir", tmp_path / "other", "--seed", 4).status == 0
     key = "bert.embeddings.word_embeddings.weight"
     assert not torch.equal(weights(pretrained)[key], weights(tmp_path / "other")[key])
 
 
 def test_licences_are_recorded(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
-    licences = ["--data_license", "CC-BY-4.0", "--license", "mit"]
-    found = cloud("pretrain", "--data", strings_table, *tiny_flags, "--output_dir", tmp_path / "out", *licences)
+    licences = ["--data-license", "CC-BY-4.0", "--license", "mit"]
+    found = cloud("pretrain", "--data", strings_table, *tiny_flags, "--output-dir", tmp_path / "out", *licences)
     assert found.status == 0, found.err
     recorded = json.loads((tmp_path / "out" / "training_data.json").read_text())
     assert recorded["license"] == "mit"
@@ -89,20 +89,20 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does(
     strings_table, tiny_flags, cloud, tmp_path, sampling: str
 ) -> None:
     """Interrupted in the middle of the second epoch: same masks, same order of the batches, same dropout."""
-    flags = ["--data", strings_table, "--validation_fraction", "0", *tiny_flags, "--max_steps", 12]
-    flags += ["--save_strategy", "steps", "--save_steps", 8, "--warmup_steps", 0, "--train_sampling_strategy", sampling]
-    assert cloud("pretrain", *flags, "--output_dir", tmp_path / "whole").status == 0
+    flags = ["--data", strings_table, "--validation-fraction", "0", *tiny_flags, "--max-steps", 12]
+    flags += ["--save-strategy", "steps", "--save-steps", 8, "--warmup-steps", 0, "--train-sampling-strategy", sampling]
+    assert cloud("pretrain", *flags, "--output-dir", tmp_path / "whole").status == 0
     shutil.copytree(tmp_path / "whole" / "checkpoint-8", tmp_path / "resumed" / "checkpoint-8")
-    resume = ["--resume_from_checkpoint", tmp_path / "resumed" / "checkpoint-8"]
-    assert cloud("pretrain", *flags, "--output_dir", tmp_path / "resumed", *resume).status == 0
+    resume = ["--resume-from-checkpoint", tmp_path / "resumed" / "checkpoint-8"]
+    assert cloud("pretrain", *flags, "--output-dir", tmp_path / "resumed", *resume).status == 0
     assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
 
 
 def test_a_checkpoint_is_continued(pretrained: Path, strings_table: Path, tiny_flags, cloud, tmp_path) -> None:
-    flags = ["--data", strings_table, *tiny_flags, "--model", pretrained, "--output_dir", tmp_path]
-    assert cloud("pretrain", *flags, "--max_steps", 1, "--learning_rate", 0).status == 0
+    flags = ["--data", strings_table, *tiny_flags, "--model", pretrained, "--output-dir", tmp_path]
+    assert cloud("pretrain", *flags, "--max-steps", 1, "--learning-rate", 0).status == 0
     assert_same_weights(pretrained, tmp_path)
-    assert cloud("pretrain", *flags, "--max_steps", 1, "--warmup_steps", 0).status == 0
+    assert cloud("pretrain", *flags, "--max-steps", 1, "--warmup-steps", 0).status == 0
     key = "bert.encoder.layer.0.output.dense.weight"
     assert not torch.equal(weights(pretrained)[key], weights(tmp_path)[key])
 
@@ -110,8 +110,8 @@ def test_a_checkpoint_is_continued(pretrained: Path, strings_table: Path, tiny_f
 def test_training_lowers_the_perplexity(strings_table: Path, tiny_flags, cloud, tmp_path) -> None:
     def perplexity(rate: float) -> float:
         folder = tmp_path / str(rate)
-        flags = ["--data", strings_table, *tiny_flags, "--max_steps", 40, "--learning_rate", rate]
-        flags += ["--validation_fraction", "0.2", "--output_dir", folder]
+        flags = ["--data", strings_table, *tiny_flags, "--max-steps", 40, "--learning-rate", rate]
+        flags += ["--validation-fraction", "0.2", "--output-dir", folder]
         assert cloud("pretrain", *flags).status == 0
         return json.loads((folder / "validation_results.json").read_text())["validation_perplexity"]
 
@@ -121,19 +121,19 @@ def test_training_lowers_the_perplexity(strings_table: Path, tiny_flags, cloud, 
 class TestRefusals:
     def test_a_table_without_strings(self, tiny_flags, cloud, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text("formula\nCu\n")
-        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output-dir", tmp_path / "out")
         assert found.status == 2
         assert "no column 'scope'" in found.err
         assert not (tmp_path / "out" / "model.safetensors").exists()
 
     def test_a_table_with_empty_strings_only(self, tiny_flags, cloud, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text("scope,y\n,1\n")
-        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output-dir", tmp_path / "out")
         assert found.status == 2
         assert "no SCOPE strings" in found.err
 
     def test_a_table_that_is_not_there(self, tiny_flags, cloud, tmp_path: Path) -> None:
-        found = cloud("pretrain", "--data", tmp_path / "absent.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        found = cloud("pretrain", "--data", tmp_path / "absent.csv", *tiny_flags, "--output-dir", tmp_path / "out")
         assert found.status == 2
         assert "absent.csv" in found.err
 
@@ -145,33 +145,33 @@ class TestRefusals:
         self, strings, tiny_flags, cloud, tmp_path: Path, text: str, message: str
     ) -> None:
         pd.DataFrame({"scope": [*strings[:5], text]}).to_csv(tmp_path / "t.csv", index=False)
-        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output-dir", tmp_path / "out")
         assert found.status == 2
         assert message in found.err
 
     def test_a_string_longer_than_the_model(self, strings, tiny_flags, cloud, tmp_path: Path) -> None:
         text = "1 0 0 | " + " ".join(["2i"] * 300) + " | Cu 1.0"
         pd.DataFrame({"scope": [*strings[:5], text]}).to_csv(tmp_path / "t.csv", index=False)
-        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output-dir", tmp_path / "out")
         assert found.status == 2
         assert "longer than" in found.err
 
     def test_a_checkpoint_of_another_type(self, bert_folder, strings_table, tiny_flags, cloud, tmp_path: Path) -> None:
-        flags = ["--data", strings_table, *tiny_flags, "--model", bert_folder, "--output_dir", tmp_path / "out"]
+        flags = ["--data", strings_table, *tiny_flags, "--model", bert_folder, "--output-dir", tmp_path / "out"]
         found = cloud("pretrain", *flags)
         assert found.status == 2
         assert "bert" in found.err
         assert not (tmp_path / "out" / "model.safetensors").exists()
 
     def test_a_checkpoint_that_is_not_there(self, strings_table, tiny_flags, cloud, tmp_path: Path) -> None:
-        flags = ["--data", strings_table, *tiny_flags, "--model", tmp_path / "absent", "--output_dir", tmp_path / "out"]
+        flags = ["--data", strings_table, *tiny_flags, "--model", tmp_path / "absent", "--output-dir", tmp_path / "out"]
         found = cloud("pretrain", *flags)
         assert found.status == 2
         assert "absent" in found.err
 
     def test_strings_of_two_grammars(self, strings, tiny_flags, cloud, tmp_path: Path) -> None:
         pd.DataFrame({"scope": [*strings[:5], "1 0 0 | 2i 2i | Cu Cu"]}).to_csv(tmp_path / "t.csv", index=False)
-        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+        found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output-dir", tmp_path / "out")
         assert found.status == 2
         assert "grammar" in found.err
 
@@ -198,7 +198,7 @@ def test_the_settings_of_the_strings_reach_the_checkpoint(cloud, tiny_flags, tmp
 
     examples = Path(__file__).parents[2] / "examples"
     assert cloud("encode", examples, "-o", tmp_path / "t.csv").status == 0
-    flags = ["--data", tmp_path / "t.csv", "--output_dir", tmp_path / "out", *tiny_flags]
+    flags = ["--data", tmp_path / "t.csv", "--output-dir", tmp_path / "out", *tiny_flags]
     assert cloud("pretrain", *flags).status == 0
     config = AutoConfig.from_pretrained(tmp_path / "out")
     assert config.encoder_settings == ScopeEncoder().settings
@@ -209,8 +209,8 @@ def test_the_settings_of_the_strings_reach_the_checkpoint(cloud, tiny_flags, tmp
 
 
 def test_metrics_by_class_of_token_add_up(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
-    flags = ["--data", strings_table, *tiny_flags, "--validation_fraction", "0.3", "--output_dir", tmp_path]
-    assert cloud("pretrain", *flags, "--masking", "segment", "--segment_probability", "0.5").status == 0
+    flags = ["--data", strings_table, *tiny_flags, "--validation-fraction", "0.3", "--output-dir", tmp_path]
+    assert cloud("pretrain", *flags, "--masking", "segment", "--segment-probability", "0.5").status == 0
     metrics = json.loads((tmp_path / "validation_results.json").read_text())
     names = [name for name in TOKEN_CLASSES if f"validation_masked_words_{name}" in metrics]
     assert set(names) >= {"generators", "wyckoff", "elements"}
@@ -221,26 +221,26 @@ def test_metrics_by_class_of_token_add_up(strings_table: Path, tiny_flags, cloud
         assert 0 <= metrics[f"validation_masked_accuracy_{name}"] <= 1
 
 
-@pytest.mark.parametrize("extra", [["--packing", "true", "--packing_length", "64"], ["--masking", "segment"]])
+@pytest.mark.parametrize("extra", [["--packing", "true", "--packing-length", "64"], ["--masking", "segment"]])
 def test_other_recipes_learn_too(extra: list[str], strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
-    flags = ["--data", strings_table, *tiny_flags, "--max_steps", 30, "--learning_rate", 5e-3, *extra]
-    assert cloud("pretrain", *flags, "--validation_fraction", "0.2", "--output_dir", tmp_path).status == 0
+    flags = ["--data", strings_table, *tiny_flags, "--max-steps", 30, "--learning-rate", 5e-3, *extra]
+    assert cloud("pretrain", *flags, "--validation-fraction", "0.2", "--output-dir", tmp_path).status == 0
     metrics = json.loads((tmp_path / "validation_results.json").read_text())
     assert metrics["validation_perplexity"] < 100  # 585 words; without training about 600
 
 
 def test_a_new_model_can_have_the_chemistry_inputs(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
-    chemistry = ["--element_descriptors", "true", "--site_multiplicity", "true", "--pooling", "cls_multiplicity"]
-    assert cloud("pretrain", "--data", strings_table, *tiny_flags, *chemistry, "--output_dir", tmp_path).status == 0
+    chemistry = ["--element-descriptors", "true", "--site-multiplicity", "true", "--pooling", "cls_multiplicity"]
+    assert cloud("pretrain", "--data", strings_table, *tiny_flags, *chemistry, "--output-dir", tmp_path).status == 0
     config = AutoConfig.from_pretrained(tmp_path)
     assert (config.element_descriptors, config.site_multiplicity, config.pooling) == (True, True, "cls_multiplicity")
 
 
 def test_a_string_longer_than_a_packed_row_is_refused(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
-    packing = ["--packing", "true", "--packing_length", 10, "--output_dir", tmp_path]
+    packing = ["--packing", "true", "--packing-length", 10, "--output-dir", tmp_path]
     found = cloud("pretrain", "--data", strings_table, *tiny_flags, *packing)
     assert found.status == 2
-    assert "--packing_length" in found.err
+    assert "--packing-length" in found.err
 
 
 def test_the_help_names_what_pretraining_can_do(cloud) -> None:
@@ -249,27 +249,27 @@ def test_the_help_names_what_pretraining_can_do(cloud) -> None:
     for flag in (
         "--masking",
         "--packing",
-        "--segment_probability",
-        "--resume_from_checkpoint",
-        "--element_descriptors",
+        "--segment-probability",
+        "--resume-from-checkpoint",
+        "--element-descriptors",
     ):
         assert flag in shown.out
 
 
 @pytest.mark.slow
 def test_compiled_training_learns_the_same(strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
-    flags = ["--data", strings_table, *tiny_flags, "--dropout", 0, "--validation_fraction", "0.2"]
+    flags = ["--data", strings_table, *tiny_flags, "--dropout", 0, "--validation-fraction", "0.2"]
     found = {}
     for name, compiled in (("plain", "false"), ("compiled", "true")):
         folder = tmp_path / name
-        assert cloud("pretrain", *flags, "--torch_compile", compiled, "--output_dir", folder).status == 0
+        assert cloud("pretrain", *flags, "--torch-compile", compiled, "--output-dir", folder).status == 0
         found[name] = json.loads((folder / "validation_results.json").read_text())["validation_loss"]
     assert found["compiled"] == pytest.approx(found["plain"], abs=1e-4)
 
 
 def test_flags_of_a_new_model_do_not_reshape_a_checkpoint(cloud, pretrained: Path, strings_table: Path, tmp_path: Path):
-    run = ["pretrain", "--data", strings_table, "--model", pretrained, "--output_dir", tmp_path / "out"]
-    found = cloud(*run, "--site_multiplicity", "true", "--hidden_size", "32", "--max_steps", "1")
+    run = ["pretrain", "--data", strings_table, "--model", pretrained, "--output-dir", tmp_path / "out"]
+    found = cloud(*run, "--site-multiplicity", "true", "--hidden-size", "32", "--max-steps", "1")
     assert found.status == 2
     assert "site_multiplicity is False, not True" in found.err
     assert "hidden_size is" not in found.err  # the checkpoint has it
@@ -282,15 +282,15 @@ def test_an_output_folder_that_cannot_be_written(
     (tmp_path / "file").write_text("kept")
     flags = ["--model", pretrained, "--target", "gap:eV"] if command == "finetune" else []
     for folder, reason in ((tmp_path / "file", "it is a file"), (tmp_path / "file" / "below", "Not a directory")):
-        found = cloud(command, "--data", strings_table, *flags, "--output_dir", folder)
+        found = cloud(command, "--data", strings_table, *flags, "--output-dir", folder)
         assert found.status == 2
-        assert f"--output_dir {folder}: cannot be written ({reason}); give another folder." in found.err
+        assert f"--output-dir {folder}: cannot be written ({reason}); give another folder." in found.err
     assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_the_refused_string_is_named(cloud, strings: list[str], tiny_flags: list[str], tmp_path: Path):
     pd.DataFrame({"scope": [*strings[:5], "0 0 0 | 1a | Xx 1.0"]}).to_csv(tmp_path / "t.csv", index=False)
-    found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output_dir", tmp_path / "out")
+    found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output-dir", tmp_path / "out")
     assert found.status == 2
     assert "The string '0 0 0 | 1a | Xx 1.0' cannot be trained on" in found.err
     assert not (tmp_path / "out").exists()

@@ -17,15 +17,15 @@ import pytest
 from cloud_hf.training.checkpointing import RUN_FILE, newest_checkpoint, what_is_missing
 
 RUNS = Path(__file__).with_name("runs.py")
-BASE = ["--validation_fraction", "0.1", "--num_train_epochs", "3", "--warmup_steps", "0", "--logging_steps", "1"]
-SAVES = ["--save_strategy", "steps", "--save_steps", "2"]
-RESUME = ["--resume_from_checkpoint", "true"]
+BASE = ["--validation-fraction", "0.1", "--num-train-epochs", "3", "--warmup-steps", "0", "--logging-steps", "1"]
+SAVES = ["--save-strategy", "steps", "--save-steps", "2"]
+RESUME = ["--resume-from-checkpoint", "true"]
 VARIANTS = {
     "plain": [],
     "packed, bf16, segments, accumulated, evaluated": [
-        "--packing", "true", "--packing_length", "64", "--bf16", "true", "--masking", "segment",
-        "--gradient_accumulation_steps", "2", "--per_device_train_batch_size", "2", "--eval_strategy", "epoch",
-        "--element_descriptors", "true", "--site_multiplicity", "true",
+        "--packing", "true", "--packing-length", "64", "--bf16", "true", "--masking", "segment",
+        "--gradient-accumulation-steps", "2", "--per-device-train-batch-size", "2", "--eval-strategy", "epoch",
+        "--element-descriptors", "true", "--site-multiplicity", "true",
     ],
 }  # fmt: skip
 
@@ -55,12 +55,12 @@ def run_scenarios(folder: Path, scenarios: list[dict[str, Any]]) -> tuple[list[i
     "variant", [pytest.param(name, marks=[pytest.mark.train] if VARIANTS[name] else []) for name in VARIANTS]
 )
 def test_killed_and_resumed_is_as_if_uninterrupted(variant: str, strings_table: Path, tiny_flags, tmp_path) -> None:
-    flags = ["pretrain", "--data", str(strings_table), *tiny_flags, "--max_steps", "-1", *BASE, *VARIANTS[variant]]
-    flags += ["--save_strategy", "steps", "--save_steps", "4"]
+    flags = ["pretrain", "--data", str(strings_table), *tiny_flags, "--max-steps", "-1", *BASE, *VARIANTS[variant]]
+    flags += ["--save-strategy", "steps", "--save-steps", "4"]
     step = random.SystemRandom().randrange(9, 12)  # in the second or third epoch
-    killed = ["--output_dir", str(tmp_path / "killed")]
+    killed = ["--output-dir", str(tmp_path / "killed")]
     scenarios = [
-        {"argv": [*flags, "--output_dir", str(tmp_path / "whole")]},
+        {"argv": [*flags, "--output-dir", str(tmp_path / "whole")]},
         {"argv": [*flags, *killed, *RESUME], "kill": {"in_save": 4}},  # nothing to resume from yet: a new run
         {"argv": [*flags, *killed, *RESUME], "kill": {"before_rename": 8}},
         {"argv": [*flags, *killed, *RESUME], "kill": {"step": step}},
@@ -77,16 +77,16 @@ def test_killed_and_resumed_is_as_if_uninterrupted(variant: str, strings_table: 
 
 @pytest.mark.train
 def test_no_space_left_harms_nothing(strings_table: Path, tiny_flags, tmp_path: Path) -> None:
-    flags = ["pretrain", "--data", str(strings_table), *tiny_flags, "--max_steps", "6", *BASE, *SAVES]
-    limited = [*flags, "--output_dir", str(tmp_path / "limited")]
+    flags = ["pretrain", "--data", str(strings_table), *tiny_flags, "--max-steps", "6", *BASE, *SAVES]
+    limited = [*flags, "--output-dir", str(tmp_path / "limited")]
     scenarios = [
-        {"argv": [*flags, "--output_dir", str(tmp_path / "whole")]},
+        {"argv": [*flags, "--output-dir", str(tmp_path / "whole")]},
         {"argv": limited, "kill": {"no_space_after": 2, "bytes": 100_000}},
     ]
     statuses, said = run_scenarios(tmp_path, scenarios)
     assert statuses == [0, 2], said[-4000:]
     assert "the checkpoint of step 4 cannot be written" in said
-    assert "--resume_from_checkpoint true" in said
+    assert "--resume-from-checkpoint true" in said
     assert [path.name for path in (tmp_path / "limited").iterdir()] == ["checkpoint-2"]
     assert what_is_missing(tmp_path / "limited" / "checkpoint-2") is None
     assert run_scenarios(tmp_path, [{"argv": [*limited, *RESUME]}])[0] == [0]
@@ -95,7 +95,7 @@ def test_no_space_left_harms_nothing(strings_table: Path, tiny_flags, tmp_path: 
 
 @pytest.fixture(scope="module")
 def flags(strings_table: Path, tiny_flags: list[str]) -> list[str]:
-    return ["--data", str(strings_table), *tiny_flags, "--max_steps", "6", *BASE, *SAVES]
+    return ["--data", str(strings_table), *tiny_flags, "--max-steps", "6", *BASE, *SAVES]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def finished(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path
     from cloud_hf.cli.main import main
 
     folder = tmp_path_factory.mktemp("finished") / "run"
-    assert main(["pretrain", *flags, "--output_dir", str(folder)]) == 0
+    assert main(["pretrain", *flags, "--output-dir", str(folder)]) == 0
     return folder
 
 
@@ -125,12 +125,12 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(how: str, finished: Path,
         shutil.copytree(finished / f"checkpoint-{step}", tmp_path / f"checkpoint-{step}")
     damage(tmp_path / "checkpoint-4", how)
     explicit = cloud(
-        "pretrain", *flags, "--output_dir", tmp_path, "--resume_from_checkpoint", tmp_path / "checkpoint-4"
+        "pretrain", *flags, "--output-dir", tmp_path, "--resume-from-checkpoint", tmp_path / "checkpoint-4"
     )
     assert explicit.status == 2
     assert "checkpoint-4: cannot be resumed from" in explicit.err
     assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
-    assert cloud("pretrain", *flags, "--output_dir", tmp_path, *RESUME).status == 0
+    assert cloud("pretrain", *flags, "--output-dir", tmp_path, *RESUME).status == 0
     assert weights_hash(tmp_path) == weights_hash(finished)
     assert what_is_missing(tmp_path / "checkpoint-4") is None  # written anew
 
@@ -138,16 +138,16 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(how: str, finished: Path,
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (["--hidden_size", "64"], "hidden_size was 32, is 64"),
-        (["--num_hidden_layers", "1"], "num_hidden_layers was 2, is 1"),
+        (["--hidden-size", "64"], "hidden_size was 32, is 64"),
+        (["--num-hidden-layers", "1"], "num_hidden_layers was 2, is 1"),
         (["--seed", "4"], "seed was 3, is 4"),
-        (["--per_device_train_batch_size", "4"], "strings per step was 8, is 4"),
+        (["--per-device-train-batch-size", "4"], "strings per step was 8, is 4"),
         (["--masking", "segment"], "masking was token, is segment"),
-        (["--mlm_probability", "0.3"], "mlm_probability was 0.15, is 0.3"),
+        (["--mlm-probability", "0.3"], "mlm_probability was 0.15, is 0.3"),
         (["--packing", "true"], "packing was False, is True"),
         (["--bf16", "true"], "bf16 was False, is True"),
-        (["--learning_rate", "1e-4"], "learning_rate was 0.0005, is 0.0001"),
-        (["--max_steps", "8"], "max_steps was 6, is 8"),
+        (["--learning-rate", "1e-4"], "learning_rate was 0.0005, is 0.0001"),
+        (["--max-steps", "8"], "max_steps was 6, is 8"),
         (["--data", "OTHER"], "hash of the training strings was"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
@@ -155,7 +155,7 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(how: str, finished: Path,
 def test_a_run_with_other_settings_is_refused(change, named, finished, flags, strings, cloud, tmp_path: Path) -> None:
     pd.DataFrame({"scope": strings[1:]}).to_csv(tmp_path / "other.csv", index=False)
     change = [str(tmp_path / "other.csv") if word == "OTHER" else word for word in change]
-    resume = ["--resume_from_checkpoint", finished / "checkpoint-4", "--output_dir", tmp_path / "out"]
+    resume = ["--resume-from-checkpoint", finished / "checkpoint-4", "--output-dir", tmp_path / "out"]
     found = cloud("pretrain", *flags, *change, *resume)
     assert found.status == 2
     assert named in found.err
@@ -164,14 +164,14 @@ def test_a_run_with_other_settings_is_refused(change, named, finished, flags, st
 
 
 def test_as_many_strings_per_step_in_other_batches_are_resumed(finished, flags, cloud, tmp_path, caplog) -> None:
-    resume = ["--resume_from_checkpoint", finished / "checkpoint-4", "--output_dir", tmp_path]
-    split = ["--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 2]
+    resume = ["--resume-from-checkpoint", finished / "checkpoint-4", "--output-dir", tmp_path]
+    split = ["--per-device-train-batch-size", 4, "--gradient-accumulation-steps", 2]
     assert cloud("pretrain", *flags, *split, *resume).status == 0
     assert (tmp_path / "model.safetensors").exists()
 
 
 def test_only_so_many_checkpoints_are_kept(finished: Path, flags, cloud, tmp_path: Path) -> None:
-    assert cloud("pretrain", *flags, "--output_dir", tmp_path, "--save_total_limit", 2).status == 0
+    assert cloud("pretrain", *flags, "--output-dir", tmp_path, "--save-total-limit", 2).status == 0
     assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-6"]
     assert all(what_is_missing(path) is None for path in tmp_path.glob("checkpoint-*"))
     assert weights_hash(tmp_path) == weights_hash(finished)
@@ -183,19 +183,19 @@ def test_a_checkpoint_holds_no_pickle_of_the_arguments(finished: Path) -> None:
 
 def test_a_second_run_replaces_the_checkpoints_of_the_first(finished, flags, cloud, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
-    assert cloud("pretrain", *flags, "--output_dir", tmp_path / "run", "--seed", 5).status == 0
+    assert cloud("pretrain", *flags, "--output-dir", tmp_path / "run", "--seed", 5).status == 0
     run = json.loads((tmp_path / "run" / "checkpoint-6" / RUN_FILE).read_text())
     assert run["decisive"]["seed"] == 5
     assert not list((tmp_path / "run").glob(".*"))
 
 
 def test_workers_that_outlive_an_epoch_are_refused(flags, cloud, tmp_path: Path) -> None:
-    workers = ["--dataloader_num_workers", 1, "--dataloader_persistent_workers", "true"]
-    found = cloud("pretrain", *flags, *workers, "--output_dir", tmp_path)
+    workers = ["--dataloader-num-workers", 1, "--dataloader-persistent-workers", "true"]
+    found = cloud("pretrain", *flags, *workers, "--output-dir", tmp_path)
     assert found.status == 2
     assert "persistent" in found.err
 
 
 def test_workers_give_the_same_weights(finished: Path, flags, cloud, tmp_path: Path) -> None:
-    assert cloud("pretrain", *flags, "--dataloader_num_workers", 1, "--output_dir", tmp_path).status == 0
+    assert cloud("pretrain", *flags, "--dataloader-num-workers", 1, "--output-dir", tmp_path).status == 0
     assert weights_hash(tmp_path) == weights_hash(finished)

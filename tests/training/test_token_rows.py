@@ -68,5 +68,5 @@ def test_packing_wastes_little_and_mixes() -> None:
 
 
 def test_a_string_that_fits_in_no_row_is_refused() -> None:
-    with pytest.raises(ScopeTooLongError, match=r"60 tokens.*--packing_length"):
+    with pytest.raises(ScopeTooLongError, match=r"60 tokens.*--packing-length"):
         pack(np.array([10, 60]), 50)

@@ -261,7 +261,7 @@ def target_column(table: pd.DataFrame, path: str | Path, names: Sequence[str] = 
     if len(numbers) != 1:
         columns = ", ".join(map(str, table.columns))
         what = f"columns {', '.join(numbers)} could each be the target" if numbers else "no column holds numbers only"
-        raise StudyError(f"{path}: {what}; name it with --target_column (the table has {columns}).")
+        raise StudyError(f"{path}: {what}; name it with --target-column (the table has {columns}).")
     return numbers[0]
 
 
@@ -283,7 +283,7 @@ def read_items(table: pd.DataFrame, path: str | Path, structure: str | None, tar
         values = [value for value in table[structure] if not is_missing(value)]
         if not values or structure == target or not all(isinstance(value, str | dict) for value in values[:100]):
             raise StudyError(
-                f"{path}: the column {structure!r} holds no strings or crystals; name theirs with --structure_column "
+                f"{path}: the column {structure!r} holds no strings or crystals; name theirs with --structure-column "
                 f"(the table has {', '.join(map(str, table.columns))})."
             )
         if all(_is_scope(value) for value in values[:100]):

@@ -207,7 +207,7 @@ class FoldArguments(TrainingStudyArguments):
         },
     )
     validation_fraction: float = field(
-        default=0.1, metadata={"help": "Share of a fold's training strings to hold back for --early_stopping."}
+        default=0.1, metadata={"help": "Share of a fold's training strings to hold back for --early-stopping."}
     )
 
     def __post_init__(self) -> None:
@@ -294,7 +294,7 @@ def _cell(arguments: FoldArguments, task: FoldedTask, fold: Fold, digest: str) -
         if not len(validation):
             raise StudyError(
                 f"{task.name}: too few training strings to hold back {arguments.validation_fraction:.0%} of them; "
-                "raise --validation_fraction, or leave --early_stopping out."
+                "raise --validation-fraction, or leave --early-stopping out."
             )
     fit = fit_and_predict(
         arguments, target, crystals, fitted, {"test": test[known]}, validation=validation,

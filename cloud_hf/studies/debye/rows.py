@@ -142,12 +142,12 @@ def _densities(table: pd.DataFrame, columns: tuple[str, str] | None, path: Path)
         if column not in table.columns:
             raise TableError(
                 f"{path}: there is no column {column!r}; name it with {flag}, or leave the phonons out with "
-                f"--no_phonons. The table has {', '.join(map(str, table.columns))}."
+                f"--no-phonons. The table has {', '.join(map(str, table.columns))}."
             )
     found = read_densities(*(table[column] for column in columns))
     if not any(density is not None for density in found):
         raise TableError(
             f"{path}: no row of {columns[0]!r} and {columns[1]!r} holds a density of states (two lists of the same "
-            "length, wavenumbers in 1/cm that increase from 0); leave the phonons out with --no_phonons."
+            "length, wavenumbers in 1/cm that increase from 0); leave the phonons out with --no-phonons."
         )
     return found

@@ -56,5 +56,5 @@ def check_heat_capacities(labels: Numbers, n_atoms: Numbers, ids: Sequence[str],
             f"{path}: column {column!r} must hold heat capacities between 0 and 3NR = {limit * n_atoms[row]:.4g} "
             f"J/(mol K); {ids[row]} with N = {n_atoms[row]:g} has {labels[row]:.6g} ({len(bad)} such rows). Check the "
             "unit, and whether the values are per primitive cell or per atom. Strings of the paper's grammars can lose "
-            "atoms; where the table has a column of atoms per primitive cell, name it with --n_atoms."
+            "atoms; where the table has a column of atoms per primitive cell, name it with --n-atoms."
         )

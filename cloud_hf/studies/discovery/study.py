@@ -105,7 +105,7 @@ class Arguments(TrainingStudyArguments):
                 "in this order."
             )
         if not self.train and self.checkpoint is None:
-            raise StudyError("With --no_train there is nothing to score; name a --checkpoint.")
+            raise StudyError("With --no-train there is nothing to score; name a --checkpoint.")
 
 
 def run(arguments: Arguments) -> Path:
@@ -281,7 +281,7 @@ def _nomad(arguments: Arguments, folder: StudyFolder, cache: Path) -> dict[str, 
         rows = crystals.labelled(name)
         train, test = split_by_string(rows.scopes, arguments.nomad_share, arguments.seed)
         if not len(test):
-            raise StudyError(f"{path}: no string of {len(rows)} rows with {name!r} is held out; raise --nomad_share.")
+            raise StudyError(f"{path}: no string of {len(rows)} rows with {name!r} is held out; raise --nomad-share.")
         tag = f"{digest_of(path)}-{arguments.nomad_epochs:g}-{arguments.nomad_share:g}"
         target = StudyTarget(name, unit)
 

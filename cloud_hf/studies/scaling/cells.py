@@ -116,7 +116,7 @@ def nested_corpora(
     distinct = sorted(set(strings))
     if held_out + max(sizes) > len(distinct):
         raise StudyError(
-            f"--corpus_sizes asks for {max(sizes):,} strings and --held_out for {held_out:,} others, but the tables "
+            f"--corpus-sizes asks for {max(sizes):,} strings and --held-out for {held_out:,} others, but the tables "
             f"hold {len(distinct):,} distinct ones; lower one of them or add tables."
         )
     order = np.random.default_rng(seed).permutation(len(distinct))
@@ -163,7 +163,7 @@ def train_cell(size: Size, corpus: Sequence[str], held_out: Sequence[str], recip
         found = trainer.evaluate(metric_key_prefix="held_out")
     loss = math.log(found["held_out_perplexity"])
     if not math.isfinite(loss):
-        raise StudyError(f"The model {size} diverged on {len(corpus):,} strings; lower --learning_rate.")
+        raise StudyError(f"The model {size} diverged on {len(corpus):,} strings; lower --learning-rate.")
     n = sum(p.numel() for name, p in model.named_parameters() if not any(part in name for part in EMBEDDINGS))
     unique = int(rows.string_lengths.sum())
     by_class = {

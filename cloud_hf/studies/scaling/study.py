@@ -69,12 +69,12 @@ class Arguments(StudyArguments):
         for name in ("hidden_sizes", "layers", "corpus_sizes"):
             values = getattr(self, name)
             if not values:
-                raise StudyError(f"--{name} is empty.")
+                raise StudyError(f"--{name.replace('_', '-')} is empty.")
             for value in values:
                 in_range(name, value, 1, 1e9)
         if len(self.layers) not in (1, len(self.hidden_sizes)):
             raise StudyError(
-                f"--layers gives {len(self.layers)} numbers for {len(self.hidden_sizes)} --hidden_sizes; give as many, "
+                f"--layers gives {len(self.layers)} numbers for {len(self.hidden_sizes)} --hidden-sizes; give as many, "
                 "or one for all."
             )
         in_range("held_out", self.held_out, 1, 1e9)
@@ -88,7 +88,7 @@ class Arguments(StudyArguments):
         in_range("max_tokens", self.max_tokens, 8, 1e5)
         in_range("resamples", self.resamples, 10, 1e6)
         if len(set(self.sizes)) != len(self.sizes) or len(set(self.corpus_sizes)) != len(self.corpus_sizes):
-            raise StudyError("--hidden_sizes with --layers, or --corpus_sizes, names a size twice.")
+            raise StudyError("--hidden-sizes with --layers, or --corpus-sizes, names a size twice.")
 
     @property
     def sizes(self) -> list[Size]:

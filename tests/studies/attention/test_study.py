@@ -21,7 +21,7 @@ from cloud_hf.studies.attention.shares import CLASSES, attention_shares
 from cloud_hf.studies.attention.summary import mean_with_interval, ratio_with_interval
 
 SCOPES = ["0 3 a | Na 4a Cl 4b", "1 0 0 | Cu 1a Au 2i O 2i", "1 0 0 | Fe 1a"]
-FLAGS = ["--n_crystals", "20", "--n_gradients", "6", "--steps", "8", "--controls", "2"]
+FLAGS = ["--n-crystals", "20", "--n-gradients", "6", "--steps", "8", "--controls", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_a_checkpoint_of_the_papers_grammar_reads_its_own_strings(
         tmp_path / "paper", grammar="composition", hidden_size=16, num_hidden_layers=1, num_attention_heads=2
     )
     crystals(12).to_parquet(tmp_path / "crystals.parquet")
-    study(tmp_path, "--model", str(paper), "--n_crystals", "8")
+    study(tmp_path, "--model", str(paper), "--n-crystals", "8")
     (model,) = json.loads((tmp_path / "out/results.json").read_text())["results"]["models"].values()
     assert "fractions" in model["classes"]
 
@@ -157,7 +157,7 @@ def test_what_cannot_be_measured_is_refused(done: Path, encoder: Path, tmp_path:
         (["--model", str(tmp_path)], "no config.json"),
         (["--model", "heat_capacty"], "inside the package there are default.*heat_capacity"),
         (["--model", str(encoder), str(encoder)], "one twice"),
-        (["--model", str(encoder), "--n_gradients", "50"], "n_gradients must be from 2 to 20"),
+        (["--model", str(encoder), "--n-gradients", "50"], "n_gradients must be from 2 to 20"),
         (["--model", str(encoder), "--seed", "9"], "seed was 0, is 9"),
     ):
         with pytest.raises(CloudError, match=reason):

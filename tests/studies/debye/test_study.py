@@ -24,7 +24,7 @@ from cloud_hf.studies.debye.rows import KNOWN, read_debye_rows, table_of
 from cloud_hf.studies.debye.scores import UNIT, collect
 
 LABEL, COLUMNS = "cv", ("phfreq", "phdos")
-FLAGS = ["--label", LABEL, "--folds", "2", "--learning_rate", "0.01", "--num_train_epochs", "8"]
+FLAGS = ["--label", LABEL, "--folds", "2", "--learning-rate", "0.01", "--num-train-epochs", "8"]
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ class TestRun:
         pytest.importorskip("sklearn")
         out = tmp_path / "out"
         words = ["study", "debye", "--data", str(table), "--model", str(encoder), "--out", str(out), *FLAGS]
-        assert main([*words, "--only_folds", "1"]) == 0
+        assert main([*words, "--only-folds", "1"]) == 0
         found = json.loads((out / "results.json").read_text())["results"]
         rows = found["rows"]
         assert (rows["in_table"], rows["labelled"], rows["folds"], rows["of_folds"]) == (40, 40, [1], 2)
@@ -88,7 +88,7 @@ class TestRun:
         trained = []
         original = fit_and_predict
         monkeypatch.setattr(debye, "fit_and_predict", lambda *given: trained.append(given) or original(*given))
-        assert main([*words, "--only_folds", "1"]) == 0
+        assert main([*words, "--only-folds", "1"]) == 0
         assert not trained
         assert json.loads((out / "results.json").read_text())["results"] == found
 
@@ -97,8 +97,8 @@ class TestRun:
         frame.loc[3, LABEL] = np.nan
         frame.to_parquet(tmp_path / "rows.parquet")
         words = ["study", "debye", "--data", str(tmp_path / "rows.parquet"), "--model", str(encoder)]
-        words += ["--out", str(tmp_path / "out"), *FLAGS, "--max_steps", "2", "--only_folds", "0"]
-        assert main([*words, "--no_phonons", "--no_baselines"]) == 0
+        words += ["--out", str(tmp_path / "out"), *FLAGS, "--max-steps", "2", "--only-folds", "0"]
+        assert main([*words, "--no-phonons", "--no-baselines"]) == 0
         found = json.loads((tmp_path / "out/results.json").read_text())["results"]
         assert found["other_temperatures"] == {}
         assert "trees" not in found["heads_at_300_K"]["arms"]
@@ -172,7 +172,7 @@ class TestRows:
             (lambda frame: frame.assign(cv="unknown"), "finite numbers"),
             (lambda frame: frame.assign(cv=4 * frame["cv"]), "per primitive cell or per atom"),
             (lambda frame: frame.drop(columns="phdos"), "--density"),
-            (lambda frame: frame.assign(phdos=3.0), "--no_phonons"),
+            (lambda frame: frame.assign(phdos=3.0), "--no-phonons"),
             (lambda frame: frame[:1], "do not make 2 folds"),
         ],
     )

@@ -53,7 +53,7 @@ def tables(crystals: Callable[[int], pd.DataFrame], tmp_path_factory: pytest.Tem
 @pytest.fixture
 def command(tables: Path, encoder: Path, tmp_path: Path) -> list[str]:
     data = [str(tables / "mp.parquet"), str(tables / "wbm.parquet")]
-    flags = ["--model", str(encoder), "--max_steps", "30", "--no_baselines", "--out", str(tmp_path / "out")]
+    flags = ["--model", str(encoder), "--max-steps", "30", "--no-baselines", "--out", str(tmp_path / "out")]
     return ["study", "discovery", "--data", *data, *flags]
 
 
@@ -65,7 +65,7 @@ def results(tmp_path: Path) -> Callable[[], Any]:
 class TestEnergies:
     def test_without_a_hull(self, command: list[str], results: Callable[[], Any], tmp_path: Path) -> None:
         pytest.importorskip("sklearn")
-        command.remove("--no_baselines")
+        command.remove("--no-baselines")
         assert main(command) == 0
         found = results()
         assert found["rows"]["train"]["labelled"] == N_TRAIN - 2
@@ -95,7 +95,7 @@ class TestEnergies:
     def test_a_second_run_computes_nothing_and_other_tables_are_refused(
         self, command: list[str], results: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
     ) -> None:
-        command = [*command, "--max_steps", "1"]
+        command = [*command, "--max-steps", "1"]
         assert main(command) == 0
         before = results()
 
@@ -145,7 +145,7 @@ class TestHull:
                 line = {"material_id": row["id"], "formula_from_cse": "x", "initial_structure": structure.as_dict()}
                 stream.write(json.dumps(line) + "\n")
         command[command.index("--data") + 2] = str(path)
-        command = [*command, "--max_steps", "1"]
+        command = [*command, "--max-steps", "1"]
         assert main(command) == 2  # no labels without the summary
         assert main([*command, "--hull", str(tables / "summary.csv.gz")]) == 0
         assert results()["stability"]["rows"] == 59
@@ -175,8 +175,8 @@ class TestOthers:
     def test_a_checkpoint_without_training_and_nomad(
         self, command: list[str], tables: Path, results: Callable[[], Any]
     ) -> None:
-        nomad = ["--nomad", str(tables / "nomad.parquet"), "--nomad_epochs", "1"]
-        assert main([*command, "--max_steps", "1", "--checkpoint", "bundled", "--no_train", *nomad]) == 0
+        nomad = ["--nomad", str(tables / "nomad.parquet"), "--nomad-epochs", "1"]
+        assert main([*command, "--max-steps", "1", "--checkpoint", "bundled", "--no-train", *nomad]) == 0
         found = results()
         assert {*found["energies"]["all, as predicted"]["arms"]} == {"checkpoint", "mean"}
         assert {name: score["unit"] for name, score in found["nomad"]["scores"].items()} == NOMAD_TARGETS
@@ -197,7 +197,7 @@ class TestRefusals:
         ("flags", "words"),
         [
             (["--target", "e_form"], "e_form"),
-            (["--test_target", "prototype"], "prototype"),
+            (["--test-target", "prototype"], "prototype"),
             (["--checkpoint", "nowhere"], "nowhere"),
             (["--nomad", "WBM"], "not the table of NOMAD-2018"),
             (["--hull", "WBM"], "has no column material_id"),
@@ -212,7 +212,7 @@ class TestRefusals:
         hull = pd.read_csv(tables / "summary.csv.gz")
         hull.assign(material_id=[f"other-{row}" for row in range(len(hull))]).to_csv(other, index=False)
         named = {"WBM": str(tables / "wbm.parquet"), "OTHER": str(other)}
-        assert main([*command, "--max_steps", "1", *(named.get(flag, flag) for flag in flags)]) == 2
+        assert main([*command, "--max-steps", "1", *(named.get(flag, flag) for flag in flags)]) == 2
         error = capsys.readouterr().err
         assert words in error
         assert "Traceback" not in error

@@ -93,8 +93,8 @@ class TestRun:
         frame.loc[7, "energy"] = np.nan
         frame.to_parquet(tmp_path / "rows.parquet")
         words = ["study", "low-data", "--data", str(tmp_path / "rows.parquet"), "--target", "energy:eV/atom"]
-        words += ["--model", str(encoder), "--out", str(tmp_path / "out"), "--sizes", "12", "24", "--min_steps", "20"]
-        words += ["--num_train_epochs", "2", "--learning_rate", "0.01", "--folds", "3"]
+        words += ["--model", str(encoder), "--out", str(tmp_path / "out"), "--sizes", "12", "24", "--min-steps", "20"]
+        words += ["--num-train-epochs", "2", "--learning-rate", "0.01", "--folds", "3"]
         assert main([*words, "--draws", "1"]) == 0
         trained: list[Any] = []
         original = low_data.fit_and_predict
@@ -137,7 +137,7 @@ class TestRun:
         monkeypatch.setattr(low_data, "fit_and_predict", fit)
         words = ["study", "low-data", "--data", str(tmp_path / "rows.parquet"), "--target", "cv:J/(mol cell K)"]
         words += ["--model", str(encoder), "--out", str(tmp_path / "out"), "--sizes", "10", "--draws", "2"]
-        assert main([*words, "--debye", "--per_cell", "--scratch", "--no_baselines"]) == 0
+        assert main([*words, "--debye", "--per-cell", "--scratch", "--no-baselines"]) == 0
         assert models == [(str(encoder), 0), ("scratch", 0), (str(encoder), 1), ("scratch", 1)]
         (line,) = json.loads((tmp_path / "out/results.json").read_text())["results"]["sizes"]
         assert line["arms"]["scratch"]["mae"] == pytest.approx([1, 1])

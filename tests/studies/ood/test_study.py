@@ -27,7 +27,7 @@ def command(
     table.at[7, "numbers"] = [3, 300]
     table.to_parquet(path)
     return [
-        "study", "ood", "--data", str(path), "--target", "energy:eV/atom", "--model", str(encoder), "--max_steps", "6",
+        "study", "ood", "--data", str(path), "--target", "energy:eV/atom", "--model", str(encoder), "--max-steps", "6",
         "--share", "0.2", "--splits", "element", "time",
     ]  # fmt: skip
 
@@ -73,7 +73,7 @@ class TestStudy:
     def test_other_settings_are_refused(
         self, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        command = [*command, "--no_baselines", "--splits", "time", "--max_steps", "1", "--out", str(tmp_path / "out")]
+        command = [*command, "--no-baselines", "--splits", "time", "--max-steps", "1", "--out", str(tmp_path / "out")]
         assert main(command) == 0
         assert main([*command, "--share", "0.3"]) == 2
         assert "share was 0.2, is 0.3" in capsys.readouterr().err
@@ -81,7 +81,7 @@ class TestStudy:
 
     def test_heat_capacities_through_the_debye_model(self, command: list[str], tmp_path: Path) -> None:
         command = [text if text != "energy:eV/atom" else "cv:J/(mol cell K)" for text in command]
-        flags = ["--debye", "--per_cell", "--no_baselines", "--splits", "element", "--rows", "150"]
+        flags = ["--debye", "--per-cell", "--no-baselines", "--splits", "element", "--rows", "150"]
         assert main([*command, *flags, "--out", str(tmp_path / "out")]) == 0
         found = results(tmp_path / "out")
         (split,) = found["splits"].values()

@@ -20,8 +20,8 @@ from cloud_hf.errors import CloudError
 from cloud_hf.studies.scaling import study as scaling
 from cloud_hf.studies.scaling.cells import Recipe, Size, frequency_loss, nested_corpora, train_cell
 
-TINY = ["--hidden_sizes", "8", "16", "24", "--layers", "1", "--corpus_sizes", "24", "48", "96", "--held_out", "24",
-        "--num_train_epochs", "2", "--resamples", "20"]  # fmt: skip
+TINY = ["--hidden-sizes", "8", "16", "24", "--layers", "1", "--corpus-sizes", "24", "48", "96", "--held-out", "24",
+        "--num-train-epochs", "2", "--resamples", "20"]  # fmt: skip
 RECIPE = Recipe(
     epochs=2, strings_per_step=16, learning_rate=1e-3, weight_decay=0.0, dropout=0.0, head_width=8, max_tokens=64,
     chemistry=False, bf16=False, held_out_seed=0,
@@ -135,11 +135,11 @@ def test_wider_models_learn_more_slowly() -> None:
 
 def test_bad_grids_are_refused(done: Path, tmp_path: Path) -> None:
     for flags, reason in (
-        (["--corpus_sizes", "5000"], "distinct ones"),
+        (["--corpus-sizes", "5000"], "distinct ones"),
         (["--layers", "1", "2"], "--layers gives 2 numbers"),
-        (["--hidden_sizes", "16", "16"], "names a size twice"),
-        (["--corpus_sizes", "0"], "corpus_sizes must be from 1"),
-        (["--num_train_epochs", "0"], "num_train_epochs"),
+        (["--hidden-sizes", "16", "16"], "names a size twice"),
+        (["--corpus-sizes", "0"], "corpus_sizes must be from 1"),
+        (["--num-train-epochs", "0"], "num_train_epochs"),
         (["--seed", "5"], "seed was 0, is 5"),
     ):
         with pytest.raises(CloudError, match=reason):
@@ -152,8 +152,8 @@ def test_rows_without_a_string_are_listed(tmp_path: Path, crystals: Callable[[in
     table = crystals(60)
     table.at[table.index[3], "numbers"] = [300, 8]
     table.to_parquet(tmp_path / "crystals.parquet")
-    grid = ["--hidden_sizes", "8", "--layers", "1", "--corpus_sizes", "20"]
-    study(tmp_path, *grid, "--held_out", "10", "--num_train_epochs", "1")
+    grid = ["--hidden-sizes", "8", "--layers", "1", "--corpus-sizes", "20"]
+    study(tmp_path, *grid, "--held-out", "10", "--num-train-epochs", "1")
     assert results(tmp_path)["rows_without_a_string"] == 1
     assert results(tmp_path)["law"] is None  # one size: nothing to fit
     assert len(pd.read_csv(tmp_path / "out/failures.csv")) == 1
@@ -163,9 +163,9 @@ def test_rows_without_a_string_are_listed(tmp_path: Path, crystals: Callable[[in
 @pytest.mark.slow
 def test_two_processes_share_a_study(done: Path, tmp_path: Path) -> None:
     launched = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29641", "-m", "cloud_hf",
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master-port=29641", "-m", "cloud_hf",
         "study", "scaling", "--data", str(done / "crystals.parquet"), "--out", str(tmp_path / "out"), *TINY,
-        "--per_device_train_batch_size", "16",
+        "--per-device-train-batch-size", "16",
     ]  # fmt: skip
     subprocess.run(launched, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     for one, two in zip(results(done)["cells"], results(tmp_path)["cells"], strict=True):

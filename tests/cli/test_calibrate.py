@@ -1,11 +1,9 @@
-"""`scripts/calibrate.py` and `scripts/ood.py` on tiny models: what they write is what the package then uses."""
+"""`cloud-hf calibrate` and `cloud-hf likelihood` on tiny models: what they write is what the package then uses."""
 
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +11,17 @@ import pandas as pd
 import pytest
 from transformers import pipeline
 
-from cloud_hf.errors import CloudError
-from cloud_hf.inference.likelihood import LikelihoodSettings, StringLikelihood
+from cloud_hf.cli.main import main
+from cloud_hf.errors import TableError
+from cloud_hf.inference.likelihood import LikelihoodSettings, StringLikelihood, distinct_strings
 from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
 from cloud_hf.models.debye import heat_capacity
 
 SALT = "1 6 a O D D a D O D b O O O c O O O d O O O e O O O 0 | Na 4a Cl 4b"
 
 
-@pytest.fixture
-def script(root: Path, monkeypatch: pytest.MonkeyPatch):
-    """Run a script of `scripts/` in this process."""
-
-    def run(name: str, *argv: object) -> None:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, argv)])
-        runpy.run_path(str(root / "scripts" / name), run_name="__main__")
-
-    return run
+def run(*argv: object) -> None:
+    assert main([str(word) for word in argv]) == 0
 
 
 def predictions(path: Path, name: str, unit: str, labels: np.ndarray, predicted: np.ndarray, trees: bool) -> Path:
@@ -45,14 +37,14 @@ def predictions(path: Path, name: str, unit: str, labels: np.ndarray, predicted:
     return path
 
 
-def test_a_regression_head(script, several_heads: Path, tmp_path: Path) -> None:
+def test_a_regression_head(several_heads: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(several_heads / "crystal_properties", tmp_path / "head")
     (folder / CALIBRATION_FILE).unlink()
     chance = np.random.default_rng(0)
     values = chance.uniform(0.5, 4.0, 800)
     labels = values + 0.3 * chance.standard_normal(800)
     table = predictions(tmp_path / "p.csv", "band_gap", "eV", labels, values, trees=True)
-    script("calibrate.py", "--predictions", table, "--checkpoint", folder, "--result", tmp_path / "r.json")
+    run("calibrate", "--predictions", table, "--checkpoint", folder, "--json", tmp_path / "r.json")
     found = json.loads((tmp_path / "r.json").read_text())["band_gap"]
     assert found["model"]["n"] == found["trees"]["n"] == 600, "rows that were trained on are not scored"
     assert found["model"]["coverage"] == pytest.approx(0.9, abs=0.05)
@@ -64,7 +56,7 @@ def test_a_regression_head(script, several_heads: Path, tmp_path: Path) -> None:
     assert gap["unknown_elements"] == ["Cl"]
 
 
-def test_heat_capacities_per_cell(script, several_heads: Path, tmp_path: Path) -> None:
+def test_heat_capacities_per_cell(several_heads: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(several_heads / "heat_capacity", tmp_path / "head")
     chance = np.random.default_rng(0)
     theta = chance.uniform(200, 800, 400)
@@ -73,19 +65,20 @@ def test_heat_capacities_per_cell(script, several_heads: Path, tmp_path: Path) -
         heat_capacity(one, 300.0).numpy() * atoms for one in (theta, theta * np.exp(0.1 * chance.standard_normal(400)))
     )
     table = predictions(tmp_path / "p.csv", "heat_capacity", "J/(mol cell K)", labels, predicted, trees=False)
-    script("calibrate.py", "--predictions", table, "--checkpoint", folder)
+    run("calibrate", "--predictions", table, "--checkpoint", folder)
     found = {one["name"]: one for one in pipeline("crystal-property", model=str(folder))(SALT)}["debye_temperature"]
     assert np.log(found["high"] / found["value"]) == pytest.approx(0.1645, abs=0.05)
 
 
-def test_a_table_without_the_predictions(script, several_heads: Path, tmp_path: Path) -> None:
+def test_a_table_without_the_predictions(several_heads: Path, tmp_path: Path, capsys) -> None:
     folder = shutil.copytree(several_heads / "heat_capacity", tmp_path / "head")
     table = predictions(tmp_path / "p.csv", "other", "eV", np.ones(8), np.ones(8), trees=False)
-    with pytest.raises(CloudError, match="heat_capacity"):
-        script("calibrate.py", "--predictions", table, "--checkpoint", folder, "--targets", "heat_capacity")
+    for more in (["--targets", "heat_capacity"], []):
+        assert main(["calibrate", "--predictions", str(table), "--checkpoint", str(folder), *more]) == 2
+        assert "heat_capacity" in capsys.readouterr().err
 
 
-def test_the_threshold_of_unusual_strings(script, several_heads: Path, tmp_path: Path, capsys) -> None:
+def test_the_threshold_of_unusual_strings(several_heads: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(several_heads / "likelihood", tmp_path / "mlm")
     (folder / "likelihood.json").unlink()
     scorer = StringLikelihood.load(str(folder))
@@ -97,8 +90,8 @@ def test_the_threshold_of_unusual_strings(script, several_heads: Path, tmp_path:
         tmp_path / "in.parquet"
     )
     pd.DataFrame({"scope": order[:12]}).to_csv(tmp_path / "out.csv")
-    argv = ["--mlm", folder, "--inside", f"{tmp_path / 'in.parquet'}:validation", "--outside", tmp_path / "out.csv"]
-    script("ood.py", *argv, "--save", "--result", tmp_path / "r.json")
+    argv = ["--model", folder, "--inside", f"{tmp_path / 'in.parquet'}:validation", "--outside", tmp_path / "out.csv"]
+    run("likelihood", *argv, "--save", "--json", tmp_path / "r.json")
     found = json.loads((tmp_path / "r.json").read_text())
     assert found["auroc"] == 1.0, "the likelier half is inside"
     assert found["auroc_95"] == [1.0, 1.0]
@@ -107,3 +100,34 @@ def test_the_threshold_of_unusual_strings(script, several_heads: Path, tmp_path:
     settings = LikelihoodSettings.load(folder / "likelihood.json")
     assert settings.threshold == found["threshold"]
     assert settings.n_rows == 24
+
+
+def test_atoms_come_from_the_labelled_table_where_strings_do_not_tell(
+    several_heads: Path, tmp_path: Path, capsys
+) -> None:
+    folder = shutil.copytree(several_heads / "heat_capacity", tmp_path / "head")
+    theta = np.random.default_rng(0).uniform(200, 800, 200)
+    frame = pd.DataFrame({"row": np.arange(200)[::-1], "scope": "1 0 0 | 2i | Na 0.5 Cl 0.5", "part": "test"})
+    atoms = 2 + frame["row"] % 3
+    values = heat_capacity(theta, 300.0).numpy() * atoms
+    unit = "J/(mol cell K)"
+    frame.assign(**{f"heat_capacity ({unit})": values, f"heat_capacity predicted ({unit})": values * 0.99}).to_csv(
+        tmp_path / "p.csv", index=False
+    )
+    pd.DataFrame({"atoms": 2 + np.arange(200) % 3}).to_csv(tmp_path / "labels.csv", index=False)
+    argv = ["calibrate", "--predictions", str(tmp_path / "p.csv"), "--checkpoint", str(folder)]
+    assert main(argv) == 2
+    assert "--n-atoms" in capsys.readouterr().err
+    run(*argv, "--data", tmp_path / "labels.csv", "--n-atoms", "atoms")
+    assert "0.9" in capsys.readouterr().out
+
+
+def test_strings_of_a_part(several_heads: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a:b.csv"
+    pd.DataFrame({"scope": ["x", "x", "y", None, "z"], "part": ["t", "t", "t", "t", "v"]}).to_csv(path, index=False)
+    shutil.copy(path, tmp_path / "c.csv")
+    assert sorted(distinct_strings(str(path))) == ["x", "y", "z"]
+    assert sorted(distinct_strings(f"{tmp_path / 'c.csv'}:t")) == ["x", "y"]
+    assert len(distinct_strings(str(path), 2)) == 2
+    with pytest.raises(TableError, match="no strings of the part 'w'"):
+        distinct_strings(f"{tmp_path / 'c.csv'}:w")

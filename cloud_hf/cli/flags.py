@@ -1,0 +1,68 @@
+"""Parsers of the command: flags with hyphens, spelled out; an unknown one is named with those that are like it."""
+
+import argparse
+import sys
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = ["CommandParser", "unknown_flag"]
+
+
+def unknown_flag(words: Sequence[str], known: Collection[str]) -> str | None:
+    """Return a sentence about the first word that looks like a flag and is none, or None.
+
+    Args:
+        words: Arguments as the user gave them, up to a lone `--`.
+        known: All flags of the command, such as `--n-atoms`.
+    """
+    for word in words:
+        if word == "--":
+            return None
+        name = word.split("=", 1)[0]
+        if name.startswith("--") and name not in known:
+            meant = name.replace("_", "-")
+            like = [meant] if meant in known else get_close_matches(meant, known, 1)
+            return f"unknown flag {name}; did you mean {like[0]}?" if like else f"unknown flag {name}."
+    return None
+
+
+class CommandParser(argparse.ArgumentParser):
+    """`ArgumentParser` without abbreviations of flags, which says what an unknown flag may have meant."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.flags: set[str] = set()
+        self._has_commands = False
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def add_argument(self, *names: Any, **kwargs: Any) -> argparse.Action:
+        """Add an argument as every parser does."""
+        action = super().add_argument(*names, **kwargs)
+        self.flags.update(action.option_strings)
+        return action
+
+    def add_mutually_exclusive_group(self, **kwargs: Any) -> Any:
+        """Add a group as every parser does; its flags are known too."""
+        group = super().add_mutually_exclusive_group(**kwargs)
+        add = group.add_argument
+
+        def add_argument(*names: Any, **arguments: Any) -> argparse.Action:
+            action = add(*names, **arguments)
+            self.flags.update(action.option_strings)
+            return action
+
+        group.add_argument = add_argument  # type: ignore[method-assign]
+        return group
+
+    def add_subparsers(self, **kwargs: Any) -> Any:
+        """Add commands as every parser does; each checks its own flags."""
+        self._has_commands = True
+        return super().add_subparsers(**kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as every parser does, but name an unknown flag before anything that is missing."""
+        words = list(sys.argv[1:] if args is None else args)
+        problem = None if self._has_commands else unknown_flag(words, self.flags)
+        if problem:
+            self.error(problem)
+        return super().parse_known_args(words, namespace)

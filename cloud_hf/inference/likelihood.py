@@ -239,6 +239,6 @@ def measure_likelihoods(
         figures[f"flagged_{name}"] = float((found < threshold).mean())
     if len(values.get("outside", ())):
         samples = [values["inside"], values["outside"]]
-        figures["auroc"] = float(auroc(*samples))
+        figures["auroc"] = float(auroc(values["inside"], values["outside"]))
         figures["auroc_95"] = list(bootstrap_interval(auroc, samples, resamples=RESAMPLES, seed=seed))
     return figures, LikelihoodSettings(threshold, SHARE, len(values["inside"]), tuple(words))

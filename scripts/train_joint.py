@@ -11,7 +11,7 @@ their errors. Stopped anywhere, the same command goes on exactly.
 
 import sys
 
-from cloud_hf.training.arguments import parse_recipe
+from cloud_hf.cli.recipes import parse_recipe
 from cloud_hf.training.joint import JointArguments, train_joint
 
 

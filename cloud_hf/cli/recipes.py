@@ -75,14 +75,17 @@ def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, C
 
     Args:
         command: Name of the command, for the help text.
-        kind: Class of the command's own arguments, `PretrainArguments` or `FinetuneArguments`.
+        kind: Class of the command's own arguments, such as `PretrainArguments`.
         argv: Arguments of the command.
 
     Raises:
         CloudError: As for `parse_flags`.
     """
-    groups = FINETUNE_GROUPS if issubclass(kind, FinetuneArguments) else PRETRAIN_GROUPS
-    arguments, training = parse_flags(command, (kind, CloudTrainingArguments), argv, groups)
+    groups: dict[Any, Mapping[str, Sequence[str]]] = {
+        PretrainArguments: PRETRAIN_GROUPS,
+        FinetuneArguments: FINETUNE_GROUPS,
+    }
+    arguments, training = parse_flags(command, (kind, CloudTrainingArguments), argv, groups.get(kind))
     if isinstance(arguments, PretrainArguments):
         arguments.check_source()
     return arguments, training

@@ -32,11 +32,11 @@ def test_every_flag_has_hyphens_and_is_known_to_its_parser(command: str) -> None
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["predict", "x.cif", "--n-atoms", "4"], "unknown flag --n-atoms; did you mean --n-atoms?"),
-        (["predict", "x.cif", "--batch-size=4"], "unknown flag --batch-size; did you mean --batch-size?"),
+        (["predict", "x.cif", "--n_atoms", "4"], "unknown flag --n_atoms; did you mean --n-atoms?"),
+        (["predict", "x.cif", "--batch_size=4"], "unknown flag --batch_size; did you mean --batch-size?"),
         (["predict", "x.cif", "--temp", "4"], "unknown flag --temp"),
         (["evaluate", "--lable", "y"], "unknown flag --lable; did you mean --label?"),
-        (["corpus", "build", "x", "--max-atoms", "4"], "unknown flag --max-atoms; did you mean --max-atoms?"),
+        (["corpus", "build", "x", "--max_atoms", "4"], "unknown flag --max_atoms; did you mean --max-atoms?"),
         (["encode", "x.cif", "--zzzz"], "unknown flag --zzzz."),
     ],
 )

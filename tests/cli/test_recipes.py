@@ -14,6 +14,7 @@ from cloud_hf.cli.recipes import FINETUNE_GROUPS, PRETRAIN_GROUPS, TRAINING_FLAG
 from cloud_hf.errors import CloudError
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
+from cloud_hf.training.joint import JointArguments
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,7 +123,7 @@ def test_an_unknown_argument_is_named_with_the_one_it_is_like(
 
 
 def test_no_flag_has_a_spelling_with_underscores_and_none_is_abbreviated() -> None:
-    for flag in ("--learning-rate", "--output-dir", "--learning-rat", "--no-baselines", "--hub-model-id=x"):
+    for flag in ("--learning_rate", "--output_dir", "--learning-rat", "--no_baselines", "--hub_model_id=x"):
         with pytest.raises(CloudError, match=f"unknown flag {flag.partition('=')[0]}; did you mean --"):
             parse_recipe("finetune", FinetuneArguments, ["--model", "m", "--data", "d", "--target", "t:1", flag, "1"])
 
@@ -141,12 +142,15 @@ def test_an_unknown_debye_label_is_refused(capsys: pytest.CaptureFixture[str]) -
     assert "debye" in stopped(FinetuneArguments, argv, capsys)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "recipes").glob("*.yaml")), ids=lambda path: path.name)
+KINDS: dict[str, type] = {"pretrain": PretrainArguments, "finetune": FinetuneArguments, "joint": JointArguments}
+RECIPES = [path for path in sorted((ROOT / "scripts" / "recipes").glob("*.yaml")) if path.stem != "joint_table"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_the_recipes_of_the_project_are_understood(path: Path) -> None:
-    kind: type = PretrainArguments if path.name.startswith("pretrain") else FinetuneArguments
-    flags = ["--config", str(path), "--data", "a.csv"]
-    if kind is FinetuneArguments:
-        flags += ["--model", "m"]
+    kind = KINDS[path.stem.partition("_")[0]]
+    flags = ["--config", str(path), "--data", "a.csv", "--model", "m"]
+    flags += ["--split", "s"] if kind is JointArguments else []
     own, training = parse_recipe("train", kind, [*flags, "--bf16", "false", "--use-cpu", "true"])
     assert isinstance(own, kind)
     assert training.seed is not None

@@ -81,7 +81,7 @@ def launch(folder: Path, scenarios: dict[str, dict[str, Any]]) -> Runs:
     listed = [{"ports": ports} | scenario for scenario in scenarios.values()]
     (folder / "scenarios.json").write_text(json.dumps(listed))
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command += ["--master-addr", "127.0.0.1", "--master-port", str(first)]
+    command += ["--master_addr", "127.0.0.1", "--master_port", str(first)]
     command += [str(RUNS), str(folder / "scenarios.json"), str(folder / "statuses.json")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

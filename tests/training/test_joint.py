@@ -15,11 +15,11 @@ import torch
 import yaml
 
 from cloud_hf import CloudForCrystalProperties, CloudForPropertyRegression, ScopeTokenizer
+from cloud_hf.cli.recipes import parse_recipe
 from cloud_hf.errors import CloudError, PhononDOSError, TableError
 from cloud_hf.models.phonon_dos import DOS_EDGES
 from cloud_hf.scope import parse
 from cloud_hf.scope.generators import generator_words
-from cloud_hf.training.arguments import parse_recipe
 from cloud_hf.training.joint import JointArguments, build_model, joint_config, predict_joint, train_joint
 from cloud_hf.training.joint_recipe import read_joint_recipe
 from cloud_hf.training.joint_rows import JointCollator, JointRows

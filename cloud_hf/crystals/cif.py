@@ -19,7 +19,7 @@ from pymatgen.io.cif import CifParser
 
 from cloud_hf.crystals.cell import Cell, Content
 from cloud_hf.crystals.cif_items import Items, block_name, read_items, split_blocks, unused_name
-from cloud_hf.crystals.cif_sites import distinct_sites, same_sites
+from cloud_hf.crystals.cif_sites import SAME_SITE, distinct_sites, same_sites
 from cloud_hf.crystals.cif_species import row_element
 from cloud_hf.crystals.cif_symmetry import LISTS, candidate_groups, symmetry_of
 from cloud_hf.crystals.formulas import mismatch, parse_formula
@@ -47,8 +47,8 @@ _IMAGES_PER_ATOM = 200
 _COMPARISONS = 3e7
 """Pairs of atoms that pymatgen's parser compares one by one, about 0.3 µs each."""
 _THIRDS = np.array([1 / 3, 2 / 3])
-_SAME_DIGITS = {3: 1.5e-3, 2: 7.5e-3}
-"""How far an atom may lie off a special position for the rounding of its coordinates, by their decimals."""
+_ROUNDED_AT = {4: 1.5e-4, 3: 1.5e-3, 2: 7.5e-3}
+"""Fractions of a lattice vector, by the decimals of the coordinates: how far rounding may move an image of an atom."""
 
 
 def cell_from_cif(text: str, name: str, max_atoms: int, exact_order: bool = False, trust_sites: bool = False) -> Cell:
@@ -129,14 +129,14 @@ def _cell_of_items(items: Items, name: str, max_atoms: int, trust_sites: bool) -
     lattice = _lattice(items, name)
     formula = parse_formula(items.get("_chemical_formula_sum", ["?"])[0])
     elements = _elements(items, rows, formula, name, trust_sites)
-    coords, decimals = _coordinates(items, rows, name)
+    coords = _coordinates(items, rows, name)
     occupancies = _occupancies(items, rows, name)
     _refuse_alternatives(items, rows, occupancies, name)
     _refuse_attached(items, rows, name, trust_sites)
     present = [i for i, occupancy in enumerate(occupancies) if occupancy > 0]
     if len(present) < len(rows):
         rows, elements = [rows[i] for i in present], [elements[i] for i in present]
-        occupancies, coords, decimals = [occupancies[i] for i in present], coords[present], decimals[present]
+        occupancies, coords = [occupancies[i] for i in present], coords[present]
         if not present:
             raise EmptyCrystalError("every atom has the occupancy 0.", source=name)
     n_listed = max(len(values) for tag, values in items.items() if tag in LISTS) if LISTS & items.keys() else 1
@@ -149,7 +149,7 @@ def _cell_of_items(items: Items, name: str, max_atoms: int, trust_sites: bool) -
     for group in candidates.groups:
         _refuse_images(len(rows), len(group), name, max_atoms)
         try:
-            cell = _expanded(lattice, coords, decimals, elements, occupancies, group, name)
+            cell = _expanded(lattice, coords, _tolerances(items, rows, group), elements, occupancies, group, name)
             refuse_size(len(cell), name, max_atoms)
         except CloudError as error:
             refusals.append(error)
@@ -242,8 +242,8 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def _coordinates(items: Items, rows: Sequence[int], name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return fractional coordinates, shape (n, 3), and the decimals that each atom is given with, shape (n,)."""
+def _coordinates(items: Items, rows: Sequence[int], name: str) -> NDArray[np.float64]:
+    """Return fractional coordinates, shape (n, 3)."""
     columns = []
     for tag in _COORDS:
         if tag not in items:
@@ -265,11 +265,21 @@ def _coordinates(items: Items, rows: Sequence[int], name: str) -> tuple[NDArray[
     near = np.abs(coords[..., None] / _THIRDS - 1) <= 1e-4  # what is meant to be 1/3 or 2/3
     if near.any():
         coords[near[..., 0]], coords[near[..., 1]] = _THIRDS.tolist()
-    return coords, np.array([max(map(_decimals, [items[tag][i] for tag in _COORDS])) for i in rows])
+    return coords
+
+
+def _tolerances(items: Items, rows: Sequence[int], group: Group) -> NDArray[np.float64]:
+    """Return how far each atom may lie off a special position by the rounding of its coordinates, shape (n,)."""
+    if len(group) == 1:
+        return np.empty(0)
+    columns = [items[tag] for tag in _COORDS]
+    decimals = [max([_decimals(column[i]) for column in columns]) for i in rows]
+    return np.array([_ROUNDED_AT.get(number, SAME_SITE) for number in decimals])
 
 
 def _decimals(text: str) -> int:
-    return len(_UNCERTAINTY.sub("", text).partition(".")[2]) if "." in text else 0
+    end = text.find("(")
+    return len(text[:end] if end >= 0 else text) - text.find(".") - 1 if "." in text else 0
 
 
 def _occupancies(items: Items, rows: Sequence[int], name: str) -> list[float]:
@@ -371,7 +381,7 @@ def _refuse_images(n_rows: int, n_operations: int, name: str, max_atoms: int) ->
 def _expanded(
     lattice: NDArray[np.float64],
     coords: NDArray[np.float64],
-    decimals: NDArray[np.intp],
+    tolerances: NDArray[np.float64],
     elements: Sequence[str],
     occupancies: Sequence[float],
     group: Group,
@@ -380,13 +390,9 @@ def _expanded(
     """Apply the operations; atoms on the same place share a site."""
     if np.abs(coords).max() > 1e6:
         raise DegenerateLatticeError("fractional coordinates beyond 1e6 have lost their digits.", source=name)
-    if len(group) == 1:
-        tolerances = np.empty(0)
-    else:
-        tolerances = np.array([_SAME_DIGITS.get(n, 1e-4 if n != 4 else 1.5e-4) for n in decimals.tolist()])
     found = distinct_sites(coords, group.operations, tolerances)
     if found is None and len(group) > 1:
-        found = distinct_sites(coords, group.operations, np.full(len(coords), 1e-4))
+        found = distinct_sites(coords, group.operations, np.full(len(coords), SAME_SITE))
     if found is None:
         raise CrystalReadError(
             "an atom lies so near to a symmetry element, or to another atom, that its images cannot be told apart; "

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import gemmi
@@ -118,25 +119,25 @@ def read_items(block: str, name: str) -> Items:
         if (pair := item.pair) is not None:
             tag = _plain_tag(pair[0])
             if tag in _WANTED:
-                _add(items, tag, [_value(pair[1])], name)
+                _add(items, tag, _plain_values([pair[1] or "?"]), name)
         elif (loop := item.loop) is not None:
             tags = [_plain_tag(tag) for tag in loop.tags]
             if not _WANTED.isdisjoint(tags):
                 values, width = loop.values, len(tags)
                 for i, tag in enumerate(tags):
                     if tag in _WANTED:
-                        _add(items, tag, list(map(_value, values[i::width])), name)
+                        _add(items, tag, _plain_values(values[i::width]), name)
     return items
 
 
+@lru_cache(maxsize=4096)
 def _plain_tag(tag: str) -> str:
     return tag.lower().replace(".", "_")
 
 
-def _value(raw: str) -> str:
-    if raw[:1] in "'\";":
-        return gemmi.cif.as_string(raw) if raw else "?"
-    return raw
+def _plain_values(values: list[str]) -> list[str]:
+    """Without quotes and the semicolons of text fields."""
+    return [gemmi.cif.as_string(value) if value[0] in "'\";" else value for value in values]
 
 
 def _add(items: Items, tag: str, values: list[str], name: str) -> None:

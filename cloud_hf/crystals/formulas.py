@@ -12,6 +12,9 @@ __all__ = ["formula_text", "mismatch", "parse_formula"]
 _PART = re.compile(r"([A-Z][a-z]?)\s*(\d+(?:\.\d*)?|\.\d+)?(?:\(\d+\))?[\s,]*")
 _CHARGE = re.compile(r"[\s,]+\d*[+-]$")
 
+_DIATOMIC = frozenset({"H", "N", "O", "F", "Cl"})
+"""Elements whose formula unit may be a molecule of two atoms."""
+
 _TRACE = 0.005
 """Share of the atoms below which an element may be named in a formula and absent from the sites."""
 _LOOSE, _DISORDERED = 0.01, 0.06
@@ -69,27 +72,33 @@ def mismatch(
         The difference in words, naming both formulas; `None` where rounding or disorder explains it.
     """
     said = {element: amount for element, (amount, _) in formula.items()}
-    sides = f"the sites hold {formula_text(amounts)}, the formula says {formula_text(said)}"
     trace = _TRACE * sum(said.values())
     missing = [element for element, amount in said.items() if element not in amounts and amount > trace]
     extra = [element for element in amounts if element not in formula]
     if missing:
-        return f"{sides}: no site holds {', '.join(missing)}"
+        return f"{_both(amounts, said)}: no site holds {', '.join(missing)}"
     if extra:
-        return f"{sides}: it has no {', '.join(extra)}"
+        return f"{_both(amounts, said)}: it has no {', '.join(extra)}"
     common = [element for element in formula if element in amounts]
-    scale = sum(amounts[element] for element in common) / sum(formula[element][0] for element in common)
+    scale = sum([amounts[element] for element in common]) / sum([said[element] for element in common])
     loose = set(disordered)
     for element in common:
         amount, unit = formula[element]
         allowed = scale * 0.51 * unit + (_DISORDERED if element in loose else _LOOSE) * amounts[element] + 0.002
         if abs(amounts[element] - scale * amount) > allowed:
-            return sides
+            return _both(amounts, said)
     if units is None:
         return None
-    divisor = gcd(*(round(amount) for amount, unit in formula.values() if not unit)) or 1
-    divisor = divisor if all(not unit and amount == round(amount) for amount, unit in formula.values()) else 1
+    is_whole = not any(unit for _, unit in formula.values())
+    divisor = gcd(*map(round, said.values())) if is_whole else 1
     slack = 0.03 + (0.05 if loose else 0.0) + max((0.5 * unit / amount for amount, unit in formula.values()), default=0)
-    if any(abs(expected / units - 1) <= slack for expected in (scale, scale * divisor)):
+    counts = [scale, scale * divisor]
+    if divisor > 1 and formula.keys() <= _DIATOMIC and len(formula) == 1:
+        counts.append(scale * divisor / 2)
+    if any(abs(count / units - 1) <= slack for count in counts):
         return None
-    return f"{sides}, {units:g} times in the cell"
+    return f"{_both(amounts, said)}, {units:g} times in the cell"
+
+
+def _both(amounts: Mapping[str, float], said: Mapping[str, float]) -> str:
+    return f"the sites hold {formula_text(amounts)}, the formula says {formula_text(said)}"

@@ -285,28 +285,38 @@ def _compact(symbol: str) -> str:
 
 @cache
 def _by_name() -> dict[str, tuple[Setting, ...]]:
-    """Every spelling of the tables, without blanks and in lower case, and the settings that it may mean."""
-    found: dict[str, dict[Setting, None]] = {}
-
-    def add(name: str, setting: Setting) -> None:
-        found.setdefault(_compact(name), {})[setting] = None
-
-    by_hall = {}
+    """The symbols of gemmi's table, short and older ones among them, and the settings that each may mean."""
+    names: list[tuple[str, Setting]] = []
     for setting in _table():
-        by_hall[setting.hall] = setting
-        add(setting.symbol, setting)
+        names.append((setting.symbol, setting))
         centring, *axes = setting.symbol.split()
         if 3 <= setting.number <= 15 and axes.count("1") == 2:
-            add(centring + next(axis for axis in axes if axis != "1"), setting)
+            names.append((centring + next(axis for axis in axes if axis != "1"), setting))
         if setting.number >= 195:
-            add(setting.symbol.replace("-3", "3"), setting)  # until 1992
+            names.append((setting.symbol.replace("-3", "3"), setting))  # until 1992
+    return _gathered(names)
+
+
+@cache
+def _by_full_name() -> dict[str, tuple[Setting, ...]]:
+    """The full symbols of spglib's table, such as `F 4/m -3 2/m`; short symbols with `e` for a double glide plane."""
+    by_hall = {setting.hall: setting for setting in _table()}
+    names: list[tuple[str, Setting]] = []
     for hall_number in range(1, 531):
         kind = spglib.get_spacegroup_type(hall_number)
-        tabulated = None if kind is None else by_hall.get(kind.hall_symbol)
-        if kind is not None and tabulated is not None:
-            add(kind.international_full, tabulated)
-            for name in kind.international.split("="):
-                add(name, tabulated)
+        setting = None if kind is None else by_hall.get(kind.hall_symbol)
+        if kind is not None and setting is not None:
+            names.append((kind.international_full, setting))
+            if setting.number > 15:  # before, the standard symbol stands in front of that of the setting
+                names += [(name, setting) for name in kind.international.split("=")]
+    return _gathered(names)
+
+
+def _gathered(names: Iterable[tuple[str, Setting]]) -> dict[str, tuple[Setting, ...]]:
+    """Settings by name, without blanks and in lower case."""
+    found: dict[str, dict[Setting, None]] = {}
+    for name, setting in names:
+        found.setdefault(_compact(name), {})[setting] = None
     return {name: tuple(settings) for name, settings in found.items()}
 
 
@@ -357,7 +367,7 @@ def settings_of_name(name: str) -> tuple[Setting, ...]:
     text, choice, qualifier = _without_choice(text)
     text = re.sub(r"([2346])\((\d)\)", r"\1\2", text)  # 6(3) is a screw axis
     key = _compact(text).rstrip(".,;:")
-    settings = _by_name().get(key, ())
+    settings = _by_name().get(key) or _by_full_name().get(key, ())
     if not settings:
         known = gemmi.find_spacegroup_by_name(text) if re.fullmatch(r"[A-Za-z][A-Za-z0-9/ -]*", text) else None
         if known is None:

@@ -442,7 +442,7 @@ def of_the_cod(crystal: Described) -> str:
     atoms = atom_lines(crystal, pattern="{:.6f}(12)", extra=extra)
     hall = f"_symmetry_space_group_name_Hall\n;\n{crystal.setting.hall}\n;\n"
     return (
-        f"#------\n# $Date$\n#------\ndata_1000000\nloop_\n_publ_author_name\n'A, B.'\n'C, D.'\n{formula_lines(crystal)}"
+        f"#------\n# $Date$\n#------\ndata_1000000\nloop_\n_publ_author_name\n'A, B.'\n{formula_lines(crystal)}"
         f"_symmetry_cell_setting unknown\n{hall}_symmetry_space_group_name_H-M {_xhm(crystal)}\n"
         f"_symmetry_Int_Tables_number {crystal.setting.number}\n{cell_lines(crystal, '{} {:.6f}(3)')}"
         f"{operation_lines(crystal)}{atoms}#END\n"

@@ -87,7 +87,7 @@ def only_targets(tensors: dict[str, torch.Tensor], config: dict[str, Any], kept:
             config[key] = [config[key][place] for place in order]
     config["id2label"] = {str(place): name for place, name in enumerate(kept)}
     config["label2id"] = {name: place for place, name in enumerate(kept)}
-    last = max(name for name in tensors if name.startswith("head.") and name.endswith(".weight"))
+    last = max(name for name in tensors if name.startswith(("classifier.", "head.")) and name.endswith(".weight"))
     for name in (last, last.removesuffix("weight") + "bias"):
         tensors[name] = tensors[name][order].contiguous()
 

@@ -304,7 +304,7 @@ def _load(model: Any, weights: dict[str, Tensor], source: str) -> None:
     renamed = {}
     for name, tensor in weights.items():
         head = re.match(r"Regressor\.(\d+)\.(\w+)$", name)
-        new = f"head.layers.{int(head[1]) - 1}.{head[2]}" if head else re.sub(r"^bert\.", prefix, name)
+        new = f"classifier.layers.{int(head[1]) - 1}.{head[2]}" if head else re.sub(r"^bert\.", prefix, name)
         renamed[new] = tensor
     expected = model.state_dict()
     problems = [

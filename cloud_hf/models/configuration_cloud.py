@@ -2,7 +2,7 @@
 
 import math
 from copy import deepcopy
-from dataclasses import field
+from dataclasses import field, fields
 from itertools import pairwise
 from typing import Any
 
@@ -50,6 +50,9 @@ DEBYE_TARGETS = ("heat_capacity", "internal_energy")
 VIBRATIONS = ("dos", "heat_capacity", "internal_energy", "debye_temperature")
 """What a phonon density of states may be learned from."""
 
+PUBLISHED_SIZE = 30522
+"""Word embeddings of the published checkpoint, whose words beyond the 564 used ones are not ours."""
+
 PUBLISHED_STRINGS: dict[str, Any] = {
     "grammar": "composition", "canonical": False, "symprec": 0.01, "angle_tolerance": 5.0,
     "symmetry": "spglib",
@@ -62,6 +65,19 @@ PUBLISHED_SHAPE = {"vocab_size": 30_522, "max_position_embeddings": 64, "type_vo
 logger = logging.get_logger(__name__)
 
 
+HEAD_FIELDS = (
+    "target_names", "target_units", "target_transforms", "target_mean", "target_scale", "target_weights",
+    "id2label", "label2id", "problem_type",
+)  # fmt: skip
+"""What belongs to one head and means nothing to another: a new head begins without them."""
+
+DEBYE_NAMES = ["debye_temperature"]
+"""What the one output of a Debye model is."""
+
+NO_LABELS = ["LABEL_0", "LABEL_1"]
+"""What transformers calls the labels of a config that says nothing about them."""
+
+
 @strict
 class CloudConfig(PushedWithCard, BertConfig):
     r"""Configuration of a CLOUD model: a BERT encoder over SCOPE strings, and what its head predicts.
@@ -69,6 +85,12 @@ class CloudConfig(PushedWithCard, BertConfig):
     Encoder fields are those of `BertConfig`; only their defaults differ. The encoder settings say how the strings
     that the model reads were made. Targets are in physical units: with `y = mean + scale * head output`, the prediction
     is y, exp(y), n_atoms y or n_atoms exp(y), as `target_transforms` says, in float32 whatever the weights' dtype.
+
+    `target_names`, `num_labels`, `id2label`, `label2id` and `problem_type` (always `regression`) say one thing: names
+    become labels, labels or `num_labels` given instead of names become names (`LABEL_0`, ...), and what contradicts is
+    refused. Fields given to `from_pretrained` are put into the stored ones before these are checked; other target names
+    than the stored ones mean another head, so that what else the stored config says of targets does not apply
+    (`HEAD_FIELDS`).
 
     Args:
         grammar: Grammar of the strings that the model reads: `composition`, `full` or `sites`.
@@ -82,7 +104,8 @@ class CloudConfig(PushedWithCard, BertConfig):
         pooling: What the property heads read: `cls`, the [CLS] state, or `cls_multiplicity`, beside it the mean of the
             states of elements and Wyckoff words, weighted by their share of the atoms.
         sparse_prediction: In training, run the masked-language-modelling head on masked positions only; `logits` then
-            have the shape (number of masked positions, vocab_size). Evaluation always gives all logits.
+            have the shape (number of masked positions, vocab_size). `cloud-hf pretrain` trains with it and saves
+            without. Evaluation always gives all logits.
         target_names: Names of the predicted quantities, one per output.
         target_units: Their units, as many as names.
         target_transforms: `standardise` (mean and scale alone), `log` (of the natural logarithm), `per_atom` (of the
@@ -123,36 +146,38 @@ class CloudConfig(PushedWithCard, BertConfig):
     type_vocab_size: int = 1
     pad_token_id: int | None = 1
     use_cache: bool = False
+    initializer_range: float | int = 0.02
+    layer_norm_eps: float | int = 1e-12
 
     grammar: str = "composition"
     canonical: bool = False
-    symprec: float = 0.01
-    angle_tolerance: float = 5.0
+    symprec: float | int = 0.01
+    angle_tolerance: float | int = 5.0
     symmetry: str = "spglib"
     encoder_settings: str | None = None
 
     element_descriptors: bool = False
     site_multiplicity: bool = False
     pooling: str = "cls"
-    sparse_prediction: bool = True
+    sparse_prediction: bool = False
 
     target_names: list[str] | None = None
     target_units: list[str] | None = None
     target_transforms: list[str] | None = None
-    target_mean: list[float] | None = None
-    target_scale: list[float] | None = None
-    target_weights: list[float] | None = None
+    target_mean: list[float | int] | None = None
+    target_scale: list[float | int] | None = None
+    target_weights: list[float | int] | None = None
     regression_loss: str = "l1"
     head_layers: int = 1
-    head_dropout: float = 0.1
+    head_dropout: float | int = 0.1
     n_members: int = 1
 
     theta_link: str = "exp"
-    theta_shift: float = 5.8
-    theta_scale: float = 0.5
+    theta_shift: float | int = 5.8
+    theta_scale: float | int = 0.5
     debye_targets: list[str] = field(default_factory=lambda: ["heat_capacity"])
     second_branch: str = "none"
-    second_theta_shift: float = 7.3
+    second_theta_shift: float | int = 7.3
 
     dos_edges: list[float | int] | None = None
     vibration_scales: dict[str, float | int] | None = None
@@ -175,16 +200,30 @@ class CloudConfig(PushedWithCard, BertConfig):
             fields = PUBLISHED_STRINGS | fields | {"model_type": cls.model_type, "pad_token_id": 1}
         return fields, kwargs
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a config of stored fields and what overrides them, checked together; see the class."""
+        known = {one.name for one in fields(cls)} - {"dtype"} | {"num_labels"}
+        changes = {name: kwargs.pop(name) for name in [*kwargs] if name in known}
+        return super().from_dict(_changed(config_dict, changes), **kwargs)
+
     def __post_init__(self, **kwargs: Any) -> None:
         older = kwargs.pop("debye_target", None)
         if older is not None:
             self.debye_targets = [older]
+        if self.target_names is None and self.id2label is None and kwargs.get("num_labels") is not None:
+            self.target_names = [f"LABEL_{index}" for index in range(kwargs["num_labels"])]
+        if self.id2label is None and self.label2id:
+            self.id2label = {int(index): label for label, index in self.label2id.items()}
+        number = kwargs.pop("num_labels", None)
+        stated = self.id2label is not None
         super().__post_init__(**kwargs)
-        names = self.target_names
-        if names is not None:
-            self.problem_type = "regression"
-            self.id2label = dict(enumerate(names))
-            self.label2id = {name: index for index, name in enumerate(names)}
+        names = self.labels() if stated or self.target_names else None
+        if names and number not in (None, len(names)):
+            raise ValueError(f"num_labels is {number}, but the config names {len(names)} labels: {', '.join(names)}.")
+        if names:
+            self.target_names = names
+            self._label(names)
         if getattr(self, "custom_pipelines", None):
             self.name_pipeline(LOADED_TASK)
         if self.architectures is None:  # AutoModelForSequenceClassification looks for its class in there
@@ -196,6 +235,42 @@ class CloudConfig(PushedWithCard, BertConfig):
             self.custom_pipelines = {task: deepcopy(CUSTOM_PIPELINES[TASK])}
         elif hasattr(self, "custom_pipelines"):
             del self.custom_pipelines
+
+    def labels(self) -> list[str]:
+        """Names of the predicted quantities, from `target_names` or, without them, from `id2label`; empty if none.
+
+        Raises:
+            ValueError: `target_names` and `id2label` contradict each other, or `problem_type` is no regression.
+        """
+        labels, names = _ordered(self.id2label), self.target_names
+        if names is None:
+            names = [] if labels == NO_LABELS else labels
+        elif labels not in (names, NO_LABELS, []):
+            raise ValueError(
+                f"target_names are {', '.join(names)}, but num_labels is {len(labels)} and id2label names "
+                f"{', '.join(labels)}: give target_names alone."
+            )
+        if names and self.problem_type not in (None, "regression"):
+            raise ValueError(
+                f"problem_type {self.problem_type!r}: CLOUD's heads predict numbers (problem_type 'regression')."
+            )
+        return list(names)
+
+    def for_targets(self, names: list[str], units: list[str] | None = None) -> "CloudConfig":
+        """Return a config whose labels are `names`: this one where it says so already, else a copy."""
+        stated = self.target_names == names and (units is None or self.target_units is not None)
+        if stated and self.problem_type == "regression" and _ordered(self.id2label) == names:
+            return self
+        config = deepcopy(self)
+        config.target_names = list(names)
+        config.target_units = self.target_units if units is None or self.target_units else list(units)
+        config._label(names)
+        return config
+
+    def _label(self, names: list[str]) -> None:
+        self.problem_type = "regression"
+        self.id2label = dict(enumerate(names))
+        self.label2id = {name: index for index, name in enumerate(names)}
 
     @property
     def reads_chemistry(self) -> bool:
@@ -218,7 +293,7 @@ class CloudConfig(PushedWithCard, BertConfig):
         _one_of("second_branch", self.second_branch, ("none", "einstein", "debye"))
         if not self.theta_scale > 0:
             raise ValueError(f"theta_scale must be positive, not {self.theta_scale}.")
-        if self.reads_chemistry and self.vocab_size != VOCAB_SIZE:
+        if self.reads_chemistry and (self.vocab_size < VOCAB_SIZE or self.vocab_size == PUBLISHED_SIZE):
             raise ValueError(
                 f"element_descriptors, site_multiplicity and pooling 'cls_multiplicity' need the {VOCAB_SIZE} words of "
                 f"this package's vocabulary, not vocab_size {self.vocab_size}: leave them off for published weights."
@@ -248,7 +323,7 @@ class CloudConfig(PushedWithCard, BertConfig):
             values = getattr(self, name)
             if values is None:
                 continue
-            if name in ("target_scale", "target_weights") and names in ([], ["debye_temperature"]):
+            if name in ("target_scale", "target_weights") and names in ([], DEBYE_NAMES):
                 if len(values) != len(debye):  # the one output of a Debye model serves all its labels
                     raise ValueError(f"{name} has {len(values)} entries for {len(debye)} debye_targets.")
             elif len(values) != len(names):
@@ -260,6 +335,28 @@ class CloudConfig(PushedWithCard, BertConfig):
         weights = self.target_weights
         if weights is not None and not (all(weight >= 0 for weight in weights) and 0 < sum(weights) < math.inf):
             raise ValueError(f"target_weights must not be negative and not all 0, not {weights}.")
+
+
+def _changed(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Stored fields with others in their place, without what the stored config says of a head that is replaced."""
+    kept, names = dict(stored), stored.get("target_names")
+    wanted = changes.get("target_names", names)
+    labels = changes.get("id2label") or {index: label for label, index in (changes.get("label2id") or {}).items()}
+    if "target_names" not in changes and labels:
+        wanted = _ordered(labels)
+    elif "target_names" not in changes and changes.get("num_labels") not in (None, len(names or [])):
+        wanted = None
+    if wanted != names or (wanted is None and names is not None):
+        kept = {name: value for name, value in kept.items() if name not in HEAD_FIELDS}
+    debye = changes.get("debye_targets")
+    if debye is not None and debye != stored.get("debye_targets", ["heat_capacity"]) and wanted in (None, DEBYE_NAMES):
+        kept = {name: value for name, value in kept.items() if name not in ("target_scale", "target_weights")}
+    return kept | changes
+
+
+def _ordered(id2label: dict[Any, str] | None) -> list[str]:
+    """Labels in the order of their numbers, which are strings in a file."""
+    return [str(label) for _, label in sorted((int(index), label) for index, label in (id2label or {}).items())]
 
 
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -271,11 +271,11 @@ def head_fingerprint(model: nn.Module, dtype: torch.dtype | None = None) -> str:
     """Return the SHA-256 of the weights of a model's head.
 
     Args:
-        model: A model with a `head`.
+        model: A model with a head, `classifier`.
         dtype: Cast the weights to this first; None: as they are.
     """
     found = hashlib.sha256()
-    head: Any = model.head
+    head: Any = model.classifier
     for name, weight in sorted(head.state_dict().items()):
         values = (weight if dtype is None else weight.to(dtype)).detach().cpu().contiguous()
         found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())

@@ -17,7 +17,6 @@ from .chemistry_tables import (
     FRACTION_IDS,
     SEPARATOR_ID,
     START_ID,
-    VOCAB_SIZE,
     WYCKOFF_IDS,
 )
 
@@ -59,13 +58,18 @@ class OrbitReader(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.grammar = config.grammar
-        for name, table in _tables().items():
+        for name, table in _tables(config.vocab_size).items():
             self.register_buffer(name, table, persistent=False)
 
     def initialise(self) -> None:
         """Fill the tables; transformers builds modules without data and then asks for this."""
-        for name, table in _tables().items():
+        for name, table in _tables(len(self.element_of)).items():
             init.copy_(getattr(self, name), table)
+
+    def resize(self, vocab_size: int) -> None:
+        """Follow a vocabulary that has grown; the new words are neither elements, sites nor amounts."""
+        for name, table in _tables(vocab_size).items():
+            setattr(self, name, table.to(getattr(self, name).device))
 
     def forward(self, input_ids: Tensor) -> Orbits:
         """Read token ids of shape (batch, length)."""
@@ -110,23 +114,27 @@ class ChemistryEmbedding(nn.Module):
         if self.element is not None:
             init.copy_(self.descriptors, torch.tensor(ELEMENT_DESCRIPTORS))
 
-    def forward(self, orbits: Orbits) -> Tensor | float:
-        """Return vectors of shape (batch, length, hidden_size); exactly 0 for tokens that say nothing."""
+    def forward(self, orbits: Orbits, dtype: torch.dtype = torch.float32) -> Tensor | float:
+        """Return vectors of shape (batch, length, hidden_size); exactly 0 for tokens that say nothing.
+
+        Args:
+            orbits: What the tokens say.
+            dtype: Of the word embeddings, in which the layers compute; quantised layers have no dtype of their own.
+        """
         total: Tensor | float = 0.0
         if self.element is not None:
             rows = self.element(self.descriptors)  # 118 elements are fewer than the tokens of a batch
             found = (orbits.element > 0)[..., None]
             total = total + rows[(orbits.element - 1).clamp(min=0)] * found
         if self.multiplicity is not None:
-            dtype = self.multiplicity.weight.dtype
             total = total + self.multiplicity(_fourier(orbits.share).to(dtype)) * orbits.known[..., None]
         return total
 
 
-def _tables() -> dict[str, Tensor]:
+def _tables(vocab_size: int) -> dict[str, Tensor]:
     """Atomic number, multiplicity and percents by id, integers so that no cast to half precision rounds them."""
-    element, multiplicity = torch.zeros(VOCAB_SIZE, dtype=torch.long), torch.zeros(VOCAB_SIZE, dtype=torch.long)
-    percent = torch.full((VOCAB_SIZE,), -1, dtype=torch.long)
+    element, multiplicity = torch.zeros(vocab_size, dtype=torch.long), torch.zeros(vocab_size, dtype=torch.long)
+    percent = torch.full((vocab_size,), -1, dtype=torch.long)
     element[list(ELEMENT_IDS)] = torch.arange(1, len(ELEMENT_IDS) + 1)
     percent[list(FRACTION_IDS)] = torch.arange(len(FRACTION_IDS))
     for size, ids in WYCKOFF_IDS.items():

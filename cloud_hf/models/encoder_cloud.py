@@ -11,13 +11,24 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.bert.modeling_bert import BertModel
 
 from .embeddings_cloud import ChemistryEmbedding, OrbitReader
+from .heads_cloud import at_position
 
-__all__ = ["ChemistryBertModel"]
+__all__ = ["ChemistryBertModel", "first_positions"]
 
 NEEDS_IDS = (
     "This model reads elements and sites off the token ids (element_descriptors, site_multiplicity or pooling): pass "
     "input_ids, beside inputs_embeds if those are given."
 )
+
+
+def first_positions(attention_mask: Tensor | None) -> Tensor | None:
+    """Position of the first token, [CLS], in each row of a mask (batch, length), shape (batch,).
+
+    It is 0 unless padding stands on the left. None where there is no such mask.
+    """
+    if attention_mask is None or attention_mask.ndim != 2:
+        return None
+    return (attention_mask > 0).long().argmax(1)
 
 
 class ChemistryBertModel(BertModel):
@@ -47,7 +58,8 @@ class ChemistryBertModel(BertModel):
             input_ids: Token ids, shape (batch, length).
             attention_mask: 1 for tokens, 0 for padding, shape (batch, length).
             token_type_ids: Zeros, shape (batch, length).
-            position_ids: Positions, shape (batch, length); for packed strings from 0 again in each of them.
+            position_ids: Positions, shape (batch, length); for packed strings from 0 again in each of them. None: from
+                0 at the first token of the attention mask, so that padding may stand on either side.
             inputs_embeds: Word embeddings instead of ids, shape (batch, length, hidden_size). A model with chemistry
                 inputs reads elements and sites off `input_ids` beside them.
             sequence_ids: Number of the string that each token of a packed row belongs to, shape (batch, length): tokens
@@ -62,11 +74,14 @@ class ChemistryBertModel(BertModel):
             if input_ids is None:
                 raise ValueError(NEEDS_IDS)
             words = self.embeddings.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-            inputs_embeds = words + chemistry(self.orbits(input_ids))
+            inputs_embeds = words + chemistry(self.orbits(input_ids), words.dtype)
             input_ids = None
+        first = first_positions(attention_mask)
+        if position_ids is None and first is not None and attention_mask is not None:
+            position_ids = (torch.arange(attention_mask.shape[1], device=first.device) - first[:, None]).clamp(min=0)
         if sequence_ids is not None:
             attention_mask = self._packed_mask(sequence_ids, attention_mask)
-        return super().forward(
+        outputs = super().forward(
             input_ids,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
@@ -74,6 +89,13 @@ class ChemistryBertModel(BertModel):
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
+        if self.pooler is None or first is None:
+            return outputs
+        pooled = self.pooler(at_position(outputs[0], first)[:, None])
+        if isinstance(outputs, tuple):
+            return (outputs[0], pooled, *outputs[2:])
+        outputs.pooler_output = pooled
+        return outputs
 
     def pooling_weights(self, input_ids: Tensor | None) -> Tensor | None:
         """Weight of each token in the pooled state, shape (batch, length), or None where [CLS] alone is read."""

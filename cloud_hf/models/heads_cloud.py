@@ -1,6 +1,24 @@
-"""What stands between hidden states and physical quantities. Flat: ships as Hub remote code.
+"""Property heads: pooling, target scaling, losses, and the physics behind them. Flat: ships as Hub remote code.
 
 Everything after the last linear layer is in float32, whatever the weights' dtype.
+
+**The head protocol.** Every property class derives from `CloudPropertyModel` (`modeling_cloud.py`), so that stock
+code (Trainer, peft, pipelines) finds what it looks for:
+
+- `targets(config)`, a class method, returns names and units of the columns of `logits`; by default those of
+  `config.target_names`. A class whose outputs are given by physics returns constants: `CloudForDebye` gives
+  `(["debye_temperature"], ["K"])`. `head_settings` names what else in the config says what the outputs mean.
+- `__init__(config, n_outputs)` of the base makes encoder and head. The model's own config then says in
+  `target_names`, `target_units`, `num_labels`, `id2label`, `label2id` and `problem_type="regression"` what `targets`
+  returned; the caller's config is not written into.
+- The head is a `CloudHead` named `classifier`, the name by which peft finds what it must train and save; other modules
+  with weights of a head belong into it. Checkpoints that call it `head` are read.
+- `raw_outputs(input_ids, attention_mask, ...)` returns what the head gives, float32, shape (batch, n_outputs), the mean
+  over the members of an ensemble; `forward` makes of it the loss and the physical quantities in a `ModelOutput` with
+  `logits` of shape (batch, number of targets), in the units of the targets. Labels pass `matching_labels` first.
+- `from_pretrained` refuses the checkpoint of another head class, and other targets than the checkpoint's, unless
+  `ignore_mismatched_sizes=True` asks for a new head on the checkpoint's encoder.
+- A class is registered with `AutoModelForSequenceClassification`, which chooses by `config.architectures`.
 """
 
 from dataclasses import dataclass
@@ -20,14 +38,18 @@ from .einstein import entropy_unchecked as einstein_entropy
 from .einstein import heat_capacity_unchecked as einstein_heat_capacity
 from .einstein import helmholtz_energy_unchecked as einstein_helmholtz_energy
 from .einstein import internal_energy_unchecked as einstein_internal_energy
+from .errors import CloudError
 
 __all__ = [
     "CloudDebyeOutput",
     "CloudHead",
     "ThermalProperties",
+    "at_position",
     "debye_temperature",
     "inverse_transform_targets",
     "masked_loss",
+    "matching_labels",
+    "per_row",
     "thermal_properties",
     "transform_targets",
 ]
@@ -90,21 +112,60 @@ class CloudHead(nn.Module):
             width = config.hidden_size
         self.layers = nn.Sequential(*layers, nn.Linear(width, n_outputs))
 
-    def forward(self, hidden_states: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, hidden_states: Tensor, weights: Tensor | None = None, first: Tensor | None = None) -> Tensor:
         """Return raw head outputs, shape (batch, n_outputs).
 
         Args:
             hidden_states: Last hidden states of the encoder, shape (batch, length, hidden_size).
+            first: Position of [CLS] in each row, shape (batch,); None: 0.
             weights: Weight of each token in the mean, shape (batch, length), each row of sum 1 (or 0: then the mean is
                 0 as well); needed with `pooling="cls_multiplicity"`.
         """
-        state = hidden_states[:, 0]
+        state = hidden_states[:, 0] if first is None else at_position(hidden_states, first)
         if self.pools:
             if weights is None:
                 raise ValueError("pooling 'cls_multiplicity' needs the weights of the tokens, CloudModel.orbits gives.")
             mean = (weights[..., None].to(hidden_states.dtype) * hidden_states).sum(1)
             state = torch.cat([state, mean], dim=-1)
         return self.layers(self.dropout(state)).float()
+
+
+def at_position(states: Tensor, position: Tensor) -> Tensor:
+    """Return the state at one position of each row: (batch, length, width) and (batch,) to (batch, width)."""
+    return states.gather(1, position[:, None, None].expand(-1, 1, states.shape[-1])).squeeze(1)
+
+
+def matching_labels(labels: Tensor, rows: int, names: list[str], like: Tensor) -> Tensor:
+    """Return labels as (rows, n_targets) in the dtype and on the device of `like`.
+
+    Args:
+        labels: Shape (rows, n_targets), or (rows,) for a single target.
+        rows: Rows of the batch.
+        names: What the columns are.
+        like: Any tensor of the wanted dtype and device.
+
+    Raises:
+        CloudError: Another shape, which would be broadcast into a wrong loss.
+    """
+    allowed = {(rows, len(names))} | ({(rows,)} if len(names) == 1 else set())
+    if tuple(labels.shape) not in allowed:
+        raise CloudError(
+            f"labels have the shape {tuple(labels.shape)}, but the predictions have the shape {(rows, len(names))}: "
+            f"one row per crystal, one column for each of {', '.join(names)}, NaN where a label is missing."
+        )
+    return labels.to(like).view(rows, len(names))
+
+
+def per_row(values: Tensor, rows: int, name: str, like: Tensor) -> Tensor:
+    """Return one number, or one for each row, as (1,) or (rows,) in the dtype and on the device of `like`.
+
+    Raises:
+        CloudError: Another number of values.
+    """
+    flat = values.to(like).reshape(-1)
+    if flat.shape[0] not in (1, rows):
+        raise CloudError(f"{name} has {flat.shape[0]} values for {rows} rows: give one number, or one for each row.")
+    return flat
 
 
 def _columns(transforms: list[str] | None, part: str, like: Tensor) -> Tensor:
@@ -123,7 +184,8 @@ def _atoms(transforms: list[str], n_atoms: Tensor | None, like: Tensor) -> Tenso
             f"target_transforms are {', '.join(transforms)}: pass n_atoms, the number of atoms that each row's labels "
             "and predictions stand for, shape (batch,)."
         )
-    return torch.where(_columns(transforms, "per_atom", like), n_atoms.to(like).view(-1, 1), 1.0)
+    atoms = per_row(n_atoms, like.shape[0], "n_atoms", like)[:, None]
+    return torch.where(_columns(transforms, "per_atom", like), atoms, 1.0)
 
 
 def transform_targets(labels: Tensor, transforms: list[str] | None, n_atoms: Tensor | None = None) -> Tensor:

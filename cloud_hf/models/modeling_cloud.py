@@ -6,20 +6,20 @@ published checkpoint fits.
 
 import os
 import re
-from pathlib import Path
-from typing import Any
+from dataclasses import fields
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers.dynamic_module_utils import custom_object_save
+from transformers import PreTrainedConfig
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
-from transformers.models.bert.modeling_bert import BertOnlyMLMHead, BertPreTrainedModel
+from transformers.models.bert.modeling_bert import BertOnlyMLMHead
+from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_cloud import AUTO_MAP, LOADED_TASK, TASK, CloudConfig
-from .embeddings_cloud import ChemistryEmbedding, OrbitReader
-from .encoder_cloud import ChemistryBertModel
-from .errors import CheckpointError
+from .configuration_cloud import DEBYE_NAMES, HEAD_FIELDS, CloudConfig
+from .encoder_cloud import ChemistryBertModel, first_positions
+from .errors import CheckpointError, CloudError
 from .heads_cloud import (
     SECOND_WEIGHT_SHIFT,
     CloudDebyeOutput,
@@ -27,11 +27,12 @@ from .heads_cloud import (
     debye_temperature,
     inverse_transform_targets,
     masked_loss,
+    matching_labels,
+    per_row,
     thermal_properties,
     transform_targets,
 )
-from .pipeline_cloud import CrystalPropertyPipeline
-from .saving_cloud import PushedWithCard
+from .pretrained_cloud import CloudPreTrainedModel, rename_older_weights
 
 __all__ = [
     "CloudDebyeOutput",
@@ -40,100 +41,27 @@ __all__ = [
     "CloudForPropertyRegression",
     "CloudModel",
     "CloudPreTrainedModel",
+    "CloudPropertyModel",
 ]
+
+logger = logging.get_logger(__name__)
 
 ROOM_TEMPERATURE = 300.0
 """K; the temperature of the paper's heat capacities, used when none is given."""
 
-ENCODER_WEIGHTS = (
-    r"(members\.\d+\.)?(bert\.)?"
-    r"(encoder\.layer|embeddings\.(word|position|token_type)_embeddings|embeddings\.LayerNorm)\b"
-)
-"""Names of the weights that every encoder has."""
-
-
-class CloudPreTrainedModel(PushedWithCard, BertPreTrainedModel):
-    """Weight initialisation, loading and saving of every CLOUD model."""
-
-    config: CloudConfig
-    config_class = CloudConfig
-    base_model_prefix = "bert"
-    _keys_to_ignore_on_load_unexpected = [r"\bpooler\.", r"\bposition_ids$", r"^cls\.", r"^members\."]  # noqa: RUF012
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Load as `PreTrainedModel` does, but never an encoder whose weights are not all there.
-
-        A head that the checkpoint lacks is new, as for fine-tuning, and transformers warns of it.
-
-        Raises:
-            CheckpointError: The checkpoint lacks encoder weights, which would be random.
-        """
-        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        missing = sorted(name for name in loaded[1]["missing_keys"] if re.match(ENCODER_WEIGHTS, name))
-        if missing:
-            raise CheckpointError(
-                f"{args[0] if args else cls.__name__}: {len(missing)} encoder weights are missing, e.g. {missing[0]}; "
-                "they would be random. Give a complete checkpoint."
-            )
-        return loaded if output_loading_info else loaded[0]
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, ChemistryEmbedding | OrbitReader):
-            module.initialise()
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], is_main_process: bool = True, **kwargs: Any
-    ) -> None:
-        """Save as `PreTrainedModel` does, with the code of every Auto class and of the pipeline.
-
-        With the package a model card and the records of the weights go along.
-
-        Args:
-            save_directory: Folder; made if it is not there.
-            is_main_process: Whether this process writes what all processes share.
-            **kwargs: See `PreTrainedModel.save_pretrained` and `PushedWithCard.save_pretrained`.
-        """
-        config, folder = self.config, Path(save_directory)
-        here = __name__.rpartition(".")[0]
-        kind = next(kind for kind in type(self).__mro__ if kind.__module__.rpartition(".")[0] == here)
-        predicts = issubclass(kind, CloudPropertyModel)
-        config.auto_map = (getattr(config, "auto_map", None) or {}) | AUTO_MAP
-        if predicts:
-            config.auto_map["AutoModelForSequenceClassification"] = (
-                f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
-            )
-        config.name_pipeline(TASK if predicts else None)
-        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
-        if is_main_process and folder.is_dir():
-            if kind.__name__ not in config.architectures:  # of a user's subclass, which Auto classes do not know
-                config.architectures = [*config.architectures, kind.__name__]
-                config.save_pretrained(folder)
-            for code in (kind, CrystalPropertyPipeline):
-                custom_object_save(code, folder)
-            _complete(folder, self)
-        config.name_pipeline(LOADED_TASK if predicts else None)
-
-
-def _complete(folder: Path, model: CloudPreTrainedModel) -> None:
-    """Add what only the package can write."""
-    try:
-        from cloud_hf.checkpoints.hub import complete
-    except ImportError:
-        return
-    complete(folder, model)
+_HEAD_WEIGHTS = re.compile(r"(members\.\d+\.)?classifier\.")
 
 
 class CloudModel(CloudPreTrainedModel, ChemistryBertModel):
     """The bare encoder.
 
     `forward(input_ids, attention_mask=None, ...)` takes ids of shape (batch, length) and returns
-    `last_hidden_state` of shape (batch, length, hidden_size); position 0 is [CLS], which the heads read.
+    `last_hidden_state` of shape (batch, length, hidden_size). The first token of the attention mask is [CLS], which the
+    heads read. With `add_pooling_layer=True` there is BERT's pooler of it, which no CLOUD checkpoint holds.
     """
 
-    def __init__(self, config: CloudConfig) -> None:
-        super().__init__(config, add_pooling_layer=False)
+    def __init__(self, config: CloudConfig, add_pooling_layer: bool = False) -> None:
+        super().__init__(config, add_pooling_layer=add_pooling_layer)
 
 
 class CloudForMaskedLM(CloudPreTrainedModel):
@@ -194,10 +122,12 @@ class CloudForMaskedLM(CloudPreTrainedModel):
             return_dict=True, **kwargs,
         )  # fmt: skip
         states = outputs.last_hidden_state
-        if labels is not None and self.training and self.config.sparse_prediction:
-            asked = (labels != -100).flatten().nonzero().squeeze(1)
-            states, labels = states.flatten(0, 1)[asked], labels.flatten()[asked]
-            num_items = max(labels.shape[0], 1) if num_items is None else num_items  # no label at all: loss 0, not NaN
+        if labels is not None and self.training:
+            if num_items is None:
+                num_items = (labels != -100).sum().clamp(min=1)  # no label at all: loss 0, not NaN
+            if self.config.sparse_prediction:
+                asked = (labels != -100).flatten().nonzero().squeeze(1)
+                states, labels = states.flatten(0, 1)[asked], labels.flatten()[asked]
         logits = self.cls(states)
         loss = None
         if labels is not None:
@@ -213,31 +143,142 @@ class CloudMember(nn.Module):
     def __init__(self, config: CloudConfig, n_outputs: int) -> None:
         super().__init__()
         self.bert = CloudModel(config)
-        self.head = CloudHead(config, n_outputs)
+        self.classifier = CloudHead(config, n_outputs)
 
 
 class CloudPropertyModel(CloudPreTrainedModel):
-    """An encoder with a head, or the mean of several (`config.n_members`), before it is turned into properties."""
+    """An encoder with a head, or the mean of several (`config.n_members`), before it is turned into properties.
+
+    The base of every property class; see the head protocol in `heads_cloud.py`.
+    """
+
+    accepts_loss_kwargs = False  # the loss is a mean, not a sum that Trainer has to divide
+    predicts = True
+    head_settings: ClassVar[tuple[str, ...]] = ()
+    """Fields of the config that say, beside the targets, what the outputs of the head mean."""
 
     def __init__(self, config: CloudConfig, n_outputs: int) -> None:
-        super().__init__(config)
-        self.bert = CloudModel(config)
-        self.head = CloudHead(config, n_outputs)
+        super().__init__(config.for_targets(*self.targets(config)))
+        self.n_outputs = n_outputs
+        self.bert = CloudModel(self.config)
+        self.classifier = CloudHead(self.config, n_outputs)
         if config.n_members > 1:
-            self.members = nn.ModuleList(CloudMember(config, n_outputs) for _ in range(config.n_members - 1))
+            self.members = nn.ModuleList(CloudMember(self.config, n_outputs) for _ in range(config.n_members - 1))
+        self.register_load_state_dict_pre_hook(rename_older_weights)
         self.post_init()
 
-    def raw_outputs(self, input_ids: Tensor | None, *args: Tensor | None, **kwargs: Any) -> tuple[Tensor, Any]:
+    @classmethod
+    def targets(cls, config: CloudConfig) -> tuple[list[str], list[str] | None]:
+        """Return names and units of the columns of `logits`; None: no units are known.
+
+        Raises:
+            CloudError: The config names none, or what it says of them contradicts itself.
+        """
+        try:
+            names = config.labels()
+        except ValueError as error:
+            raise CloudError(f"{cls.__name__}: {error}") from error
+        if not names:
+            raise CloudError(f"{cls.__name__} needs config.target_names, e.g. ['band_gap'], or num_labels.")
+        return names, config.target_units
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *model_args: Any,
+        config: Any = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Load a checkpoint with its head, or an encoder below a new head.
+
+        The encoder may come from a pre-trained model. The head of another class, or one for other targets, has no
+        meaning here: with `ignore_mismatched_sizes=True` it is replaced by a new one, whose weights are random, and
+        nothing that the stored config says of the old one's targets is kept.
+
+        Raises:
+            CheckpointError: The checkpoint has another head and `ignore_mismatched_sizes` is not set.
+        """
+        stored = _stored_config(cls, pretrained_model_name_or_path, kwargs)
+        reason = cls._another_head(stored, config, kwargs)
+        if reason and not ignore_mismatched_sizes:
+            raise CheckpointError(reason, source=str(pretrained_model_name_or_path))
+        if reason and not isinstance(config, PreTrainedConfig):
+            kwargs = dict.fromkeys(HEAD_FIELDS) | kwargs
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, *model_args, config=config, output_loading_info=True,
+            ignore_mismatched_sizes=ignore_mismatched_sizes, **kwargs,
+        )  # fmt: skip
+        weights = [name for name in model.state_dict() if _HEAD_WEIGHTS.match(name)]
+        absent = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])} & set(weights)
+        if reason or 0 < len(absent) < len(weights):  # half of an old head is none
+            model.renew_head()
+            info["missing_keys"] = {*info["missing_keys"], *weights}
+            logger.warning(f"{pretrained_model_name_or_path}: the head is new, with random weights. Train it.")
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _another_head(cls, stored: dict[str, Any], config: Any, kwargs: dict[str, Any]) -> str | None:
+        """Why a checkpoint's head is not the one that is asked for; None if it is, or if there is none."""
+        names = stored.get("architectures") or []
+        heads = [name for name in names if name.startswith("CloudFor") and name != CloudForMaskedLM.__name__]
+        if not heads:
+            return None
+        new_head = "For a new head on its encoder, to be trained, pass ignore_mismatched_sizes=True"
+        if not {*names} & {kind.__name__ for kind in (*cls.__mro__, *_subclasses(cls))}:
+            right = heads[0]
+            return f"a checkpoint of {right}, not of {cls.__name__}: load it with {right}. {new_head} and its targets."
+        if not isinstance(config, PreTrainedConfig):
+            known = {one.name for one in fields(cls.config_class)} | {"num_labels"}
+            given = {key: value for key, value in kwargs.items() if key in known}
+            config = cls.config_class.from_dict(dict(stored), **given)
+        before = cls.config_class.from_dict(dict(stored))
+        (old, _), (new, _) = cls.targets(before), cls.targets(config)
+        if old != new:
+            return f"its head predicts {', '.join(old)}, not {', '.join(new)}. {new_head}."
+        for name in cls.head_settings:
+            values = getattr(before, name), getattr(config, name)
+            if values[0] != values[1]:
+                return f"its head was trained with {name} {values[0]}, not {values[1]}. {new_head}."
+        return None
+
+    def renew_head(self) -> None:
+        """Replace the head, in every member, by a new one with random weights."""
+        for part in (self, *getattr(self, "members", [])):
+            weight = next(part.classifier.parameters())
+            part.classifier = CloudHead(self.config, self.n_outputs).to(weight).train(part.training)
+            part.classifier.apply(self._init_weights)
+
+    def raw_outputs(
+        self, input_ids: Tensor | None, attention_mask: Tensor | None = None, *args: Tensor | None, **kwargs: Any
+    ) -> tuple[Tensor, Any]:
         """Return the mean raw output, shape (batch, n_outputs), and what the first encoder gives."""
-        outputs = self.bert(input_ids, *args, return_dict=True, **kwargs)
-        raw: Tensor = self.head(outputs.last_hidden_state, self.bert.pooling_weights(input_ids))
-        if self.config.n_members > 1:
-            member: Any
-            for member in self.members:
-                states = member.bert(input_ids, *args, return_dict=True, **kwargs).last_hidden_state
-                raw = raw + member.head(states, member.bert.pooling_weights(input_ids))
-            raw = raw / self.config.n_members
-        return raw, outputs
+        first = first_positions(attention_mask)
+        outputs: Any = None
+        raw: Any = 0.0
+        part: Any
+        for part in (self, *getattr(self, "members", [])):
+            encoded = part.bert(input_ids, attention_mask, *args, return_dict=True, **kwargs)
+            raw = raw + part.classifier(encoded.last_hidden_state, part.bert.pooling_weights(input_ids), first)
+            outputs = encoded if outputs is None else outputs
+        return (raw / self.config.n_members if self.config.n_members > 1 else raw), outputs
+
+
+def _stored_config(cls: type[CloudPreTrainedModel], path: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What `config.json` of a checkpoint says; empty where there is none, such as beside an adapter."""
+    hub = ("cache_dir", "local_files_only", "proxies", "token", "revision", "subfolder")
+    if path is None:
+        return {}
+    try:
+        return cls.config_class.get_config_dict(path, **{key: kwargs[key] for key in hub if key in kwargs})[0]
+    except OSError:  # loading itself tells what is wrong
+        return {}
+
+
+def _subclasses(cls: type[Any]) -> list[type[Any]]:
+    return [found for kind in cls.__subclasses__() for found in (kind, *_subclasses(kind))]
 
 
 class CloudForPropertyRegression(CloudPropertyModel):
@@ -247,12 +288,8 @@ class CloudForPropertyRegression(CloudPropertyModel):
     units.
     """
 
-    accepts_loss_kwargs = False  # the loss is a mean, not a sum that Trainer has to divide
-
     def __init__(self, config: CloudConfig) -> None:
-        if not config.target_names:
-            raise ValueError("CloudForPropertyRegression needs config.target_names, e.g. ['band_gap'].")
-        super().__init__(config, len(config.target_names))
+        super().__init__(config, len(self.targets(config)[0]))
 
     @can_return_tuple
     def forward(
@@ -295,7 +332,8 @@ class CloudForPropertyRegression(CloudPropertyModel):
         scale = raw.new_tensor(config.target_scale or [1.0] * n_targets)
         loss = None
         if labels is not None:
-            known = transform_targets(labels.to(raw.dtype).view(-1, n_targets), config.target_transforms, n_atoms)
+            known = matching_labels(labels, raw.shape[0], self.targets(config)[0], raw)
+            known = transform_targets(known, config.target_transforms, n_atoms)
             loss = masked_loss(raw, (known - mean) / scale, config.regression_loss, config.target_weights)
         return SequenceClassifierOutput(
             loss=loss,
@@ -313,15 +351,25 @@ class CloudForDebye(CloudPropertyModel):
     (`config.debye_targets`) at any temperature, and the gradient reaches the network through the Debye model.
     """
 
-    accepts_loss_kwargs = False  # the loss is a mean, not a sum that Trainer has to divide
+    head_settings = ("second_branch", "theta_link")
 
     def __init__(self, config: CloudConfig) -> None:
-        config.target_names = config.target_names or ["debye_temperature"]
-        config.target_units = config.target_units or ["K"]
-        config.problem_type = "regression"
-        config.id2label = dict(enumerate(config.target_names))
-        config.label2id = {name: index for index, name in config.id2label.items()}
         super().__init__(config, 1 if config.second_branch == "none" else 3)
+
+    @classmethod
+    def targets(cls, config: CloudConfig) -> tuple[list[str], list[str] | None]:
+        """Return the Debye temperature and its unit.
+
+        Raises:
+            CloudError: The config names other targets.
+        """
+        if config.target_names not in (None, DEBYE_NAMES):
+            raise CloudError(
+                f"{cls.__name__} predicts {DEBYE_NAMES[0]}, not {', '.join(config.target_names or [])}: use "
+                "CloudForPropertyRegression for other targets, or leave target_names out."
+            )
+        super().targets(config.for_targets(DEBYE_NAMES) if config.target_names is None else config)
+        return DEBYE_NAMES, ["K"]
 
     @can_return_tuple
     def forward(
@@ -362,17 +410,17 @@ class CloudForDebye(CloudPropertyModel):
         if config.second_branch != "none":
             second_theta = debye_temperature(raw[:, 1], "exp", config.second_theta_shift, config.theta_scale)
             second_weight = torch.sigmoid(raw[:, 2] + SECOND_WEIGHT_SHIFT)
-        atoms = torch.ones_like(theta) if n_atoms is None else n_atoms.to(theta).view(-1)
-        kelvin = torch.as_tensor(
-            ROOM_TEMPERATURE if temperature is None else temperature, dtype=theta.dtype, device=theta.device
-        ).view(-1)
+        rows = theta.shape[0]
+        atoms = torch.ones_like(theta) if n_atoms is None else per_row(n_atoms, rows, "n_atoms", theta)
+        kelvin = torch.as_tensor(ROOM_TEMPERATURE if temperature is None else temperature)
+        kelvin = per_row(kelvin, rows, "temperature", theta)
         thermal = thermal_properties(theta, kelvin, atoms, config.second_branch, second_theta, second_weight)
         loss = None
         if labels is not None:
             targets = config.debye_targets
             predicted = torch.stack([getattr(thermal, target) for target in targets], dim=1)
             divisor = atoms[:, None] * theta.new_tensor(config.target_scale or [1.0] * len(targets))
-            known = labels.to(theta).view(-1, len(targets))
+            known = matching_labels(labels, rows, targets, theta)
             loss = masked_loss(predicted / divisor, known / divisor, config.regression_loss, config.target_weights)
         return CloudDebyeOutput(
             loss=loss,

@@ -3,6 +3,7 @@
 Flat: ships as Hub remote code.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_cloud import CloudConfig
-from .heads_cloud import inverse_transform_targets, transform_targets
+from .heads_cloud import inverse_transform_targets, matching_labels, per_row, transform_targets
 from .heads_phonon import (
     ACOUSTIC_BRANCHES,
     VIBRATION_SCALES,
@@ -35,14 +36,14 @@ class CloudForCrystalProperties(CloudPropertyModel):
     averaged: densities of states by their normalised geometric mean.
     """
 
-    accepts_loss_kwargs = False  # the loss is a mean, not a sum that Trainer has to divide
+    head_settings = ("dos_edges",)
 
     def __init__(self, config: CloudConfig) -> None:
-        if not config.target_names:
-            raise ValueError("CloudForCrystalProperties needs config.target_names, e.g. ['band_gap'].")
+        edges = list(config.dos_edges or DOS_EDGES)
         if config.dos_edges is None:
-            config.dos_edges = list(DOS_EDGES)
-        super().__init__(config, len(config.target_names) + len(config.dos_edges) - 1 + ACOUSTIC_BRANCHES)
+            config = deepcopy(config)
+            config.dos_edges = edges
+        super().__init__(config, len(self.targets(config)[0]) + len(edges) - 1 + ACOUSTIC_BRANCHES)
 
     @can_return_tuple
     def forward(
@@ -100,10 +101,10 @@ class CloudForCrystalProperties(CloudPropertyModel):
         scaled = raw[:, :n_targets]
         mean = scaled.new_tensor(config.target_mean or [0.0] * n_targets)
         scale = scaled.new_tensor(config.target_scale or [1.0] * n_targets)
-        atoms = torch.ones_like(scaled[:, 0]) if n_atoms is None else n_atoms.to(scaled).view(-1)
-        kelvin = torch.as_tensor(
-            ROOM_TEMPERATURE if temperature is None else temperature, dtype=raw.dtype, device=raw.device
-        ).view(-1)
+        size = raw.shape[0]
+        atoms = torch.ones_like(scaled[:, 0]) if n_atoms is None else per_row(n_atoms, size, "n_atoms", scaled)
+        kelvin = torch.as_tensor(ROOM_TEMPERATURE if temperature is None else temperature)
+        kelvin = per_row(kelvin, size, "temperature", raw)
         if label_temperature is None and (heat_capacity_labels is not None or internal_energy_labels is not None):
             raise ValueError("heat_capacity_labels and internal_energy_labels need label_temperature, of their shape.")
         known = VibrationalLabels(
@@ -118,7 +119,8 @@ class CloudForCrystalProperties(CloudPropertyModel):
         if any(one is not None for one in given):
             rows = vibrational_loss(dos, known, VIBRATION_SCALES | (config.vibration_scales or {}))
             if labels is not None:
-                targets = transform_targets(labels.to(scaled).view(-1, n_targets), config.target_transforms, atoms)
+                targets = matching_labels(labels, size, config.target_names or [], scaled)
+                targets = transform_targets(targets, config.target_transforms, atoms)
                 rows = rows + _scalar_loss(scaled, (targets - mean) / scale, config)
             loss = rows.mean()
         return CloudPropertiesOutput(

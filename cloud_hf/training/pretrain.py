@@ -145,6 +145,7 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         for name in ("canonical", "symprec", "angle_tolerance", "symmetry"):
             setattr(model.config, name, getattr(encoder, name))
     model.config.encoder_settings = settings
+    model.config.sparse_prediction = True  # the same loss in less time
     trainer = CloudTrainer(
         model=model,
         args=training,
@@ -160,6 +161,7 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     collator.epoch = 0
     metrics = trainer.evaluate(metric_key_prefix="validation") if validation else {}
     metrics |= {"train_strings": len(train.string_lengths), "validation_strings": len(kept_back)}
+    model.config.sparse_prediction = False  # whoever trains on expects logits for every position
     trainer.save_result()
     trainer.log_metrics("validation", metrics)
     trainer.save_metrics("validation", metrics, combined=False)

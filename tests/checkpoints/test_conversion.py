@@ -304,7 +304,7 @@ class TestRefusals:
 
 def test_a_wrong_conversion_is_noticed(published_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check against the original before anything is written sees a single changed weight."""
-    from cloud_hf.checkpoints.reading import conversion
+    from cloud_hf.checkpoints import conversion
 
     load = conversion._load
 

@@ -207,7 +207,7 @@ again = CloudForPropertyRegression.from_pretrained("gap")
 again.push_to_hub("owner/again")
 before = Path("gap/README.md").read_text()
 with torch.no_grad():
-    again.head.layers[-1].bias += 1
+    again.classifier.layers[-1].bias += 1
 again.push_to_hub("owner/changed")
 Path("gap/README.md").write_text("# My own words\\n")
 CloudForPropertyRegression.from_pretrained("gap").push_to_hub("owner/my_words")
@@ -260,7 +260,7 @@ found, before = {}, hashes("saved")
 for name, fault in FAULTS.items():
     changed = CloudForDebye.from_pretrained("saved")
     with torch.no_grad():
-        changed.head.layers[-1].bias += len(found) + 1
+        changed.classifier.layers[-1].bias += len(found) + 1
     break_requests(fault)
     found[name] = attempt(lambda: changed.push_to_hub("owner/broken").oid)
 untouched = hashes("saved") == before

@@ -158,7 +158,7 @@ print(json.dumps(predict(sys.argv[2])))
 
         model = AutoModelForSequenceClassification.from_pretrained(several_heads / "crystal_properties")
         with torch.no_grad():
-            model.head.layers[-1].bias += 0.01
+            model.classifier.layers[-1].bias += 0.01
         from cloud_hf import ScopeTokenizer
 
         predict = CrystalPropertyPipeline(model, tokenizer=ScopeTokenizer())

@@ -77,7 +77,7 @@ def test_no_items() -> None:
 def test_a_prediction_that_is_not_finite_is_a_failed_row() -> None:
     predictor = load_predictor()
     with torch.no_grad():
-        predictor.model.head.layers[-1].bias.fill_(float("nan"))
+        predictor.model.classifier.layers[-1].bias.fill_(float("nan"))
     (prediction,) = predict_items(predictor, [Item("a", scope=COPPER)])
     assert prediction.quantities == ()
     assert "not a finite number" in (prediction.item.error or "")

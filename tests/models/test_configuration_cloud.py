@@ -17,7 +17,7 @@ NON_DEFAULT: dict[str, Any] = {
     "target_names": ["band_gap", "bulk_modulus"], "target_units": ["eV", "GPa"],
     "target_mean": [1.25, 100.0], "target_scale": [0.1, 33.3], "head_layers": 3, "head_dropout": 0.25,
     "theta_link": "linear", "theta_shift": 400.0, "theta_scale": 150.0, "debye_targets": ["internal_energy"],
-    "element_descriptors": True, "site_multiplicity": True, "pooling": "cls_multiplicity", "sparse_prediction": False,
+    "element_descriptors": True, "site_multiplicity": True, "pooling": "cls_multiplicity", "sparse_prediction": True,
     "target_transforms": ["log", "per_atom"], "target_weights": [1.0, 0.5], "regression_loss": "huber",
     "second_branch": "einstein", "second_theta_shift": 7.0,
 }  # fmt: skip

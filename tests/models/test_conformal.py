@@ -227,13 +227,13 @@ print(json.dumps([low.tolist(), high.tolist()]))
 
     def test_it_belongs_to_one_head_in_any_dtype(self, fitted: TargetCalibration) -> None:
         model = nn.Module()
-        model.head = nn.Linear(4, 2)
+        model.classifier = nn.Linear(4, 2)
         marks = {name: head_fingerprint(model, getattr(torch, name)) for name in ("float32", "bfloat16")}
         calibration = Calibration({"gap": fitted}, marks)
         assert calibration.fits(model)
         assert calibration.fits(model.to(torch.bfloat16))
         with torch.no_grad():
-            model.head.bias += 0.1
+            model.classifier.bias += 0.1
         assert not calibration.fits(model)
         assert Calibration({"gap": fitted}).fits(model)
 

@@ -185,7 +185,7 @@ def test_every_feature_changes_the_output(tokenizer: ScopeTokenizer, regression:
     fewer = regression("sites", **{off: "cls" if off == "pooling" else False})
     shared = {name: value for name, value in weights.items() if name in fewer.state_dict()}
     if off == "pooling":  # the same head on [CLS] alone
-        shared["head.layers.0.weight"] = weights["head.layers.0.weight"][:, :32]
+        shared["classifier.layers.0.weight"] = weights["classifier.layers.0.weight"][:, :32]
     fewer.load_state_dict(shared)
     assert (fewer(**batch).logits - model(**batch).logits).abs().min() > 1e-3
 
@@ -195,7 +195,7 @@ def test_pooling_reads_the_weighted_mean(tokenizer: ScopeTokenizer, regression: 
     states = model.bert(**batch).last_hidden_state
     weights = model.bert.orbits(batch["input_ids"]).weights()
     expected = torch.cat([states[:, 0], torch.einsum("bl,blh->bh", weights, states)], dim=-1)
-    torch.testing.assert_close(model(**batch).logits, model.head.layers(expected))
+    torch.testing.assert_close(model(**batch).logits, model.classifier.layers(expected))
 
 
 def test_a_string_without_sites_gives_numbers(tokenizer: ScopeTokenizer, regression: Callable[[str], Any]) -> None:

@@ -207,7 +207,7 @@ def test_a_head_starts_from_the_pre_trained_encoder(
     pretrained = make(CloudForMaskedLM)
     pretrained.save_pretrained(tmp_path)
     model, info = CloudForDebye.from_pretrained(tmp_path, output_loading_info=True)
-    assert {key.split(".")[0] for key in info["missing_keys"]} == {"head"}
+    assert {key.split(".")[0] for key in info["missing_keys"]} == {"classifier"}
     torch.testing.assert_close(
         model.bert(**batch).last_hidden_state, pretrained.bert(**batch).last_hidden_state, rtol=0, atol=1e-6
     )
@@ -247,7 +247,7 @@ def test_input_and_output_words_share_their_weights(make: Callable[..., Any], tm
 
 def raw_outputs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Head outputs before mean and scale."""
-    return model.head(model.bert(**batch).last_hidden_state)
+    return model.classifier(model.bert(**batch).last_hidden_state)
 
 
 @pytest.mark.parametrize("fields", [ONE, THREE], ids=["one", "three"])
@@ -302,7 +302,7 @@ def test_a_target_without_labels_gets_no_gradient(make: Callable[..., Any], batc
     labels = torch.zeros(4, 3)
     labels[:, 1] = math.nan
     model(**batch, labels=labels).loss.backward()
-    gradient = model.head.layers[-1].weight.grad
+    gradient = model.classifier.layers[-1].weight.grad
     assert (gradient[1] == 0).all()
     assert (gradient[[0, 2]].abs().sum(1) > 0).all()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
@@ -375,7 +375,7 @@ def test_weights_of_targets_are_weights_in_the_loss(make: Callable[..., Any], ba
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_the_head_has_as_many_layers_as_configured(make: Callable[..., Any], layers: int) -> None:
     model = make(CloudForPropertyRegression, head_layers=layers, **THREE)
-    linear = [layer for layer in model.head.layers if isinstance(layer, torch.nn.Linear)]
+    linear = [layer for layer in model.classifier.layers if isinstance(layer, torch.nn.Linear)]
     assert [layer.out_features for layer in linear] == [32] * layers + [3]
 
 
@@ -469,7 +469,7 @@ def test_a_second_branch_learns_what_one_cannot(make: Callable[..., Any], batch:
     left = {}
     for branch in ("none", "einstein", "debye"):
         model = make(CloudForDebye, second_branch=branch, **SMALL_DEBYE)
-        optimiser = torch.optim.Adam(model.head.parameters(), lr=0.02)
+        optimiser = torch.optim.Adam(model.classifier.parameters(), lr=0.02)
         losses = []
         for _ in range(100):
             loss = model(**rows, temperature=kelvin, labels=labels).loss

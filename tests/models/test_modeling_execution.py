@@ -94,7 +94,7 @@ def assert_same_step(found: tuple[Any, Any], expected: tuple[Any, Any], toleranc
 def test_masked_positions_alone_give_the_same_step(
     make: Callable[..., Any], batch: dict[str, torch.Tensor], num_items: Any
 ) -> None:
-    model = make(CloudForMaskedLM)
+    model = make(CloudForMaskedLM, sparse_prediction=True)
     sparse = step(model, **batch, num_items_in_batch=num_items)
     model.config.sparse_prediction = False
     assert_same_step(sparse, step(model, **batch, num_items_in_batch=num_items))
@@ -105,6 +105,8 @@ def test_training_gives_the_logits_of_masked_positions_and_evaluation_all(
 ) -> None:
     model = make(CloudForMaskedLM)
     asked = batch["labels"] != -100
+    assert model(**batch).logits.shape == (*asked.shape, 585), "a user's own loss reads all of them"
+    model.config.sparse_prediction = True
     sparse = model(**batch).logits
     full = model.eval()(**batch).logits
     assert sparse.shape == (int(asked.sum()), 585)
@@ -114,8 +116,11 @@ def test_training_gives_the_logits_of_masked_positions_and_evaluation_all(
     assert model.train()(**batch).logits.shape == full.shape
 
 
-def test_a_batch_without_masked_words_teaches_nothing(make: Callable[..., Any], batch: dict[str, Any]) -> None:
-    model = make(CloudForMaskedLM)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_batch_without_masked_words_teaches_nothing(
+    make: Callable[..., Any], batch: dict[str, Any], sparse: bool
+) -> None:
+    model = make(CloudForMaskedLM, sparse_prediction=sparse)
     loss, gradients = step(model, **(batch | {"labels": torch.full_like(batch["labels"], -100)}))
     assert loss == 0
     assert all(gradient.eq(0).all() for gradient in gradients.values())

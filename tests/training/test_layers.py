@@ -59,13 +59,13 @@ def test_frozen_parameters_are_in_no_group(make_config: Callable) -> None:
     model.bert.requires_grad_(False)
     groups = parameter_groups(model, 3, 1e-3, 0.5, 0.1, set())
     assert {id(parameter) for group in groups for parameter in group["params"]} == {
-        id(parameter) for parameter in model.head.parameters()
+        id(parameter) for parameter in model.classifier.parameters()
     }
 
 
 def test_the_depth_does_not_depend_on_a_wrapper() -> None:
     assert layer_depth("module.bert.encoder.layer.1.output.dense.weight", 4) == 2
-    assert layer_depth("head.layers.0.weight", 4) == 5
+    assert layer_depth("classifier.layers.0.weight", 4) == 5
 
 
 def test_the_trainer_uses_these_rates(finetune, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ class TestFreezing:
         for name in encoder:
             assert torch.equal(start[name], first[name]), name
             assert torch.equal(start[name], second[name]), name
-        assert not torch.equal(first["head.layers.0.weight"], second["head.layers.0.weight"])
+        assert not torch.equal(first["classifier.layers.0.weight"], second["classifier.layers.0.weight"])
         changed = [name for name in encoder if not torch.equal(second[name], third[name])]
         assert {name.split(".")[3] for name in changed if ".layer." in name} == {"0", "1"}
         assert any("embeddings" in name for name in changed)

@@ -117,13 +117,13 @@ def attribute(
         empty = torch.where((kind >= 0) & (kind < len(CONTENT)), filler, ids)
         parts = torch.zeros(len(CHANNELS), *ids.shape)
         for member in members:
-            path = _Path(member.bert, member.head, ids, empty, mask, output)
+            path = _Path(member.bert, member.classifier, ids, empty, mask, output)
             parts += path.integrate(steps) / len(members)
             change[rows] += ((path.at(1.0) - path.at(0.0)) / len(members)).numpy()
             for index in CONTENT:
                 without = torch.where(kind == index, tokenizer.mask_token_id, ids)
                 if not torch.equal(without, ids):
-                    hidden = _Path(member.bert, member.head, ids, without, mask, output).at(0.0)
+                    hidden = _Path(member.bert, member.classifier, ids, without, mask, output).at(0.0)
                     occluded[rows, index] += ((path.at(1.0) - hidden) / len(members)).numpy()
         total = parts.sum(0)
         signed[rows] = torch.einsum("bk,bkc->bc", total, of_class).numpy()

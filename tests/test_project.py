@@ -17,7 +17,7 @@ PACKAGE = ROOT / "cloud_hf"
 CIFS = sorted((ROOT / "examples").glob("*.cif"))
 REMOTE = (
     "errors", "debye", "einstein", "tokenization_scope", "chemistry_tables", "configuration_cloud", "embeddings_cloud",
-    "encoder_cloud", "heads_cloud", "modeling_cloud", "conformal", "pipeline_cloud",
+    "encoder_cloud", "heads_cloud", "modeling_cloud", "pretrained_cloud", "conformal", "pipeline_cloud",
 )  # fmt: skip
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
 

@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cloud_hf"
 CIFS = sorted((ROOT / "examples").glob("*.cif"))
 REMOTE = (
-    "errors", "debye", "einstein", "tokenization_scope", "chemistry_tables", "configuration_cloud", "embeddings_cloud",
-    "encoder_cloud", "heads_cloud", "modeling_cloud", "pretrained_cloud", "conformal", "pipeline_cloud",
+    "errors", "debye", "einstein", "phonon_dos", "tokenization_scope", "chemistry_tables", "configuration_cloud",
+    "saving_cloud", "pretrained_cloud", "embeddings_cloud", "encoder_cloud", "heads_cloud", "heads_phonon",
+    "modeling_cloud", "modeling_properties", "conformal", "pipeline_cloud",
 )  # fmt: skip
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
 

@@ -124,6 +124,21 @@ for name in asked["pipelines"]:
 for name, given in (("file", example), ("grammar", "1 0 0 | 2i 2i | Cu Cu")):
     predict = transformers.pipeline(task, model=str(base / f"{prefix}debye"), **options)
     found["refusals"][name] = error_of_call(lambda: predict(given))
+
+
+def fine_tuned():  # a head on the encoder, after a step, saved and opened as a pipeline
+    auto, folder = transformers.AutoModelForSequenceClassification, base / f"tuned_{sys.argv[4]}"
+    fields = {"target_names": ["gap"], "target_units": ["eV"]}
+    model = auto.from_pretrained(base / "encoder", **fields, **options)
+    batch = {"input_ids": torch.tensor(asked["ids"]), "attention_mask": torch.tensor(asked["mask"])}
+    model(**batch, labels=torch.ones(len(asked["ids"]), 1)).loss.backward()
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(base / "encoder", **options).save_pretrained(folder)
+    predict = transformers.pipeline(model=str(folder), trust_remote_code=True)
+    return {"class": type(model).__name__, "names": [quantity["name"] for quantity in predict(asked["scopes"][0])]}
+
+
+found["fine_tuned"] = error_of_call(fine_tuned)
 try:
     import cloud_hf
     found["package"] = True
@@ -236,6 +251,10 @@ def test_a_saved_pipeline_gives_the_same_quantities(
     for mine, theirs in zip(result, expected, strict=True):
         assert [(q["name"], q["unit"]) for q in mine] == [(q["name"], q["unit"]) for q in theirs]
         assert [q["value"] for q in mine] == pytest.approx([q["value"] for q in theirs], rel=1e-5)
+
+
+def test_an_encoder_can_be_fine_tuned_and_its_head_opens_as_a_pipeline(found: dict[str, Any]) -> None:
+    assert found["fine_tuned"] == {"class": "CloudForPropertyRegression", "names": ["gap"]}
 
 
 def test_a_file_needs_the_package_and_the_error_says_so(found: dict[str, Any]) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.cards import write_card
 from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.records import record_training_data
+from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CheckpointError, CloudError, TableError
 from cloud_hf.files import write_json

@@ -92,6 +92,7 @@ def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch: pytest
         tree_predictions(SCOPES, RISING, ROWS, ROWS)
 
 
+@pytest.mark.slow
 def test_a_fold_of_heat_capacities_against_the_mean_predictor(shared: Path) -> None:
     table = pd.read_parquet(shared / "data" / "heat_capacity_train.parquet")
     labels, atoms = table["heat_capacity"].to_numpy(), table["n_atoms"].to_numpy(dtype=float)

@@ -43,10 +43,18 @@ def predict(cloud, tmp_path: Path):
 
 
 class TestTop:
-    @pytest.mark.parametrize("lowest", [False, True])
-    @pytest.mark.parametrize("by", [None, "heat_capacity_per_atom", PER_ATOM, "heat_capacity_per_cell"])
+    @pytest.mark.parametrize(
+        ("by", "lowest"),
+        [
+            (None, False), ("heat_capacity_per_cell", True), pytest.param(None, True, marks=pytest.mark.slow),
+            *(
+                pytest.param(by, lowest, marks=pytest.mark.slow)
+                for by in ("heat_capacity_per_atom", PER_ATOM) for lowest in (False, True)
+            ),
+        ],
+    )  # fmt: skip
     def test_the_best_rows_of_all_best_first(self, predict, table: Path, by: str | None, lowest: bool) -> None:
-        argv = [table, "--n-atoms", "atoms"]
+        argv = [table, "--n-atoms", "atoms", "--head", "heat_capacity"]
         _, everything = predict(*argv)
         found, top = predict(*argv, "--top", 7, *(["--by", by] if by else []), *(["--lowest"] if lowest else []))
         column = THETA if by is None else PER_CELL if "cell" in by else PER_ATOM
@@ -59,7 +67,7 @@ class TestTop:
         assert f"Of 52 rows 7 kept, those with the {'lowest' if lowest else 'highest'}" in found.out
 
     def test_more_than_there_are(self, predict, table: Path) -> None:
-        _, top = predict(table, "--top", 1000)
+        _, top = predict(table, "--head", "heat_capacity", "--top", 1000)
         assert len(top) == 50
         assert top[THETA].is_monotonic_decreasing
 
@@ -155,8 +163,8 @@ class TestStream:
 
 
 def test_bfloat16_stays_near_float32(predict, table: Path, examples: list[Path]) -> None:
-    _, exact = predict(table, *examples)
-    _, fast = predict(table, *examples, "--dtype", "bfloat16")
+    _, exact = predict(table, *examples, "--head", "heat_capacity")
+    _, fast = predict(table, *examples, "--head", "heat_capacity", "--dtype", "bfloat16")
     assert fast[THETA].dtype == np.float64
     np.testing.assert_allclose(fast[THETA], exact[THETA], rtol=0.02)
     np.testing.assert_allclose(fast[PER_ATOM], exact[PER_ATOM], rtol=0.02)

@@ -92,6 +92,7 @@ class TestRun:
         assert not trained
         assert json.loads((out / "results.json").read_text())["results"] == found
 
+    @pytest.mark.train
     def test_without_phonons_and_trees(self, table: Path, encoder: Path, tmp_path: Path) -> None:
         frame = pd.read_parquet(table).drop(columns=[*COLUMNS])
         frame.loc[3, LABEL] = np.nan

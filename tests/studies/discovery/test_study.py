@@ -134,6 +134,7 @@ class TestHull:
         for name in ("hull.png", "cumulative.png"):
             assert (tmp_path / "out" / name).stat().st_size > 5000
 
+    @pytest.mark.train
     def test_structures_of_the_benchmark(
         self, command: list[str], tables: Path, results: Callable[[], Any], tmp_path: Path
     ) -> None:

@@ -72,6 +72,7 @@ def test_the_report_shows_the_pictures_and_the_published_exponents(done: Path) -
     assert str(done) not in report + (done / "out/results.json").read_text()
 
 
+@pytest.mark.train
 def test_a_second_run_trains_nothing_and_a_larger_grid_only_what_is_new(
     done: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,8 +133,38 @@ class _Debye(torch.autograd.Function):
         return slopes[0], slopes[1], None
 
 
+class _ForwardDebye(_Debye):
+    """The same with forward mode (`torch.func.jvp`, `jacfwd`, `hessian`), which torch.compile cannot trace."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
+        _Debye.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[:2])
+
+    @staticmethod
+    def jvp(ctx: Any, by_theta: Tensor | None, by_temperature: Tensor | None, _: Any) -> Tensor:
+        if _forward_levels() > 1:  # torch keeps no tangents inside this method: the second derivative would be 0
+            raise NotImplementedError("forward mode within forward mode: take one of them in reverse (jacrev)")
+        theta, temperature = ctx.saved_tensors
+        total = torch.zeros_like(theta)
+        for tangent, is_theta in ((by_theta, True), (by_temperature, False)):
+            if tangent is not None:
+                total = total + tangent * _slope(ctx.name, theta, temperature, is_theta)
+        return total
+
+
+def _forward_levels() -> int:
+    """How many torch.func transforms in forward mode are at work."""
+    try:
+        from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+    except ImportError:  # pragma: no cover  (a torch whose functorch is organised otherwise)
+        return 1
+    return sum(level.key().name == "Jvp" for level in retrieve_all_functorch_interpreters())
+
+
 def _debye(name: str, theta: Tensor, temperature: Tensor) -> Tensor:
-    return cast(Tensor, _Debye.apply(theta, temperature, name))
+    kind = _Debye if torch.compiler.is_compiling() else _ForwardDebye
+    return cast(Tensor, kind.apply(theta, temperature, name))
 
 
 def _slope(name: str, theta: Tensor, temperature: Tensor, by_theta: bool) -> Tensor:

@@ -148,6 +148,24 @@ def test_derivatives_match_finite_differences(name):
     assert torch.autograd.gradgradcheck(UNCHECKED[name], (theta, temperature))
 
 
+@each_quantity
+def test_forward_mode_and_hessians(name):
+    theta, temperature = d64(300.0, 900.0), d64(250.0, 40.0)
+
+    def total(kelvin):
+        return UNCHECKED[name](theta, kelvin).sum()
+
+    slope = torch.func.jacrev(total)(temperature)
+    one = torch.ones_like(temperature)
+    torch.testing.assert_close(torch.func.jvp(total, (temperature,), (one,))[1], slope.sum())
+    torch.testing.assert_close(torch.func.jacfwd(total)(temperature), slope)
+    curvature = torch.func.jacrev(torch.func.jacrev(total))(temperature)
+    torch.testing.assert_close(torch.func.hessian(total)(temperature), curvature)
+    torch.testing.assert_close(torch.func.jacrev(torch.func.jacfwd(total))(temperature), curvature)
+    with pytest.raises(NotImplementedError, match="jacrev"):
+        torch.func.jacfwd(torch.func.jacfwd(total))(temperature)
+
+
 def test_third_and_fourth_derivative_of_the_heat_capacity():
     temperature = d64(1.0)
     for x in (0.7, 2.9, 3.1, 8.0):

@@ -206,6 +206,9 @@ def test_functional_transforms():
     torch.testing.assert_close(cv, dos.heat_capacity(kelvin))
     slope = torch.func.jacrev(torch.func.jacrev(dos.helmholtz_energy))(kelvin)
     torch.testing.assert_close(slope, -dos.heat_capacity(kelvin) / kelvin)
+    one = torch.ones_like(kelvin)
+    torch.testing.assert_close(torch.func.jvp(dos.helmholtz_energy, (kelvin,), (one,))[1], -dos.entropy(kelvin))
+    torch.testing.assert_close(torch.func.hessian(dos.helmholtz_energy)(kelvin), slope)
     rows = torch.vmap(lambda optical, share, cutoff: PhononDOS(dos.edges, optical, share, cutoff).entropy(kelvin))
     torch.testing.assert_close(rows(*dos[1:]), dos.entropy(kelvin))
 

@@ -118,6 +118,7 @@ def build(arguments: argparse.Namespace) -> int:
         arguments.max_atoms,
         arguments.rows,
         arguments.license,
+        arguments.trust_sites,
     )
     root = Path(arguments.output)
     if arguments.executor != "local":

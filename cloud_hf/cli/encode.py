@@ -62,6 +62,17 @@ def add_encoding_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=seconds, default=60.0, help="longest time for one crystal, s; 0 sets no limit (default 60)"
     )
+    add_trust_sites(parser)
+
+
+def add_trust_sites(parser: argparse.ArgumentParser) -> None:
+    """The way out where a crystal contradicts what its source says beside it."""
+    parser.add_argument(
+        "--trust-sites",
+        action="store_true",
+        help="take the sites of a crystal as they are, with a warning, where the formula of its file, hydrogen without "
+        "positions, or the lack of any symmetry in a CIF speaks against them",
+    )
 
 
 def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -92,15 +103,17 @@ def encode(arguments: argparse.Namespace) -> int:
         angle_tolerance=arguments.angle_tolerance,
         symmetry=arguments.symmetry,
         max_atoms=arguments.max_atoms,
+        trust_sites=arguments.trust_sites,
     )
-    settings, all_strings = encoder.settings, True
+    all_strings = True
     given = iterate_items(arguments.inputs, encoder=encoder)
     items = encode_items(given, encoder, arguments.processes, arguments.timeout)
     columns = {**ITEM_COLUMNS, "error": "object", ENCODER_COLUMN: "object"}
     with open_rows(columns, arguments.output) as rows:
         for item in tqdm(items, desc="encode", unit="crystal", disable=None):
             # strings that were given were made by an encoder that is not known here
-            row = item_row(item) | {"error": item.error, ENCODER_COLUMN: settings if item.is_encoded else None}
+            made_by = f"{encoder.settings} ({item.note})" if item.note else encoder.settings
+            row = item_row(item) | {"error": item.error, ENCODER_COLUMN: made_by if item.is_encoded else None}
             rows.add(row | {"scope": None} if item.error else row)  # a given string that was refused is no result
             rows.failed(item.error)
             all_strings &= item.source == item.scope

@@ -8,7 +8,7 @@ from tabulate import tabulate
 from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads
 from cloud_hf.cli.encode import add_encoding_arguments
 from cloud_hf.cli.output import report_failures
-from cloud_hf.cli.predict import add_model_arguments, with_max_atoms
+from cloud_hf.cli.predict import add_model_arguments, with_reading
 from cloud_hf.data.tables import check_output
 from cloud_hf.files import write_json
 
@@ -41,7 +41,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     if arguments.json:
         check_output(arguments.json)
-    predictor = with_max_atoms(load_predictor(arguments.model, arguments.head, arguments.dtype), arguments.max_atoms)
+    predictor = load_predictor(arguments.model, arguments.head, arguments.dtype)
+    predictor = with_reading(predictor, arguments.max_atoms, arguments.trust_sites)
     head = arguments.head or _only_head(heads_of(predictor.model.config))
     evaluation = evaluate_table(
         predictor,

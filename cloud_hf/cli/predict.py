@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch, which the help does not need
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
-__all__ = ["add_model_arguments", "add_predict_parser", "with_max_atoms"]
+__all__ = ["add_model_arguments", "add_predict_parser", "with_reading"]
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,9 +81,10 @@ def add_predict_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     parser.set_defaults(run=predict)
 
 
-def with_max_atoms(predictor: Any, max_atoms: int) -> Any:
-    """Give the predictor an encoder with the model's settings and another size limit."""
+def with_reading(predictor: Any, max_atoms: int, trust_sites: bool) -> Any:
+    """Give the predictor an encoder with the model's settings that reads crystals as the command line says."""
     predictor.encoder.max_atoms = max_atoms
+    predictor.encoder.trust_sites = trust_sites
     return predictor
 
 
@@ -97,9 +98,10 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.top is None and (arguments.by or arguments.lowest):
         raise CloudError("--by and --lowest say which rows --top keeps; add --top K.")
     likelihood = None if arguments.likelihood == "none" else arguments.likelihood
-    predictor = with_max_atoms(
+    predictor = with_reading(
         load_predictors(arguments.model, arguments.head, arguments.dtype, arguments.intervals, likelihood),
         arguments.max_atoms,
+        arguments.trust_sites,
     )
     if arguments.plot and not (predictor.has_debye_temperature or predictor.has_phonon_dos):
         raise CheckpointError(f"{arguments.model}: has no Debye temperature, so there is no Cv(T) to plot.")

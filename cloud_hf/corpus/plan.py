@@ -31,6 +31,7 @@ class BuildSettings:
         max_atoms: Largest number of sites in a cell.
         rows: Crystals per task, and so per shard before duplicates are taken out.
         license: Of rows that do not say theirs.
+        trust_sites: Take sites as they are where what the source says beside them speaks against them.
     """
 
     grammars: tuple[str, ...] = GRAMMAR_COLUMNS
@@ -40,6 +41,7 @@ class BuildSettings:
     max_atoms: int = MAX_ATOMS
     rows: int = 10_000
     license: str | None = None
+    trust_sites: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
@@ -52,7 +54,8 @@ class BuildSettings:
 
     def encoder(self, grammar: str = "sites") -> ScopeEncoder:
         """Return the encoder of one grammar."""
-        return ScopeEncoder(grammar, True, self.symprec, self.angle_tolerance, self.symmetry, self.max_atoms)
+        search = self.symprec, self.angle_tolerance, self.symmetry
+        return ScopeEncoder(grammar, True, *search, self.max_atoms, self.trust_sites)
 
 
 @dataclass(frozen=True)

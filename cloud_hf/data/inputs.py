@@ -55,6 +55,7 @@ class Item:
         n_atoms: Atoms per primitive cell.
         error: Why there is no string.
         is_encoded: Whether the string was made from the crystal, not given.
+        note: How the string came about, where the usual way failed; else empty.
     """
 
     source: str
@@ -66,6 +67,7 @@ class Item:
     n_atoms: float | None = None
     error: str | None = None
     is_encoded: bool = False
+    note: str = ""
 
 
 def collect_items(inputs: Sequence[str], n_atoms: str | None = None) -> list[Item]:
@@ -322,6 +324,7 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
         space_group_symbol=encoded.space_group_symbol,
         n_atoms=encoded.n_atoms,
         is_encoded=True,
+        note=encoded.note,
     )
 
 

@@ -36,7 +36,7 @@ __all__ = [
 
 SCOPE_COLUMN = "scope"
 ENCODER_COLUMN = "encoder"
-"""What made the strings of a table, as `ScopeEncoder.settings` writes it."""
+"""What made the strings of a table, as `ScopeEncoder.settings` writes it; a note in brackets may follow."""
 
 STRUCTURE_COLUMNS = ("lattice", "numbers", "frac_coords")
 """Lattice vectors as 9 numbers (row-major, Å), atomic numbers, fractional coordinates as 3 numbers a site."""
@@ -182,7 +182,9 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> 
 
 def recorded_settings(table: pd.DataFrame) -> set[str]:
     """Return the encoder settings that are recorded with the strings of a table."""
-    return set(table[ENCODER_COLUMN].dropna().astype(str)) if ENCODER_COLUMN in table.columns else set()
+    if ENCODER_COLUMN not in table.columns:
+        return set()
+    return {str(text).partition(" (")[0] for text in table[ENCODER_COLUMN].dropna().unique()}
 
 
 def has_structures(table: pd.DataFrame) -> bool:

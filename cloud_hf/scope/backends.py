@@ -3,18 +3,20 @@
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from math import inf, isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pymatgen.core import Structure
 
 os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code prints to the terminal when it retries a tolerance
 import spglib
 
 from cloud_hf.errors import CloudError, SymmetryError
-from cloud_hf.scope._relabelings import wyckoff_table
+from cloud_hf.scope._relabelings import LETTERS, wyckoff_table
 from cloud_hf.scope.cubic import find_cubic
 from cloud_hf.scope.found import FoundSymmetry
 
@@ -112,7 +114,7 @@ def search_symmetry(
     backend: str = "spglib",
     any_origin: bool = False,
 ) -> FoundSymmetry:
-    """Search the symmetry of a cell.
+    """Search the symmetry of a cell; where the search fails on a valid crystal, others follow, and the note says so.
 
     Args:
         lattice: Lattice vectors as rows, shape (3, 3), Å.
@@ -130,41 +132,111 @@ def search_symmetry(
 
     Raises:
         CloudError: The back-end is unknown or not installed.
-        SymmetryError: The search finds no space group.
+        SymmetryError: No search finds a space group, or sites lie within the tolerance of one another.
     """
     if backend not in BACKENDS:
         check_backend(backend)
     # spglib ends the whole process on some of these and moyopy panics
     if not (len(types) and isfinite(np.abs(frac_coords).max()) and 0 < abs(_volume(*lattice.tolist())) < inf):
-        raise no_symmetry(name, symprec, backend, "no sites, no volume, or numbers that are not finite")
+        raise SymmetryError(
+            f"{backend} finds no consistent space group (no sites, no volume, or numbers that are not finite).",
+            source=name,
+        )
+    if any_origin and backend == "spglib":  # moyopy is fast on cubic crystals too
+        found = find_cubic(lattice, frac_coords, types, symprec, angle_tolerance)
+        if found is not None:
+            return found
+    found, reason = _attempt(backend, lattice, frac_coords, types, symprec, angle_tolerance, any_origin)
+    if found is not None:
+        return found
+    _refuse_close_sites(lattice, frac_coords, symprec, name, backend, reason)
+    reasons = [f"{backend}: {reason}"]
+    for other, tolerance, note in _RETRIES:
+        if (other, tolerance) == (backend, angle_tolerance) or not _is_installed(other):
+            continue
+        found, reason = _attempt(other, lattice, frac_coords, types, symprec, tolerance, any_origin)
+        if found is not None:
+            return replace(found, note=f"symmetry by {note}, as {backend} found none with the settings given")
+        reasons.append(f"{note}: {reason}")
+    raise SymmetryError(
+        f"{backend} finds no consistent space group at symprec {symprec} Å ({'; '.join(reasons)}); choose another "
+        "tolerance (--symprec).",
+        source=name,
+    )
+
+
+_RETRIES = (
+    ("spglib", -1.0, "spglib without an angle tolerance"),
+    ("moyopy", -1.0, "moyopy"),
+)
+"""Back-end, angle tolerance and name of the searches that follow one that fails. Where the angle tolerance lets a lattice
+pass as more symmetric than symprec allows, spglib ends without an answer; without one it goes by distances alone."""
+
+
+def _is_installed(backend: str) -> bool:
     try:
-        if any_origin and backend == "spglib":  # moyopy is fast on cubic crystals too
-            found = find_cubic(lattice, frac_coords, types, symprec, angle_tolerance)
-            if found is not None:
-                return found
-        return BACKENDS[backend](lattice, frac_coords, types, symprec, angle_tolerance)
+        check_backend(backend)
+    except CloudError:
+        return False
+    return True
+
+
+def _attempt(
+    backend: str,
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    types: NDArray[np.intc],
+    symprec: float,
+    angle_tolerance: float,
+    is_checked: bool,
+) -> tuple[FoundSymmetry | None, str]:
+    """Return what a search finds, or why there is nothing that can be used."""
+    try:
+        found = BACKENDS[backend](lattice, frac_coords, types, symprec, angle_tolerance)
     except (ValueError, TypeError, spglib.SpglibError) as error:
-        raise no_symmetry(name, symprec, backend, str(error)) from error
+        return None, " ".join(str(error).split()) or "no reason given"
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # a failure inside moyopy's Rust code, no Exception of Python's
             raise
-        raise no_symmetry(name, symprec, backend, str(error)) from error
+        return None, " ".join(str(error).split())
+    reason = contradiction(found) if is_checked else ""
+    return (None, reason) if reason else (found, "")
+
+
+def contradiction(found: FoundSymmetry) -> str:
+    """Return what speaks against the orbits of a search: their sites must be those of the conventional cell."""
+    multiplicities = wyckoff_table(found.space_group).multiplicities
+    letters = dict(zip(found.orbits, found.letters, strict=True))
+    n_conventional = sum([multiplicities[LETTERS.index(letter)] for letter in letters.values()])
+    if n_conventional == found.n_standard_sites:
+        return ""
+    return f"orbits of {n_conventional} sites in a conventional cell of {found.n_standard_sites}"
+
+
+def _refuse_close_sites(
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    symprec: float,
+    name: str,
+    backend: str,
+    reason: str,
+) -> None:
+    """Sites within the tolerance of one another have no symmetry; other crystals have one, however it is found."""
+    limit = max(2 * symprec, _COINCIDING)
+    structure = Structure(lattice, ["H"] * len(frac_coords), frac_coords)
+    first, second, _, distances = structure.get_neighbor_list(limit, exclude_self=True)
+    if len(first):
+        nearest = int(np.argmin(distances))
+        raise SymmetryError(
+            f"{backend} finds no consistent space group at symprec {symprec} Å ({reason}): sites {first[nearest]} and "
+            f"{second[nearest]} are {distances[nearest]:.3g} Å apart; remove one of them, or lower symprec.",
+            source=name,
+        )
+
+
+_COINCIDING = 0.05
+"""Å; sites nearer than this are one atom, given twice, or parts of a disordered one."""
 
 
 def _volume(a: list[float], b: list[float], c: list[float]) -> float:
     return a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
-
-
-def no_symmetry(name: str, symprec: float, backend: str, reason: str) -> SymmetryError:
-    """Return the error for a search without a usable answer.
-
-    Args:
-        name: What the message calls the crystal.
-        symprec: Distance tolerance of the search in Å.
-        backend: The back-end that searched.
-        reason: What it said.
-    """
-    return SymmetryError(
-        f"{name}: {backend} finds no consistent space group at symprec {symprec} Å ({reason}); "
-        "look for atoms that nearly coincide, or choose another tolerance."
-    )

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from cloud_hf.crystals.cell import Cell
 from cloud_hf.errors import DisorderedStructureError, ScopeError, UnknownElementError
 from cloud_hf.scope._relabelings import LETTERS, lattice_relabelings, relabelings, wyckoff_table
-from cloud_hf.scope.backends import no_symmetry, search_symmetry
+from cloud_hf.scope.backends import search_symmetry
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -60,6 +60,7 @@ class KindOrbits:
         orbits: (kind, Wyckoff word) of every orbit, in canonical order; repeats kept.
         n_primitive: Sites per primitive cell.
         n_conventional: Sites per conventional cell.
+        note: How the symmetry was found, where the search that was asked for failed; else empty.
     """
 
     space_group: int
@@ -67,6 +68,7 @@ class KindOrbits:
     orbits: tuple[tuple[int, str], ...]
     n_primitive: int
     n_conventional: int
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +238,7 @@ def find_kind_orbits(
     first_site = {orbit: site for site, orbit in reversed(list(enumerate(found.orbits)))}
     letters = found.letters
     pairs = [(int(types[site]), LETTERS.index(letters[site])) for site in first_site.values()]
-    n_conventional = sum(table.multiplicities[letter] for _, letter in pairs)
-    if n_conventional != found.n_standard_sites:
-        reason = f"orbits of {n_conventional} sites in a conventional cell of {found.n_standard_sites}"
-        raise no_symmetry(name, symprec, backend, reason)
+    n_conventional = found.n_standard_sites
     extra = lattice_relabelings(found.space_group, found.std_lattice, symprec)
     words = table.words
     return KindOrbits(
@@ -248,6 +247,7 @@ def find_kind_orbits(
         orbits=tuple((kind, words[letter]) for kind, letter in _smallest(pairs, relabelings(found.space_group, extra))),
         n_primitive=n_conventional // table.lattice_points,
         n_conventional=n_conventional,
+        note=found.note,
     )
 
 

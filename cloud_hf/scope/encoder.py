@@ -127,7 +127,8 @@ class ScopeEncoder:
     def __repr__(self) -> str:
         return (
             f"ScopeEncoder(grammar={self.grammar!r}, canonical={self.canonical}, symprec={self.symprec}, "
-            f"angle_tolerance={self.angle_tolerance}, symmetry={self.symmetry!r}, max_atoms={self.max_atoms})"
+            f"angle_tolerance={self.angle_tolerance}, symmetry={self.symmetry!r}, max_atoms={self.max_atoms}, "
+            f"trust_sites={self.trust_sites})"
         )
 
     @property
@@ -173,6 +174,7 @@ class ScopeEncoder:
             space_group=found.space_group,
             space_group_symbol=found.space_group_symbol,
             n_atoms=round(sum(amounts.values()) / primitive_cells, 6),
+            note="; ".join(filter(None, (cell.note, found.note))),
         )
 
     def _read(self, crystal: Crystal) -> Cell:

@@ -20,6 +20,7 @@ class FoundSymmetry:
         orbits: Number of the orbit of each site: equal numbers for equivalent sites.
         std_lattice: Vectors of the conventional standard cell as rows, shape (3, 3), Å.
         n_standard_sites: Sites in the conventional standard cell.
+        note: How it was found, where the search that was asked for failed; else empty.
     """
 
     space_group: int
@@ -28,3 +29,4 @@ class FoundSymmetry:
     orbits: Sequence[int]
     std_lattice: NDArray[np.float64]
     n_standard_sites: int
+    note: str = ""

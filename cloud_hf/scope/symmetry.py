@@ -20,12 +20,14 @@ class SymmetrySites:
         space_group_symbol: Short Hermann-Mauguin symbol, e.g. `Fm-3m`.
         wyckoff: Multiplicity in the conventional cell + letter per site, e.g. `4a`; as many as sites.
         n_primitive_cells: How many primitive cells the given cell holds.
+        note: How the symmetry was found, where spglib failed with the settings given; else empty.
     """
 
     space_group: int
     space_group_symbol: str
     wyckoff: tuple[str, ...]
     n_primitive_cells: int
+    note: str = ""
 
 
 def find_symmetry(cell: Cell, symprec: float = 0.01, angle_tolerance: float = 5.0) -> SymmetrySites:
@@ -50,4 +52,5 @@ def find_symmetry(cell: Cell, symprec: float = 0.01, angle_tolerance: float = 5.
         space_group_symbol=found.space_group_symbol,
         wyckoff=tuple(table.words[LETTERS.index(letter)] for letter in found.letters),
         n_primitive_cells=len(cell) * table.lattice_points // found.n_standard_sites,
+        note=found.note,
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pymatgen.core import Structure
 
+from cloud_hf import ScopeEncoder
 from cloud_hf.crystals.cell import Cell
 from cloud_hf.errors import CloudError, DisorderedStructureError, SymmetryError
 from cloud_hf.scope import backends
@@ -101,9 +104,68 @@ def test_only_a_panic_in_rust_becomes_a_typed_error(
     def fail(*_: object) -> None:
         raise raised("unwrap on None")
 
-    monkeypatch.setitem(BACKENDS, "spglib", fail)
+    for name in BACKENDS:
+        monkeypatch.setitem(BACKENDS, name, fail)
     with pytest.raises(expected):
         search_symmetry(4 * np.eye(3), np.zeros((1, 3)), np.ones(1, dtype=np.intc))
+
+
+MONOCLINIC = (np.array([[3.1, 0, 0], [0, 4.2, 0], [1.1, 0, 5.3]]), np.zeros((1, 3)), np.ones(1, dtype=np.intc))
+
+
+@pytest.mark.parametrize(("failing", "said"), [("angle", "without an angle tolerance"), ("spglib", "by moyopy")])
+def test_a_search_that_fails_is_repeated_another_way(monkeypatch: pytest.MonkeyPatch, failing: str, said: str) -> None:
+    if failing == "spglib":
+        available("moyopy")
+    usual = search_symmetry(*MONOCLINIC)
+    search = BACKENDS["spglib"]
+
+    def fail(*arguments: Any) -> Any:
+        if failing == "spglib" or arguments[-1] > 0:
+            raise ValueError("too many lattice symmetries")
+        return search(*arguments)
+
+    monkeypatch.setitem(BACKENDS, "spglib", fail)
+    found = search_symmetry(*MONOCLINIC)
+    assert (found.space_group, usual.note) == (usual.space_group, "")
+    assert said in found.note
+    assert said in ScopeEncoder().describe((MONOCLINIC[0], ["Na"], MONOCLINIC[1])).note
+
+
+def test_orbits_that_contradict_the_cell_are_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = BACKENDS["spglib"]
+
+    def contradict(*arguments: Any) -> Any:
+        found = search(*arguments)
+        return replace(found, n_standard_sites=7) if arguments[-1] > 0 else found
+
+    monkeypatch.setitem(BACKENDS, "spglib", contradict)
+    found = ScopeEncoder().describe((MONOCLINIC[0], ["Na"], MONOCLINIC[1]))
+    assert "without an angle tolerance" in found.note
+
+
+def test_close_atoms_are_blamed_only_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("no reason given")
+
+    for name in BACKENDS:
+        monkeypatch.setitem(BACKENDS, name, fail)
+    with pytest.raises(SymmetryError) as caught:
+        search_symmetry(*MONOCLINIC)
+    assert "apart" not in str(caught.value)
+    assert "coincide" not in str(caught.value)
+    close = np.array([[0, 0, 0], [0, 0, 0.002]])
+    with pytest.raises(SymmetryError, match=r"sites 0 and 1 are 0\.01\d* Å apart"):
+        search_symmetry(MONOCLINIC[0], close, np.ones(2, dtype=np.intc))
+
+
+@pytest.mark.slow
+def test_the_crystal_of_spglib_567_is_encoded() -> None:
+    """Its lattice is cubic within 5 degrees, but not within 0.01 Å; spglib looks for ten seconds, and finds nothing."""
+    lattice = np.array([[3.48543625, 0, 2.01231756], [1.16181208, 3.28610081, 2.01231756], [0, 0, 4.1246]])
+    found = ScopeEncoder().describe((lattice, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+    assert found.space_group == 12
+    assert "without an angle tolerance" in found.note
 
 
 def test_flat_cells_do_not_hang_moyopy() -> None:

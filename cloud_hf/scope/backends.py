@@ -134,7 +134,7 @@ def search_symmetry(
         CloudError: The back-end is unknown or not installed.
         SymmetryError: No search finds a space group, or sites lie within the tolerance of one another.
     """
-    if backend not in BACKENDS:
+    if backend != "spglib":
         check_backend(backend)
     # spglib ends the whole process on some of these and moyopy panics
     if not (len(types) and isfinite(np.abs(frac_coords).max()) and 0 < abs(_volume(*lattice.tolist())) < inf):
@@ -169,8 +169,8 @@ _RETRIES = (
     ("spglib", -1.0, "spglib without an angle tolerance"),
     ("moyopy", -1.0, "moyopy"),
 )
-"""Back-end, angle tolerance and name of the searches that follow one that fails. Where the angle tolerance lets a lattice
-pass as more symmetric than symprec allows, spglib ends without an answer; without one it goes by distances alone."""
+"""Back-end, angle tolerance and name of the searches that follow one that fails. Where the angle tolerance lets a
+lattice pass as more symmetric than symprec allows, spglib has no answer; without one it goes by distances alone."""
 
 
 def _is_installed(backend: str) -> bool:
@@ -227,9 +227,10 @@ def _refuse_close_sites(
     first, second, _, distances = structure.get_neighbor_list(limit, exclude_self=True)
     if len(first):
         nearest = int(np.argmin(distances))
+        pair = sorted((int(first[nearest]), int(second[nearest])))
         raise SymmetryError(
-            f"{backend} finds no consistent space group at symprec {symprec} Å ({reason}): sites {first[nearest]} and "
-            f"{second[nearest]} are {distances[nearest]:.3g} Å apart; remove one of them, or lower symprec.",
+            f"{backend} finds no consistent space group at symprec {symprec} Å ({reason}): sites {pair[0]} and {pair[1]} are "
+            f"{distances[nearest]:.3g} Å apart; remove one of them, or lower symprec.",
             source=name,
         )
 

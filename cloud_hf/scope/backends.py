@@ -229,8 +229,8 @@ def _refuse_close_sites(
         nearest = int(np.argmin(distances))
         pair = sorted((int(first[nearest]), int(second[nearest])))
         raise SymmetryError(
-            f"{backend} finds no consistent space group at symprec {symprec} Å ({reason}): sites {pair[0]} and {pair[1]} are "
-            f"{distances[nearest]:.3g} Å apart; remove one of them, or lower symprec.",
+            f"{backend} finds no consistent space group at symprec {symprec} Å ({reason}): sites {pair[0]} "
+            f"and {pair[1]} are {distances[nearest]:.3g} Å apart; remove one of them, or lower symprec.",
             source=name,
         )
 

@@ -1,6 +1,7 @@
 """Joint training: one encoder with every head, scalar targets and the phonon density of states."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,36 +223,42 @@ def build_model(checkpoint: str, config: CloudConfig, rows: JointRows | None = N
         raise CheckpointError(
             f"{len(missing)} encoder weights are missing or of another shape, e.g. {missing[0]}.", source=checkpoint
         )
-    last = _last_layer(model)
-    with torch.no_grad():
-        known = {name: place for place, name in enumerate(before.target_names or [])}
-        fits = old is not None and old[0].shape[1:] == last.weight.shape[1:] and len(known) <= len(old[0])
-        for place, name in enumerate(config.target_names or []):
-            if old is not None and fits and name in known:
-                last.weight[place], last.bias[place] = old[0][known[name]], old[1][known[name]]
-        if rows is not None:
-            present = ~np.isnan(rows.dos[:, 0])
-            if present.any():
-                start = len(config.target_names or [])
-                mean = torch.from_numpy(rows.dos[present].mean(0)).clamp(min=LEAST_SHARE)
-                last.bias[start : start + len(mean)] = mean.log() - mean.log().mean()
-                last.weight[start : start + len(mean)] *= 0.1
+    _keep_known_outputs(model, old, before.target_names or [])
+    present = None if rows is None else ~np.isnan(rows.dos[:, 0])
+    if rows is not None and present is not None and present.any():
+        last, start = model.classifier.layers[-1], len(config.target_names or [])
+        mean = torch.from_numpy(rows.dos[present].mean(0)).clamp(min=LEAST_SHARE).log()
+        with torch.no_grad():
+            last.bias[start : start + len(mean)] = mean - mean.mean()
+            last.weight[start : start + len(mean)] *= 0.1
     return model
 
 
-def _last_layer(model: Any) -> Any:
-    return model.head.layers[-1]
+@torch.no_grad()
+def _keep_known_outputs(model: CloudForCrystalProperties, old: dict[str, torch.Tensor], names: list[str]) -> None:
+    """Copy hidden layers, and the outputs of targets of the same name, of a head with the same hidden layers."""
+    layers: Any = model.classifier.layers
+    own = layers.state_dict()
+    last = f"{len(layers) - 1}."
+    # of the last layer only the inputs must agree
+    shapes = [{name: weight.shape[name.startswith(last) :] for name, weight in found.items()} for found in (own, old)]
+    if shapes[0] != shapes[1]:
+        return
+    rows = [(place, names.index(name)) for place, name in enumerate(model.config.target_names) if name in names]
+    for name, weight in old.items():
+        if not name.startswith(last):
+            own[name].copy_(weight)
+            continue
+        for place, known in rows:
+            own[name][place] = weight[known]
 
 
-def _head_weights(checkpoint: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Weight and bias of the last layer of the checkpoint's own head, None if it has none."""
+def _head_weights(checkpoint: str) -> dict[str, torch.Tensor]:
+    """Weights of the layers of the checkpoint's own head by number and kind, such as `0.bias`; none if it has none."""
     path = Path(checkpoint) / "model.safetensors"
     weights = load_file(path) if path.is_file() else {}
-    names = sorted(name for name in weights if name.startswith(("head.layers.", "classifier.layers.")))
-    if not names:
-        return None
-    stem = max(names, key=lambda name: int(name.split(".")[2])).rsplit(".", 1)[0]
-    return weights[f"{stem}.weight"], weights[f"{stem}.bias"]
+    found = {re.sub(r"^(classifier|head)\.layers\.", "", name): weight for name, weight in weights.items()}
+    return {name: weight for name, weight in found.items() if name not in weights}
 
 
 @torch.no_grad()

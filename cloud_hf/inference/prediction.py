@@ -17,7 +17,7 @@ from cloud_hf.data.inputs import Item, encode_items, named
 from cloud_hf.data.tables import CHUNK_ROWS
 from cloud_hf.errors import CheckpointError
 from cloud_hf.inference.likelihood import StringLikelihood
-from cloud_hf.models.phonon_dos import PhononDOS
+from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
 from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline, Quantity
 from cloud_hf.scope import ScopeEncoder
 
@@ -141,6 +141,8 @@ class Predictors:
 def _units(pipeline: CrystalPropertyPipeline, heads: Sequence[str]) -> dict[str, str]:
     """Quantities that belong to some heads: with each thermal property goes the Debye temperature."""
     others = set(heads_of(pipeline.model.config)) - set(heads)
+    if "heat_capacity" in others and pipeline.gives_phonon_dos:  # all that follows from the density of states goes
+        others |= {*THERMAL_UNITS, *DEBYE_TEMPERATURES}
     hidden = others | {f"{head}_{per}" for head in others for per in ("per_atom", "per_cell")}
     return {name: unit for name, unit in pipeline.units.items() if name not in hidden}
 

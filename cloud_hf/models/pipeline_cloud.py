@@ -263,6 +263,11 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
             add(quantities, outputs, self.calibration, level)
         return quantities
 
+    @property
+    def gives_phonon_dos(self) -> bool:
+        """Whether the model predicts phonon densities of states."""
+        return _has_spectrum(self.model)
+
     def phonon_dos(self, outputs: dict[str, torch.Tensor]) -> PhononDOS | None:
         """The densities of states of a batch that `forward` gave, in float64; None of a model without them."""
         if not _has_spectrum(self.model):

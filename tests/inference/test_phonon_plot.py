@@ -60,6 +60,16 @@ def test_every_prediction_has_its_own_density_of_states(folder: Path) -> None:
         assert one.phonon_dos.heat_capacity(300.0).item() == pytest.approx(found["heat_capacity_per_atom"])
 
 
+def test_one_head_leaves_the_thermal_quantities_out(folder: Path) -> None:
+    gap, heat = (load_predictors(str(folder), head, likelihood=None) for head in ("band_gap", "heat_capacity"))
+    assert list(gap.units) == ["band_gap"]
+    assert not gap.has_temperature
+    assert not gap.has_phonon_dos
+    assert "band_gap" not in heat.units
+    assert heat.units["entropy_per_cell"] == "J/(mol primitive cell K)"
+    assert heat.has_phonon_dos
+
+
 def made(count: int) -> list[Prediction]:
     return [
         Prediction(

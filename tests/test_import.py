@@ -104,3 +104,17 @@ def test_every_public_name_is_there_for_people_and_for_type_checkers() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Cload"):
         cloud_hf.CloadModel  # noqa: B018
+
+
+def test_the_package_takes_the_auto_classes_from_where_they_know_cloud() -> None:
+    package = Path(cloud_hf.__file__).parent
+    direct = [
+        f"{path.relative_to(package)}: {alias.name}"
+        for path in package.rglob("*.py")
+        if path.name != "registration.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "transformers"
+        for alias in node.names
+        if alias.name.startswith("Auto")
+    ]
+    assert not direct, "import them from cloud_hf.checkpoints.registration"

@@ -51,7 +51,10 @@ CHUNK_ROWS = 16_384
 
 # 'Na' and 'nan' are text in a crystal table; only an empty cell is a missing value
 _CSV: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "dtype": {"id": str}, "index_col": False}
-_JSONL: dict[str, Any] = {"dtype": {"id": str}, "convert_dates": False, "precise_float": True}
+# JSON has types of its own; from 3.1 on pandas then converts no dates, and warns of being told so
+_JSONL: dict[str, Any] = {"dtype": False, "precise_float": True}
+if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
+    _JSONL["convert_dates"] = False
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -68,7 +71,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
         if path.suffix.lower() == ".jsonl":
-            return pd.read_json(path, lines=True, **_JSONL)
+            return _ids_as_text(pd.read_json(path, lines=True, **_JSONL))
         return pd.read_csv(path, **_CSV)
     except Exception as error:  # the readers of three formats raise almost anything on damaged files
         raise _damaged(path, error) from error
@@ -110,7 +113,7 @@ def _chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
         with pd.read_json(path, lines=True, chunksize=rows, **_JSONL) as reader:
             for chunk in reader:
                 empty = False
-                yield chunk
+                yield _ids_as_text(chunk)
         if empty:
             yield pd.DataFrame()
     else:
@@ -222,6 +225,13 @@ def _listed(value: Any) -> Any:
     """A list in a cell of a CSV file is text; one of lists in a Parquet file is an array of arrays."""
     value = json.loads(value) if isinstance(value, str) else value
     return value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value
+
+
+def _ids_as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the column `id` of a JSON table as text, as in tables of other formats; an empty one stays empty."""
+    if "id" in table.columns and not pd.api.types.is_string_dtype(table["id"]):
+        table["id"] = table["id"].map(str, na_action="ignore")
+    return table
 
 
 def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str]) -> pd.Series:

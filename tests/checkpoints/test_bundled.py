@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import cloud_hf
-from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, HEADS, bundled_heads, bundled_model
+from cloud_hf import CloudModel, ScopeTokenizer
+from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, HEADS, bundled_heads, bundled_likelihood, bundled_model
 from cloud_hf.errors import CheckpointError
 from cloud_hf.inference.prediction import heads_of, load_predictors
 from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
@@ -115,3 +116,27 @@ def test_hard_light_crystals_are_stiffer_than_heavy_soft_ones(root: Path) -> Non
 def test_a_head_that_does_not_ship() -> None:
     with pytest.raises(CheckpointError, match=r"melting_point.*heat_capacity.*finetune"):
         bundled_model("melting_point")
+
+
+class TestStockPipelines:
+    """transformers' own pipelines on what ships."""
+
+    def test_text_classification_gives_every_target_in_its_unit(self) -> None:
+        folder, scope = bundled_model("band_gap"), "1 0 0 | Cu 2i"
+        ours = {found["name"]: found["value"] for found in pipeline("crystal-property", model=folder)(scope, n_atoms=2)}
+        (stock,) = pipeline("text-classification", model=folder)([scope], top_k=None)
+        assert {found["label"]: found["score"] for found in stock} == pytest.approx(ours, rel=1e-4)
+
+    def test_fill_mask_proposes_what_the_crystal_has(self) -> None:
+        scope = "1 2 a E C C n O O O 0 | Ba 3a Ti 3b [MASK] 6c O 18f"
+        proposed = pipeline("fill-mask", model=bundled_likelihood())(scope, top_k=5)
+        vocabulary = ScopeTokenizer().get_vocab()
+        assert all(vocabulary[word["token_str"]] == word["token"] for word in proposed)
+        assert [word["score"] for word in proposed] == sorted((word["score"] for word in proposed), reverse=True)
+
+    def test_feature_extraction_gives_the_hidden_states(self) -> None:
+        folder = bundled_model("heat_capacity")
+        (found,) = pipeline("feature-extraction", model=folder)("1 0 0 | Cu 2i")
+        ids = ScopeTokenizer.from_pretrained(folder)("1 0 0 | Cu 2i", return_tensors="pt")
+        expected = CloudModel.from_pretrained(folder).eval()(**ids).last_hidden_state[0]
+        torch.testing.assert_close(torch.tensor(found), expected, rtol=1e-5, atol=1e-5)

@@ -23,10 +23,13 @@ from transformers.utils.logging import disable_progress_bar
 import cloud_hf
 from cloud_hf.cli.prediction_table import terminal_table
 from cloud_hf.data.inputs import collect_items
+from cloud_hf.inference.plotting import plot_heat_capacity
 from cloud_hf.inference.prediction import load_predictor, load_predictors, predict_items
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "model_card.md", "docs/scope.md")
+DOCUMENTS = ("README.md", "model_card.md", "docs/scope.md", "docs/guides/predict.md", "docs/guides/speed.md")
+PICTURE = ROOT / "docs" / "pictures" / "heat_capacity.png"
+DRAWN_EXAMPLES = ("C_diamond", "MgO", "Al2O3_corundum", "NaCl", "Cu")
 SHOWN_EXAMPLES = ("C_diamond", "Si", "SiO2_quartz", "Al2O3_corundum", "TiO2_rutile", "Cu", "NaCl")
 
 
@@ -190,8 +193,11 @@ def fill(text: str) -> str:
 
 
 def main() -> None:
-    """Renew all documents."""
+    """Renew all documents, and the picture of the README."""
     disable_progress_bar()
+    files = [str(ROOT / "examples" / f"{name}.cif") for name in DRAWN_EXAMPLES]
+    plot_heat_capacity(predict_items(load_predictor(), collect_items(files)), str(PICTURE))
+    print(f"wrote {PICTURE}")
     for name in DOCUMENTS:
         path = ROOT / name
         path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")

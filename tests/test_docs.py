@@ -1,5 +1,6 @@
 """README and model card say what the program does: numbers are those of result files, shown output is real."""
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -21,7 +22,8 @@ def write_docs() -> ModuleType:
 
 
 def documents() -> dict[str, str]:
-    return {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "model_card.md", "docs/scope.md")}
+    names = ("README.md", "model_card.md", "docs/scope.md", "docs/guides/predict.md", "docs/guides/speed.md")
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
 
 
 def block(name: str) -> str:
@@ -79,3 +81,29 @@ def test_every_file_that_the_readme_names_exists() -> None:
     assert len(names) >= 5
     for name in names:
         assert (ROOT / name).exists(), name
+
+
+def test_the_readme_is_short() -> None:
+    text = documents()["README.md"]
+    assert len(text.splitlines()) <= 130
+    assert len(text.encode()) <= 10_240
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("room", ["", ".scope", ".debye", ".metrics", ".baselines", ".corpus"])
+def test_every_public_name_is_in_the_api_page(room: str) -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    listed = {name.rpartition(".")[2] for name in re.findall(r"auto(?:class|function|data|exception):: ([\w.]+)", page)}
+    public = set(importlib.import_module(f"cloud_hf{room}").__all__) - {"__version__"}
+    of_errors = set(importlib.import_module("cloud_hf.errors").__all__)  # the page has them as a whole
+    assert public - listed - of_errors == set()

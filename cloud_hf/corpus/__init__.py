@@ -1,6 +1,6 @@
 """Corpora: millions of crystals, from wherever they are, to deduplicated Parquet shards of SCOPE strings.
 
-A corpus is a folder:
+A corpus is a folder::
 
     corpus.json              settings, versions, counts, rows of each shard; written last, so a folder with it is whole
     shards/00000.parquet     the rows, one file per task, in the order of the inputs
@@ -9,7 +9,7 @@ A corpus is a folder:
     README.md                the dataset card with its pictures, written by `cloud-hf corpus push`
     work/                    the plan (what each task reads), markers of finished tasks, logs
 
-Every input crystal is in exactly one of the three tables. Columns of a shard:
+Every input crystal is in exactly one of the three tables. Columns of a shard::
 
     sites, composition, full  canonical strings of the crystal, a column per grammar; a disordered crystal has only
                               `composition`

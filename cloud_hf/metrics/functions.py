@@ -23,7 +23,7 @@ def regression_metrics(labels: ArrayLike, predictions: ArrayLike) -> dict[str, f
 
     Returns:
         `mae`, `rmse` and `median_absolute_error` in the unit of the labels; `mae_mad` = MAE / MAD, where MAD = mean
-        |y - mean(y)| over the same rows is the error of the mean predictor; `r2`; `mad`; `n`. A ratio whose
+        `abs(y - mean(y))` over the same rows is the error of the mean predictor; `r2`; `mad`; `n`. A ratio whose
         denominator is zero, and everything for n = 0, is None.
 
     Raises:
@@ -74,9 +74,10 @@ def thermodynamic_consistency(
         n_atoms: N, atoms per formula or cell that the values stand for; None: the bound Cv <= 3NR is not checked.
 
     Returns:
-        `heat_capacity_error` = max |dU/dT - Cv| / max Cv, `entropy_error` = max |dF/dT + S| / max S,
-        `helmholtz_energy_error` = max |F - (U - TS)| / max(|F|, |U|, |TS|), and `bounds_violations`, the number of
-        points where Cv or S is negative, Cv above 3NR, or Cv, U or S below its value at the temperature before.
+        `heat_capacity_error` = max `abs(dU/dT - Cv)` / max Cv, `entropy_error` = max `abs(dF/dT + S)` / max S,
+        `helmholtz_energy_error` = max `abs(F - (U - TS))` / the largest of the three, and `bounds_violations`, the
+        number of points where Cv or S is negative, Cv above 3NR, or Cv, U or S below its value at the temperature
+        before.
 
     Raises:
         ValueError: Values that are not finite, of another shape, or a grid that does not increase.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-import dialects
 import pytest
 
 from cloud_hf import ScopeEncoder, errors
 from cloud_hf.crystals.readers import read_text
+from crystals import dialects
 
 CRYSTALS = {crystal.name: crystal for crystal in dialects.crystals()}
 ENCODER = ScopeEncoder()

@@ -3,8 +3,9 @@
     python tests/fuzz/fuzz_encoder.py --inputs 100000 --seed 0
 
 The inputs run through `encode_batch` in worker processes, so that a crash or a hang is recorded with its input.
-A finding is an exception that is no `CloudError`, a worker that dies, an input above the time limit, or a string of
-the encoder that the package itself does not read. Exit status 1 if there is any.
+A finding is an exception that is no `CloudError`, a worker that dies, an input above the time limit, a string of the
+encoder that the package itself does not read, or a file of a crystal that does not have the crystal's string. Exit
+status 1 if there is any.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fuzz_inputs import File, cifs, kind_of, make, poscars, rng_of
+from fuzz_inputs import File, Truth, cifs, kind_of, make, poscars, rng_of
 
 import cloud_hf.scope
 from cloud_hf import ScopeEncoder, ScopeTokenizer, grammar_of
 from cloud_hf.errors import CloudError, EncodingTimeoutError, WorkerDiedError
 from cloud_hf.parallel.batch import encode_batch
+from crystals import random_crystals
 
 MEMORY = 4 * 2**30
 """Bytes that a worker may take beside what it has at the start; more is a finding (`MemoryError`)."""
@@ -112,6 +115,9 @@ class Target:
             raise refusals[0]
 
     def encode(self, value: Any, rng: random.Random) -> None:
+        if isinstance(value, Truth):
+            self.compare(value)
+            return
         if isinstance(value, File):
             assert self.folder is not None
             path = self.folder / value.name
@@ -125,6 +131,21 @@ class Target:
         assert 1 <= encoded.space_group <= 230, encoded.space_group
         if hasattr(cloud_hf.scope, "parse"):
             assert str(cloud_hf.scope.parse(encoded.scope)) == encoded.scope, encoded.scope
+
+    def compare(self, value: Truth) -> None:
+        """A file that a program writes of a crystal has the string of the crystal; a refusal is a finding too."""
+        assert self.folder is not None
+        encoder = ScopeEncoder("sites" if value.structure.is_ordered else "composition")
+        path = random_crystals.written(value.writer, value.structure, self.folder)
+        expected = encoder.encode(value.structure)
+        try:
+            found = encoder.encode(path)
+        except CloudError as error:
+            found = f"{type(error).__name__}: {error}"
+        finally:
+            text = path.read_text(encoding="utf-8")
+            path.unlink()
+        assert found == expected, f"{value.writer}: {found} in place of {expected}\n{text}"
 
 
 def limit_memory() -> None:

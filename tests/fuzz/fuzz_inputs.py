@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import random
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from pymatgen.core import Composition, DummySpecies, Element, Lattice, Species, 
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp import Poscar
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from crystals import random_crystals
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
-KINDS = ("structure", "cif", "perturbed", "bytes", "cif", "string", "poscar", "object", "cif", "structure")
+KINDS = ("structure", "cif", "perturbed", "bytes", "cif", "string", "poscar", "object", "truth", "structure")
 """One round of kinds: input `i` is of kind `i` modulo the length."""
 
 HUGE = (
@@ -51,6 +55,14 @@ class File:
 
     name: str
     data: bytes
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A crystal and a format in which it is written; both must have the same string."""
+
+    structure: Structure
+    writer: str
 
 
 def rng_of(seed: int, index: int) -> random.Random:
@@ -331,6 +343,14 @@ def _damaged(value: Any, rng: random.Random, wrong: list[Any]) -> Any:
     return rng.choice(wrong)
 
 
+def _truth(rng: random.Random) -> Truth:
+    name = rng.choice(sorted(random_crystals.WRITERS))
+    while True:
+        structure = random_crystals.random_structure(rng, is_ordered=name.startswith("ordered") or rng.random() < 0.5)
+        if structure is not None:
+            return Truth(structure, name)
+
+
 MAKERS: dict[str, Callable[[random.Random], Any]] = {
     "structure": _structure,
     "perturbed": _perturbed,
@@ -339,4 +359,5 @@ MAKERS: dict[str, Callable[[random.Random], Any]] = {
     "bytes": _bytes,
     "string": _string,
     "object": _object,
+    "truth": _truth,
 }

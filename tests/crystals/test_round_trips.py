@@ -1,0 +1,53 @@
+"""The string of a crystal is that of every file in which gemmi, pymatgen, ASE or a dialect writes it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from cloud_hf import ScopeEncoder, errors
+from cloud_hf.crystals.readers import read_text
+from crystals import dialects, random_crystals
+
+SITES, COMPOSITION = ScopeEncoder(), ScopeEncoder(grammar="composition")
+NAMES = sorted(random_crystals.WRITERS)
+
+
+@pytest.mark.parametrize("is_ordered", [True, False], ids=["ordered", "disordered"])
+@settings(
+    max_examples=60, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)  # fmt: skip
+@given(seed=st.integers(0, 2**32), name=st.sampled_from(NAMES))
+def test_a_written_crystal_has_the_string_of_the_crystal(
+    tmp_path: Path, is_ordered: bool, seed: int, name: str
+) -> None:
+    assume(is_ordered or not name.startswith("ordered"))
+    structure = random_crystals.random_structure(random.Random(seed), is_ordered)
+    assume(structure is not None)
+    encoder = SITES if is_ordered else COMPOSITION
+    path = random_crystals.written(name, structure, tmp_path)
+    assert encoder.encode(path) == encoder.encode(structure)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "poscar" in name or "cif" in name])
+def test_each_writer_is_tried(tmp_path: Path, name: str) -> None:
+    chance = random.Random(name)
+    for _ in range(4):
+        structure = None
+        while structure is None:
+            structure = random_crystals.random_structure(chance)
+        path = random_crystals.written(name, structure, tmp_path)
+        assert SITES.encode(path) == SITES.encode(structure)
+
+
+def test_another_symbol_in_the_same_file_is_noticed() -> None:
+    barite = next(crystal for crystal in dialects.crystals() if crystal.name.startswith("BaSO4"))
+    text = dialects.of_the_cod(barite)
+    assert SITES.encode(read_text(text)) == SITES.encode(dialects.expanded(barite))
+    with pytest.raises(errors.CrystalReadError, match="contradict one another"):
+        read_text(text.replace("'P n m a'", "'P m n 21'"))

@@ -47,7 +47,8 @@ def test_each_writer_is_tried(tmp_path: Path, name: str) -> None:
 
 def test_another_symbol_in_the_same_file_is_noticed() -> None:
     barite = next(crystal for crystal in dialects.crystals() if crystal.name.startswith("BaSO4"))
-    text = dialects.of_the_cod(barite)
-    assert SITES.encode(read_text(text)) == SITES.encode(dialects.expanded(barite))
+    symbol = "_symmetry_space_group_name_H-M 'P m n 21'\n"
     with pytest.raises(errors.CrystalReadError, match="contradict one another"):
-        read_text(text.replace("'P n m a'", "'P m n 21'"))
+        read_text(dialects.operations_old_tag(barite) + symbol)
+    counted = dialects.operations_old_tag(barite) + symbol + dialects.formula_lines(barite)
+    assert SITES.encode(read_text(counted)) == SITES.encode(dialects.expanded(barite)), "the formula settles it"

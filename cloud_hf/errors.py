@@ -4,6 +4,9 @@ All derive from `CloudError` and from `ValueError`, so that a caller's `except V
 models raise live in `cloud_hf.models.errors`, which travels with the models as Hub remote code.
 """
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from cloud_hf.models.errors import (
     CheckpointError,
     CloudError,
@@ -39,7 +42,26 @@ __all__ = [
     "UnknownWordError",
     "WorkerDiedError",
     "WorkerStartError",
+    "about",
+    "summary",
 ]
+
+Error = TypeVar("Error", bound=CloudError)
+
+
+def about(error: Error, source: str) -> Error:
+    """Say of which input an error is, where that is not said yet or is said by another name.
+
+    Args:
+        error: Changed and returned.
+        source: What rows and messages call the input.
+    """
+    if error.source is None:
+        error.reason = error.reason.removeprefix(f"{source}: ")
+    elif error.source != source:
+        error.reason, error.row = str(error), None
+    error.source = source
+    return error
 
 
 class CrystalError(CloudError):
@@ -108,3 +130,37 @@ class CorpusError(CloudError):
 
 class StudyError(CloudError):
     """A study whose data, folds or folder of results cannot be used."""
+
+
+_WAYS_OUT: dict[type[CloudError], tuple[str, str]] = {
+    CrystalReadError: ("no crystal that can be read", "mend the file as its message says, or convert it"),
+    EmptyCrystalError: ("no atoms", "give the file that lists the sites"),
+    DegenerateLatticeError: ("no volume, or numbers that are not finite", "check the cell and the coordinates"),
+    DisorderedStructureError: ("partially occupied sites", "order the crystal, or use the grammar 'composition'"),
+    UnknownElementError: ("what is no chemical element", "replace dummy species, or remove their sites"),
+    OverlappingAtomsError: ("atoms on top of one another", "remove the doubled ones, or give them occupancies"),
+    CrystalTooLargeError: ("more than the limit", "give the primitive cell, or raise --max-atoms"),
+    SymmetryError: ("no space group", "check the coordinates, or try another --symprec"),
+    EncodingTimeoutError: ("not done within the time limit", "raise --timeout"),
+    WorkerDiedError: ("a library crashed, or memory ran out", "try fewer --processes"),
+    EncoderFailureError: ("a failure that nobody foresaw", "please report it with its input"),
+    CrystalError: ("no crystal that can be encoded", "its message says what to do"),
+    TableError: ("an input or a row of a table that cannot be used", "its message says what to do"),
+    ScopeError: ("a string that no crystal has", "encode the crystal itself"),
+    CloudError: ("what cannot be used", "its message says what to do"),
+}
+"""What each kind of error means in a few words, and the way out; derived kinds share that of their parent."""
+
+
+def summary(counts: Mapping[str, int]) -> list[str]:
+    """Return a line for each kind of error: how many, what it means, and the way out; the most frequent first.
+
+    Args:
+        counts: Rows by the name of their error's class.
+    """
+    lines = []
+    for name, number in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
+        kind = globals().get(name, CloudError)
+        meaning, way_out = next(_WAYS_OUT[base] for base in kind.__mro__ if base in _WAYS_OUT)
+        lines.append(f"{number} {name}: {meaning}; {way_out}")
+    return lines

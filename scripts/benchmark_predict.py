@@ -166,7 +166,7 @@ def _here(sizes: dict[str, Any], scopes: list[str], batch: int, dtype: torch.dty
     def run() -> None:
         for prediction in predict_encoded(predictor, encode_items(items, predictor.encoder), batch_size=batch):
             if prediction.item.error is not None:
-                raise SystemExit(prediction.item.error)
+                raise SystemExit(str(prediction.item.error))
 
     return run
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_hf.cli.encode import add_encoding_arguments, add_max_atoms, positive_integer, seconds
+from cloud_hf.cli.output import show_reasons
 from cloud_hf.corpus.jobs import JOB_KINDS, write_job
 from cloud_hf.corpus.leakage import DEFAULT_KINDS, Known, corpus_leakage, leakage_text
 from cloud_hf.corpus.plan import BuildSettings, make_plan
@@ -206,7 +207,8 @@ def _report(report: Mapping[str, Any], root: Path) -> int:
     print(equation(rows))
     print(f"{len(report['shards'])} shards -> {root}; by provider: {_listed(counts['providers'])}")
     if rows["quarantined"]:
-        print(f"cloud-hf: quarantined: {_listed(counts['errors'])}; see {root / 'quarantine'}", file=sys.stderr)
+        print(f"cloud-hf: {rows['quarantined']} rows are quarantined; see {root / 'quarantine'}:", file=sys.stderr)
+        show_reasons(counts["errors"])
     return int(rows["quarantined"] > 0)
 
 

@@ -105,15 +105,14 @@ def encode(arguments: argparse.Namespace) -> int:
         max_atoms=arguments.max_atoms,
         trust_sites=arguments.trust_sites,
     )
-    all_strings = True
-    given = iterate_items(arguments.inputs, encoder=encoder)
-    items = encode_items(given, encoder, arguments.processes, arguments.timeout)
+    settings, all_strings = encoder.settings, True
+    items = encode_items(iterate_items(arguments.inputs), encoder, arguments.processes, arguments.timeout)
     columns = {**ITEM_COLUMNS, "error": "object", ENCODER_COLUMN: "object"}
     with open_rows(columns, arguments.output) as rows:
         for item in tqdm(items, desc="encode", unit="crystal", disable=None):
             # strings that were given were made by an encoder that is not known here
-            made_by = f"{encoder.settings} ({item.note})" if item.note else encoder.settings
-            row = item_row(item) | {"error": item.error, ENCODER_COLUMN: made_by if item.is_encoded else None}
+            made_by = f"{settings} ({item.note})" if item.note else settings
+            row = item_row(item) | {"error": item.message, ENCODER_COLUMN: made_by if item.is_encoded else None}
             rows.add(row | {"scope": None} if item.error else row)  # a given string that was refused is no result
             rows.failed(item.error)
             all_strings &= item.source == item.scope

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,9 +14,18 @@ from tabulate import tabulate
 from cloud_hf.data.inputs import Item
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output
 from cloud_hf.data.writers import TableWriter, open_writer
-from cloud_hf.errors import TableError
+from cloud_hf.errors import CloudError, TableError, summary
 
-__all__ = ["ITEM_COLUMNS", "Rows", "check_table_output", "item_row", "open_rows", "report_failures", "show"]
+__all__ = [
+    "ITEM_COLUMNS",
+    "Rows",
+    "check_table_output",
+    "item_row",
+    "open_rows",
+    "report_failures",
+    "show",
+    "show_reasons",
+]
 
 ITEM_COLUMNS = {
     "source": "object",
@@ -67,6 +77,7 @@ class Rows:
         self._columns = dict(columns)
         self._writer = writer
         self._errors: list[str] = []
+        self._kinds: Counter[str] = Counter()
 
     @property
     def has_room(self) -> bool:
@@ -81,27 +92,36 @@ class Rows:
             self._writer.write(row)
         self.n_rows += 1
 
-    def failed(self, error: str | None) -> None:
+    def failed(self, error: CloudError | str | None) -> None:
         """Count a failure, if `error` is one."""
         if error is None:
             return
         if self.n_failed < SHOWN_FAILURES:
-            self._errors.append(error)
+            self._errors.append(str(error))
         self.n_failed += 1
+        if isinstance(error, CloudError):
+            self._kinds[type(error).__name__] += 1
 
     def table(self) -> pd.DataFrame:
         """Return the shown rows as a table."""
         return pd.DataFrame(self.shown, columns=list(self._columns)).astype(self._columns)
 
     def report(self, total: int) -> int:
-        """Tell on stderr which of `total` rows failed and why; return the exit status, 1 if there are any."""
+        """Tell on stderr which of `total` rows failed, and for which reasons; return the exit status, 1 if any did."""
         for error in self._errors:
             print(f"cloud-hf: {error}", file=sys.stderr)
         if self.n_failed:
             more = self.n_failed - len(self._errors)
             note = f", {more} of them not shown" if more else ""
             print(f"cloud-hf: {self.n_failed} of {total} rows failed{note}.", file=sys.stderr)
+            show_reasons(self._kinds)
         return int(self.n_failed > 0)
+
+
+def show_reasons(counts: Mapping[str, int]) -> None:
+    """Tell on stderr how many rows failed for which reason, and the way out of each."""
+    for line in summary(counts):
+        print(f"  {line}", file=sys.stderr)
 
 
 def report_failures(errors: Iterable[str], total: int) -> int:

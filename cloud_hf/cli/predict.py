@@ -106,7 +106,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.plot and not (predictor.has_debye_temperature or predictor.has_phonon_dos):
         raise CheckpointError(f"{arguments.model}: has no Debye temperature, so there is no Cv(T) to plot.")
     best = Best(arguments.top, _quantity(predictor, arguments.by), arguments.lowest) if arguments.top else None
-    given = iterate_items(arguments.inputs, arguments.n_atoms, predictor.encoder)
+    given = iterate_items(arguments.inputs, arguments.n_atoms)
     encoded = encode_items(given, predictor.encoder, arguments.processes, arguments.timeout)
     bar = tqdm(encoded, desc="predict", unit="crystal", disable=None)
     constants = {"temperature (K)": arguments.temperature} if predictor.has_temperature else {}
@@ -193,4 +193,4 @@ def _row(prediction: "Prediction") -> dict[str, Any]:
         row[f"{name} ({unit})"] = quantity["value"]
         row |= {f"{name}_{end} ({unit})": quantity[end] for end in ("low", "high") if end in quantity}
     row |= {"log_likelihood": prediction.log_likelihood, "out_of_distribution": prediction.out_of_distribution}
-    return row | {"unknown_elements": unknown_elements(prediction.quantities), "error": prediction.item.error}
+    return row | {"unknown_elements": unknown_elements(prediction.quantities), "error": prediction.item.message}

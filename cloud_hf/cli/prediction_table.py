@@ -56,7 +56,7 @@ def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]
         unknown = unknown_elements(prediction.quantities)
         if wide and unknown:
             unknown = " ".join(part.partition(":")[0] for part in unknown.split("; "))
-        row |= {UNKNOWN: unknown, "error": prediction.item.error}
+        row |= {UNKNOWN: unknown, "error": prediction.item.message}
         rows.append(row)
     first = list(ITEM_COLUMNS)
     table = pd.DataFrame(rows, columns=[*first, *headings.values(), "unusual", UNKNOWN, "error"])

@@ -1,76 +1,31 @@
-"""The crystals of one task, one record each: what is wrong with an input is a record too."""
+"""The raw crystals of one task: what is wrong with an input is one of them too."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from cloud_hf.corpus.archives import Member, read_at, read_members, unpacked
 from cloud_hf.corpus.sources import Task, json_lines, open_lines
-from cloud_hf.crystals.cif_items import block_name, split_blocks, unused_name
-from cloud_hf.crystals.files import COMPRESSED, MAX_FILE_BYTES
-from cloud_hf.data.inputs import _DATA_BLOCK, _has_blocks
-from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
+from cloud_hf.crystals.archives import Member, read_at, read_members
+from cloud_hf.crystals.rows import STRUCTURE_KEYS, structure_keys
+from cloud_hf.crystals.sources import Raw, entry_name, raw_member, refused
+from cloud_hf.errors import CrystalReadError
 
-__all__ = ["ID_COLUMNS", "LICENSE_COLUMNS", "PROVIDER_COLUMNS", "STRUCTURE_KEYS", "Payload", "Record", "read_task"]
+__all__ = ["ID_COLUMNS", "LICENSE_COLUMNS", "PROVIDER_COLUMNS", "read_task"]
 
 ID_COLUMNS = ("id", "immutable_id", "material_id", "jid")
 LICENSE_COLUMNS = ("license", "licence")
 PROVIDER_COLUMNS = ("provider",)
 """Columns of tables that are read beside the structure, the first of each that is there."""
 
-STRUCTURE_KEYS = (
-    ("lattice", "numbers", "frac_coords"),
-    ("optimade",),
-    ("lattice_vectors", "cartesian_site_positions", "species_at_sites"),
-    ("structure",),
-    ("cif",),
-    ("atoms",),
-)
-"""How a row of a table may hold its crystal: arrays as in `cloud_hf.data.tables`, an OPTIMADE structure as JSON or in
-columns, a pymatgen dict or CIF or POSCAR text, CIF text, a JARVIS dict."""
-
 BATCH = 512
 """Rows that are taken from a table at a time."""
 
-_CIFS = (".cif", ".mcif")
-_PACKED_CIFS = tuple(cif + packing for cif in _CIFS for packing in COMPRESSED)
 
-
-class Payload(NamedTuple):  # travels to a worker in half the time that a data class takes
-    """What a worker gets.
-
-    Attributes:
-        kind: `path` (of a file), `cif` or `poscar` (the bytes of one), `row` (a mapping), `json` (a line) or `error`.
-        source: What error messages call it.
-        value: As `kind` says.
-    """
-
-    kind: str
-    source: str
-    value: Any
-
-
-class Record(NamedTuple):
-    """One input crystal.
-
-    Attributes:
-        source: Where it comes from.
-        id: Its own identifier, if any; a row's is found by the worker.
-        provider: Who published it, unless the row itself says so.
-        payload: The crystal.
-    """
-
-    source: str
-    id: str | None
-    provider: str
-    payload: Payload
-
-
-def read_task(task: Task) -> Iterator[Record]:
+def read_task(task: Task) -> Iterator[Raw]:
     """Yield the crystals of a task in their order, always the same."""
     reader = {
         "files": _files,
@@ -83,98 +38,42 @@ def read_task(task: Task) -> Iterator[Record]:
         "broken": _broken,
     }[task["kind"]]
     try:
-        for payload, identifier in reader(task):
-            yield Record(payload.source, identifier, task["provider"], payload)
+        yield from reader(task)
     except Exception as error:  # one input must not end a run of many
-        reason = " ".join(str(error).split())[:200]
-        payload = _error(task["source"], f"reading stopped with {type(error).__name__} ({reason})")
-        yield Record(payload.source, None, task["provider"], payload)
+        yield _error(task["source"], f"reading stopped with {type(error).__name__} ({_reason(error)})")
 
 
-Found = Iterator[tuple[Payload, str | None]]
+def _error(source: str, reason: str) -> Raw:
+    return refused(source, CrystalReadError(f"{reason}."))
 
 
-def _error(source: str, reason: str) -> Payload:
-    kind = CrystalTooLargeError if "more than" in reason and "MB" in reason else CrystalReadError
-    return Payload("error", source, kind(f"{source}: {reason}."))
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _broken(task: Task) -> Found:
-    yield _error(task["source"], task["reason"]), None
+def _broken(task: Task) -> Iterator[Raw]:
+    yield _error(task["source"], task["reason"])
 
 
-def _files(task: Task) -> Found:
+def _files(task: Task) -> Iterator[Raw]:
     for name in task["files"]:
         path = Path(task["path"], name) if name else Path(task["path"])
         source = f"{task['source'].rstrip('/')}/{name}" if name else task["source"]
-        whole = Payload("path", source, str(path)), _stem(path.name)
-        try:
-            if path.name.lower().endswith(_PACKED_CIFS) and path.stat().st_size <= MAX_FILE_BYTES:
-                yield from _file_of(path.name, path.read_bytes(), source)
-            elif _has_blocks(path) and path.stat().st_size <= MAX_FILE_BYTES:
-                yield from _cif_blocks(path.read_bytes(), source, whole)
-            else:
-                yield whole
-        except OSError:  # the reader says why
-            yield whole
+        yield Raw(source, "path", str(path), entry_name(path.name))
 
 
-def _stem(name: str) -> str | None:
-    """A CIF is named after its entry; the names of other files say nothing."""
-    return Path(name).stem if name.lower().endswith(_CIFS) else None
+def _plain_tar(task: Task) -> Iterator[Raw]:
+    for member, data in read_at(Path(task["path"]), [Member(*entry) for entry in task["members"]]):
+        yield raw_member(task["source"], member, data)
 
 
-def _cif_blocks(data: bytes, source: str, whole: tuple[Payload, str | None]) -> Found:
-    """Each block with atoms by itself; the whole file where there is one, or where the reader has to say why not."""
-    text = data.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        blocks = split_blocks(text, source)
-    except CloudError:
-        blocks = []
-    if len(blocks) < 2:
-        yield whole
-        return
-    names: dict[str, None] = {}
-    for block in blocks:
-        name = unused_name(f"{source}#{block_name(block)}", names)
-        names[name] = None
-        yield Payload("cif", name, block.encode()), block_name(block) or None
+def _archive(task: Task) -> Iterator[Raw]:
+    for member, data in read_members(Path(task["path"]), task["start"], task["stop"]):
+        yield raw_member(task["source"], member, data)
 
 
-def _plain_tar(task: Task) -> Found:
-    wanted = [Member(*entry) for entry in task["members"]]
-    return _members(task["source"], read_at(Path(task["path"]), wanted))
-
-
-def _archive(task: Task) -> Found:
-    return _members(task["source"], read_members(Path(task["path"]), task["start"], task["stop"]))
-
-
-def _members(source: str, found: Iterator[tuple[Member, bytes | str]]) -> Found:
-    for member, data in found:
-        name = f"{source}#{member.name}" if member.name else source
-        if isinstance(data, str):
-            yield _error(name, data), None
-        else:
-            yield from _file_of(member.name, data, name)
-
-
-def _file_of(name: str, data: bytes, source: str) -> Found:
-    """The crystals of one file that is in memory."""
-    name, content = unpacked(name, data)
-    if isinstance(content, str):
-        yield _error(source, content), None
-        return
-    kind = "cif" if name.lower().endswith(_CIFS) else "poscar"
-    whole = Payload(kind, source, content), _stem(name)
-    if kind == "cif" and sum(1 for _ in _DATA_BLOCK.finditer(content)) > 1:
-        yield from _cif_blocks(content, source, whole)
-    else:
-        yield whole
-
-
-def _lines(task: Task) -> Found:
-    offset, start, stop = task.get("offset"), task["start"], task["stop"]
+def _lines(task: Task) -> Iterator[Raw]:
+    offset, start, stop, folder = task.get("offset"), task["start"], task["stop"], Path(task["path"]).parent
     try:
         with open_lines(Path(task["path"])) as file:
             file.seek(offset or 0)
@@ -183,25 +82,24 @@ def _lines(task: Task) -> Found:
                     return
                 if number >= start:
                     source = f"{task['source']}:{number}"
-                    yield (_error(source, line) if isinstance(line, str) else Payload("json", source, line)), None
+                    yield Raw(source, "json", (line, folder)) if isinstance(line, bytes) else refused(source, line)
     except OSError as error:
-        yield _error(task["source"], f"the file cannot be read ({error.strerror or error})"), None
+        yield _error(task["source"], f"the file cannot be read ({error.strerror or error})")
 
 
-def _parquet(task: Task) -> Found:
+def _parquet(task: Task) -> Iterator[Raw]:
     """Rows of a range; where the file breaks off, each row that is missing says so."""
-    row, stop = task["start"], task["stop"]
+    row, stop, folder = task["start"], task["stop"], Path(task["path"]).parent
     try:
         with parquet.ParquetFile(task["path"], memory_map=True) as file:
             columns = _wanted(file.schema_arrow.names)
             for batch in _batches(file, row, stop, columns):
                 for value in _rows(batch):
-                    yield Payload("row", f"{task['source']}:{row}", value), None
+                    yield Raw(f"{task['source']}:{row}", "row", (value, folder))
                     row += 1
     except Exception as error:  # pyarrow raises almost anything on damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         for missing in range(row, stop):
-            yield _error(f"{task['source']}:{missing}", f"the table cannot be read here ({reason})"), None
+            yield _error(f"{task['source']}:{missing}", f"the table cannot be read here ({_reason(error)})")
 
 
 def _batches(file: parquet.ParquetFile, start: int, stop: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -221,8 +119,8 @@ def _batches(file: parquet.ParquetFile, start: int, stop: int, columns: list[str
 
 
 def _wanted(names: list[str]) -> list[str]:
-    keys = next((keys for keys in STRUCTURE_KEYS if set(keys) <= set(names)), ())
-    if not keys:
+    keys = structure_keys(names)
+    if keys is None:
         ways = "; ".join(", ".join(keys) for keys in STRUCTURE_KEYS)
         raise CrystalReadError(f"no columns of structures ({ways}), only {', '.join(names[:20])}")
     others = (*ID_COLUMNS, *LICENSE_COLUMNS, *PROVIDER_COLUMNS, "species")
@@ -249,7 +147,7 @@ def _values(column: pa.Array) -> list[Any]:
     return values
 
 
-def _dataset(task: Task) -> Found:
+def _dataset(task: Task) -> Iterator[Raw]:
     from datasets import load_dataset, load_from_disk
 
     row, stop = task["start"], task["stop"]
@@ -264,9 +162,8 @@ def _dataset(task: Task) -> Found:
         for first in range(row, stop, BATCH):
             for batch in dataset[first : min(first + BATCH, stop)].to_batches():
                 for value in _rows(batch):
-                    yield Payload("row", f"{task['source']}:{row}", value), None
+                    yield Raw(f"{task['source']}:{row}", "row", (value, None))
                     row += 1
     except Exception as error:  # damaged Arrow files, a data set that has vanished
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         for missing in range(row, stop):
-            yield _error(f"{task['source']}:{missing}", f"the data set cannot be read here ({reason})"), None
+            yield _error(f"{task['source']}:{missing}", f"the data set cannot be read here ({_reason(error)})")

@@ -10,9 +10,9 @@ from typing import IO, Any
 
 import pyarrow.parquet as parquet
 
-from cloud_hf.corpus.archives import JSON_LINES, is_archive, is_crystal, is_plain_tar, members
 from cloud_hf.corpus.schema import CORPUS_FILE
-from cloud_hf.errors import CorpusError
+from cloud_hf.crystals.archives import JSON_LINES, is_archive, is_crystal, is_plain_tar, members
+from cloud_hf.errors import CloudError, CorpusError, CrystalReadError, CrystalTooLargeError
 
 __all__ = ["MAX_LINE_BYTES", "Task", "json_lines", "open_lines", "plan_tasks"]
 
@@ -154,7 +154,7 @@ def open_lines(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
 
-def json_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | str]]:
+def json_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | CloudError]]:
     """Yield where each line that is not blank begins, and the line, or what is wrong with it.
 
     A line of more than `MAX_LINE_BYTES` is passed over in pieces; where a compressed file breaks off, the last line
@@ -164,15 +164,16 @@ def json_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | str]]:
     try:
         while line := file.readline(MAX_LINE_BYTES):
             start, length = position, len(line)
-            whole: bytes | str = line
+            whole: bytes | CloudError = line
             while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-                whole, line = f"the line has more than {MAX_LINE_BYTES / 1e6:.0f} MB", file.readline(MAX_LINE_BYTES)
+                whole = CrystalTooLargeError(f"the line has more than {MAX_LINE_BYTES / 1e6:.0f} MB.")
+                line = file.readline(MAX_LINE_BYTES)
                 length += len(line)
             position += length
-            if whole.strip():
+            if isinstance(whole, CloudError) or whole.strip():
                 yield start, whole
     except (OSError, EOFError, zlib.error) as error:
-        yield position, f"the file cannot be read from here on ({error})"
+        yield position, CrystalReadError(f"the file cannot be read from here on ({error}).")
 
 
 def _line_ranges(path: Path, rows: int) -> Iterator[Task]:

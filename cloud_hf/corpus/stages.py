@@ -2,10 +2,8 @@
 
 import multiprocessing
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 
 from cloud_hf.corpus.encoding import EncodedRow, RecordEncoder, failed_row
 from cloud_hf.corpus.plan import load_plan, load_task
-from cloud_hf.corpus.records import Payload, Record, read_task
+from cloud_hf.corpus.records import read_task
 from cloud_hf.corpus.report import write_report
 from cloud_hf.corpus.schema import (
     DOUBLED,
@@ -37,10 +35,11 @@ from cloud_hf.corpus.schema import (
     open_rows,
     shard_schema,
 )
+from cloud_hf.crystals.sources import Raw
 from cloud_hf.errors import CloudError, WorkerDiedError
+from cloud_hf.parallel.batch import encode_pairs
 from cloud_hf.parallel.pool import Pool
 from cloud_hf.parallel.worker import start_method
-from cloud_hf.scope import encode_batch
 
 __all__ = ["DuplicateStep", "EncodeStep", "ReportStep", "ShardStep", "remove_leftovers"]
 
@@ -93,28 +92,22 @@ class EncodeStep(PipelineStep):
 
     def _encode(self, rank: int) -> None:
         folders = Folders(self.root)
-        plan = load_plan(folders)
-        records = _Counted(read_task(load_task(folders, rank)))
+        plan, task = load_plan(folders), load_task(folders, rank)
         if self._pool is not None:
             encoder: Any = self._pool.encoder
-            outcomes: Iterator[Any] = self._pool.rows(records)
+            outcomes: Iterator[Any] = self._pool.pairs(read_task(task))
         else:
             encoder = self._encoder()
-            outcomes = encode_batch(encoder, records, 1, None)
+            outcomes = encode_pairs(encoder, read_task(task), 1, None)
+        number = 0
         with (
             closing(outcomes),  # type: ignore[type-var]
             open_rows(folders.table(ENCODED, rank), encoded_schema(plan.settings.grammars)) as encoded,
             open_rows(folders.table(QUARANTINE, rank), QUARANTINE_SCHEMA) as quarantine,
         ):
-            for outcome in outcomes:
-                record = records.waiting.popleft()
-                row = self._row(outcome, record, encoder)
-                origin = (
-                    record.source,
-                    row.id or record.id,
-                    row.provider or record.provider,
-                    row.license or plan.settings.license,
-                )
+            for raw, row in self._rows(outcomes, encoder):
+                number += 1
+                origin = raw.source, row.id, row.provider or task["provider"], row.license or plan.settings.license
                 if row.error is None:
                     facts = row.formula, row.space_group, row.n_sites, row.n_atoms
                     encoded.add((row.digest, *row.strings, *facts, *origin))
@@ -122,17 +115,19 @@ class EncodeStep(PipelineStep):
                     quarantine.add((*origin, type(row.error).__name__, str(row.error)))
                 if self.progress is not None:
                     self.progress(1)
-            encoded.set_metadata({ROWS_READ: str(records.number).encode()})
+            encoded.set_metadata({ROWS_READ: str(number).encode()})
 
-    def _row(self, outcome: Any, record: Record, encoder: Any) -> EncodedRow:
-        """The row of a record; if its worker died it is tried once more by itself, as the system may be to blame."""
-        if isinstance(outcome, WorkerDiedError):
-            outcome = next(iter(encode_batch(encoder, [record.payload], 1, self.timeout or 3600.0)))
-        if isinstance(outcome, CloudError):  # the pool's own: its worker died or was stopped
-            reason = str(outcome).partition("): ")[2] or str(outcome)
-            return failed_row(record.payload, type(outcome)(reason))
-        row: EncodedRow = outcome
-        return row
+    def _rows(self, outcomes: Iterator[Any], encoder: Any) -> Iterator[tuple[Raw, EncodedRow]]:
+        """Rows; one whose worker died is tried once more by itself, as the system may be to blame."""
+        for raw, outcome in outcomes:
+            again = isinstance(outcome, WorkerDiedError)
+            limit = self.timeout or 3600.0
+            for inner, row in encode_pairs(encoder, [raw], 1, limit) if again else [(raw, outcome)]:
+                if isinstance(row, CloudError):  # the pool's own: its worker died or was stopped
+                    row.source = inner.source
+                    yield inner, failed_row(inner, row)
+                else:
+                    yield inner, row
 
 
 def _preload() -> None:
@@ -140,23 +135,6 @@ def _preload() -> None:
     if start_method().get_start_method() == "forkserver":
         multiprocessing.set_forkserver_preload(["cloud_hf.parallel.worker", "cloud_hf.corpus.encoding"])
         forkserver.ensure_running()
-
-
-@dataclass
-class _Counted:
-    """Records on their way to the workers: those that were read and not yet answered, and how many there were."""
-
-    records: Iterator[Record]
-
-    def __post_init__(self) -> None:
-        self.waiting: deque[Record] = deque()
-        self.number = 0
-
-    def __iter__(self) -> Iterator[Payload]:
-        for record in self.records:
-            self.number += 1
-            self.waiting.append(record)
-            yield record.payload
 
 
 class DuplicateStep(PipelineStep):

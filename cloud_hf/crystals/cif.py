@@ -34,7 +34,7 @@ from cloud_hf.errors import (
     UnknownElementError,
 )
 
-__all__ = ["cell_from_cif", "cif_blocks"]
+__all__ = ["cell_from_cif", "cif_blocks", "has_rows"]
 
 _CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
 _COORDS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
@@ -111,6 +111,14 @@ def cif_blocks(
         yield full, cell
     if not found:
         raise _no_rows(name)
+
+
+def has_rows(block: str) -> bool:
+    """Whether a block that names atom sites lists any; what cannot be parsed does, so that its reader says why."""
+    try:
+        return bool(_rows(read_items(block, ""), ""))
+    except CloudError:
+        return True
 
 
 def _no_rows(name: str) -> EmptyCrystalError:

@@ -1,44 +1,27 @@
 """What a user names on the command line, one `Item` per crystal: nothing is dropped, errors become items too."""
 
-import glob
 import math
 import os
-import re
-import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cloud_hf.crystals.files import packing_of
-from cloud_hf.crystals.readers import CRYSTAL_PATTERNS, read_cells
-from cloud_hf.data.tables import (
-    SCOPE_COLUMN,
-    STRUCTURE_COLUMNS,
-    TABLE_SUFFIXES,
-    cell_from_row,
-    has_structures,
-    is_missing,
-    read_chunks,
-)
-from cloud_hf.errors import CloudError, GrammarError, TableError
-from cloud_hf.parallel.batch import encode_batch
+from cloud_hf.crystals.opening import Limits, open_raw
+from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing, raw_row, structure_keys
+from cloud_hf.crystals.sources import Raw, raw_crystals
+from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, read_chunks
+from cloud_hf.errors import CloudError, EncoderFailureError, GrammarError, TableError, about
+from cloud_hf.parallel.batch import encode_pairs
+from cloud_hf.parallel.worker import Several
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.grammar import parse
 from cloud_hf.scope.pairing import sites_scope
 
-__all__ = ["Item", "collect_items", "encode_item", "encode_items", "iterate_items", "named", "table_items"]
-
-_DATA_BLOCK = re.compile(rb"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
-
-
-MAX_LOOKED_AT = 50_000_000
-"""Bytes; the reader refuses larger files."""
+__all__ = ["Item", "collect_items", "encode_item", "encode_items", "iterate_items", "table_items"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +29,8 @@ class Item:
     """One crystal on its way from input to row.
 
     Attributes:
-        source: File, `file:row`, the row's `id`, or the string itself.
-        crystal: Path or structure that is still to be encoded.
+        source: File, `file#block`, `file:row`, the row's `id`, or the string itself.
+        crystal: `Raw` crystal or structure that is still to be encoded.
         scope: SCOPE string, given or encoded.
         formula: Reduced formula.
         space_group: Number in the International Tables.
@@ -65,9 +48,18 @@ class Item:
     space_group: int | None = None
     space_group_symbol: str | None = None
     n_atoms: float | None = None
-    error: str | None = None
+    error: CloudError | None = None
     is_encoded: bool = False
     note: str = ""
+
+    @property
+    def message(self) -> str | None:
+        """The error as a text that names the source; None without one."""
+        return None if self.error is None else str(self.error)
+
+    def failed(self, error: CloudError) -> "Item":
+        """Return the item with an error, which from then on names it."""
+        return replace(self, crystal=None, error=about(error, self.source))
 
 
 def collect_items(inputs: Sequence[str], n_atoms: str | None = None) -> list[Item]:
@@ -75,88 +67,47 @@ def collect_items(inputs: Sequence[str], n_atoms: str | None = None) -> list[Ite
     return list(iterate_items(inputs, n_atoms))
 
 
-def iterate_items(
-    inputs: Iterable[str], n_atoms: str | None = None, encoder: ScopeEncoder | None = None
-) -> Iterator[Item]:
-    """Expand files, folders, globs, tables and SCOPE strings into items, in the order given.
+def iterate_items(inputs: Iterable[str], n_atoms: str | None = None) -> Iterator[Item]:
+    """Expand files, folders, globs, archives, tables and SCOPE strings into items, in the order given.
 
-    Tables are read piece by piece and folders one at a time, so memory does not grow with their size.
+    Tables are read piece by piece and folders one at a time, so memory does not grow with their size. No crystal is
+    parsed here: `encode_items` does that, and replaces the item of a file by one for each crystal in it.
 
     Args:
-        inputs: What the user named. Folders are searched recursively for CIF and POSCAR files.
+        inputs: What the user named, as `raw_crystals` takes it, or a SCOPE string.
         n_atoms: A number, or the column of tables that holds the atoms per primitive cell of bare strings.
-        encoder: What will encode the items; a CIF with several crystals is read as it reads files.
 
     Yields:
-        One item per crystal, thus one per data block with atoms of a CIF; an input that yields none gives one item
-        with the error.
+        At least one item an input; one that cannot be used gives an item with the error.
     """
     for text in inputs:
-        yield from _items(text, n_atoms, encoder or ScopeEncoder())
+        if "|" in text and not _is_file(Path(text)):
+            yield from _guarded(text, _string(text, n_atoms))
+            continue
+        for raw in raw_crystals(text):
+            if raw.kind == "table":
+                yield from _guarded(raw.source, _table(raw.value, n_atoms))
+            else:
+                yield Item(raw.source, crystal=raw)
 
 
-def _items(text: str, n_atoms: str | None, encoder: ScopeEncoder) -> Iterator[Item]:
+def _guarded(source: str, items: Iterator[Item]) -> Iterator[Item]:
+    """An error among the items is the last of them."""
     try:
-        yield from _expand(text, n_atoms, encoder)
+        yield from items
     except CloudError as error:
-        yield Item(source=text, error=str(error))
-    except OSError as error:  # a name that is too long, a folder that may not be read
-        yield Item(source=text, error=f"{text}: {error.strerror or error}.")
+        yield Item(source).failed(error)
 
 
-def _expand(text: str, n_atoms: str | None, encoder: ScopeEncoder) -> Iterator[Item]:
-    if not text.strip():
-        raise TableError("an input is empty; give a file, a folder, a table or a SCOPE string.")
-    path = Path(text)
-    if "|" in text and not _is_file(path):
-        yield Item(source=text, scope=text, n_atoms=_number(n_atoms))
-    elif path.is_dir():
-        found = False
-        for item in _folder(path, encoder):
-            found = True
-            yield item
-        if not found:
-            raise TableError(f"{path}: the folder holds no crystal files ({', '.join(CRYSTAL_PATTERNS)}).")
-    elif glob.has_magic(text) and not path.exists():
-        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  (the pattern may be absolute)
-        if not matches:
-            raise TableError(f"{text}: no file matches.")
-        for match in matches:
-            yield from _items(match, n_atoms, encoder)
-    elif path.suffix.lower() in TABLE_SUFFIXES:
-        for table in read_chunks(path):
-            if table.empty:
-                raise TableError(f"{text}: the table has no rows.")
-            yield from table_items(table, path, n_atoms)
-    else:
-        yield from _file(path, text, encoder)
+def _string(text: str, n_atoms: str | None) -> Iterator[Item]:
+    yield Item(text, scope=text, n_atoms=_number(n_atoms))
 
 
-def _file(path: Path, source: str, encoder: ScopeEncoder) -> Iterator[Item]:
-    """One item for a file, or one per crystal for a CIF that holds several."""
-    if _has_blocks(path):
-        crystals = read_cells(path, encoder.max_atoms, exact_order=not encoder.canonical)
-        if len(crystals) > 1:
-            for name, cell in crystals:
-                if isinstance(cell, CloudError):
-                    yield Item(source=name, error=str(cell))
-                else:
-                    yield Item(source=name, crystal=cell)
-            return
-    yield Item(source=source, crystal=path)
-
-
-def _has_blocks(path: Path) -> bool:
-    """Whether a CIF may hold several crystals; a quick look, so that most files are parsed once, by the encoder."""
-    name, opener = packing_of(str(path))
-    if not name.endswith((".cif", ".mcif")):
-        return False
-    try:
-        with opener(path, "rb") as file:
-            blocks = _DATA_BLOCK.finditer(file.read(MAX_LOOKED_AT))
-    except (OSError, EOFError, zlib.error, LZMAError):  # the reader says why
-        return False
-    return next(blocks, None) is not None and next(blocks, None) is not None
+def _table(path: str, n_atoms: str | None) -> Iterator[Item]:
+    for table in read_chunks(path):
+        if table.empty:
+            raise TableError("the table has no rows.", source=path)
+        yield from table_items(table, path, n_atoms)
 
 
 def _is_file(path: Path) -> bool:
@@ -164,27 +115,6 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a string can be too long for a file name
         return False
-
-
-def _folder(path: Path, encoder: ScopeEncoder) -> Iterator[Item]:
-    """Every crystal in the files below a folder, in order, and every subfolder that cannot be read."""
-    try:
-        with os.scandir(path) as entries:
-            inside = sorted((entry.name, entry.is_symlink() and entry.is_dir(), entry.is_dir()) for entry in entries)
-    except OSError as error:
-        yield Item(source=str(path), error=f"{path}: {error.strerror}.")
-        return
-    for name, is_linked_folder, is_folder in inside:
-        if is_linked_folder:  # it may lead back here
-            continue
-        if is_folder:
-            yield from _folder(path / name, encoder)
-        elif _is_crystal_file(path / name):
-            yield from _file(path / name, str(path / name), encoder)
-
-
-def _is_crystal_file(path: Path) -> bool:
-    return any(Path(packing_of(str(path))[0]).match(pattern.lower()) for pattern in CRYSTAL_PATTERNS)
 
 
 def _is_number(text: str) -> bool:
@@ -207,41 +137,70 @@ def _number(text: str | None) -> float | None:
     return atoms
 
 
-def table_items(table: pd.DataFrame, path: str | os.PathLike[str], n_atoms: str | None = None) -> Iterator[Item]:
-    """Yield one item per row of a table; structure columns win over a `scope` column.
+def table_items(
+    table: pd.DataFrame, path: str | os.PathLike[str], n_atoms: str | None = None, column: str | None = None
+) -> Iterator[Item]:
+    """Yield one item per row of a table, named by its `id`, else `path:row`.
+
+    Args:
+        table: Crystals in the columns of `STRUCTURE_KEYS`, or strings in a column `scope`. The arrays of
+            `STRUCTURE_COLUMNS` win over strings, strings over the other ways.
+        path: The table's file.
+        n_atoms: As for `iterate_items`.
+        column: The one column that holds the crystals: paths, absolute or relative to the table's folder, texts of CIF
+            or POSCAR files, or pymatgen, JARVIS or OPTIMADE dicts (JSON text or a nested column).
 
     Raises:
-        TableError: The table has neither, or `n_atoms` names a column that is missing or not numeric.
+        TableError: The table has no such columns, or `n_atoms` names a column that is missing.
     """
-    structures = has_structures(table)
-    if not structures and SCOPE_COLUMN not in table.columns:
-        raise TableError(
-            f"{path}: needs a column {SCOPE_COLUMN!r} or the columns {', '.join(STRUCTURE_COLUMNS)}; "
-            f"it has {', '.join(map(str, table.columns))}."
-        )
-    atoms: list[Any] = [None] * len(table)
-    if n_atoms is not None:
-        if n_atoms in table.columns:
-            atoms = table[n_atoms].tolist()
-        elif _is_number(n_atoms):
-            atoms = [_number(n_atoms)] * len(table)
-        else:
-            raise TableError(f"{path}: there is no column {n_atoms!r}; it has {', '.join(map(str, table.columns))}.")
-    names = [name for name in ("id", SCOPE_COLUMN, *STRUCTURE_COLUMNS) if name in table.columns]
+    if column is not None and column not in table.columns:
+        raise TableError(f"there is no column {column!r}; it has {_listed(table)}.", source=str(path))
+    keys = (column,) if column is not None else STRUCTURE_COLUMNS if has_structures(table) else None
+    if keys is None and SCOPE_COLUMN not in table.columns:
+        keys = structure_keys(map(str, table.columns))
+        if keys is None:
+            raise TableError(
+                f"needs a column {SCOPE_COLUMN!r} or the columns {', '.join(STRUCTURE_COLUMNS)}; "
+                f"it has {_listed(table)}.",
+                source=str(path),
+            )
+    folder = Path(path).parent
+    atoms = _atoms(table, path, n_atoms)
+    wanted = dict.fromkeys(("id", "species", *(keys or (SCOPE_COLUMN,))))
+    names = [name for name in wanted if name in table.columns]
     for position, (index, row) in enumerate(zip(table.index, table[names].to_dict("records"), strict=True)):
         source = str(row["id"]) if "id" in row and not is_missing(row["id"]) else f"{path}:{index}"
+        item = Item(source)
         try:
-            if structures:
-                yield Item(source=source, crystal=cell_from_row(row, source))
+            if column is not None:
+                yield replace(item, crystal=Raw(source, "value", (row[column], column, folder)))
+            elif keys is not None:
+                yield replace(item, crystal=raw_row(row, source, folder))
             elif is_missing(row[SCOPE_COLUMN]):
-                yield Item(source=source, error=f"{source}: the column {SCOPE_COLUMN!r} is empty.")
+                raise TableError(f"the column {SCOPE_COLUMN!r} is empty.")
             else:
-                yield Item(source, scope=str(row[SCOPE_COLUMN]), n_atoms=_cell_number(atoms[position], n_atoms, source))
+                yield replace(item, scope=str(row[SCOPE_COLUMN]), n_atoms=_cell_number(atoms[position], n_atoms))
         except CloudError as error:
-            yield Item(source=source, error=str(error))
+            yield item.failed(error)
 
 
-def _cell_number(value: Any, column: str | None, source: str) -> float | None:
+def _listed(table: pd.DataFrame) -> str:
+    return ", ".join(map(str, table.columns))
+
+
+def _atoms(table: pd.DataFrame, path: str | os.PathLike[str], n_atoms: str | None) -> list[Any]:
+    """What the rows say of their number of atoms."""
+    if n_atoms is None:
+        return [None] * len(table)
+    if n_atoms in table.columns:
+        values: list[Any] = table[n_atoms].tolist()
+        return values
+    if _is_number(n_atoms):
+        return [_number(n_atoms)] * len(table)
+    raise TableError(f"there is no column {n_atoms!r}; it has {_listed(table)}.", source=str(path))
+
+
+def _cell_number(value: Any, column: str | None) -> float | None:
     """Read the number of atoms in a cell of a table."""
     if is_missing(value):
         return None
@@ -250,20 +209,23 @@ def _cell_number(value: Any, column: str | None, source: str) -> float | None:
     except (TypeError, ValueError):
         atoms = math.nan
     if not math.isfinite(atoms):
-        raise TableError(f"{source}: column {column!r} must hold finite numbers, not {value!r}.")
+        raise TableError(f"column {column!r} must hold finite numbers, not {value!r}.")
     return atoms
 
 
 def encode_items(
     items: Iterable[Item], encoder: ScopeEncoder, processes: int = 1, timeout: float | None = None
 ) -> Iterator[Item]:
-    """Fill in strings or errors as `encode_item` does, in worker processes; one row an item, in order.
+    """Fill in strings or errors as `encode_item` does, in worker processes, in order.
 
     Args:
         items: May be a generator, which is read as the work proceeds.
         encoder: The encoder; a copy of it works in each process.
         processes: Worker processes.
-        timeout: Longest time for one crystal, s. `None` sets no limit.
+        timeout: Longest time for reading and encoding one crystal, s. `None` sets no limit.
+
+    Yields:
+        One row an item, and one a crystal where an item is a file that holds several. Items of a table stay one row.
 
     Raises:
         CloudError: An argument that cannot work.
@@ -277,44 +239,47 @@ def encode_items(
             yield encode_item(item, encoder)
         else:
             return
-    waiting: deque[Item] = deque()
-
-    def handed_out(rest: Iterable[Item]) -> Iterator[Item]:
-        for item in rest:
-            waiting.append(item)
-            yield item
-
-    rows: Iterator[Any] = encode_batch(_ItemEncoder(encoder), handed_out(items), processes, timeout)
-    for row in rows:
-        item = waiting.popleft()
-        if isinstance(row, CloudError):  # its worker died or was stopped; such a message names the place alone
-            reason = re.sub(r"^input \d+ \(\w+\):? ", "", str(row))
-            row = replace(item, crystal=None, error=f"{item.source}: {reason}")
+    for item, row in encode_pairs(_ItemEncoder(encoder), items, processes, timeout):
+        if isinstance(row, CloudError):  # its worker died or was stopped
+            row.source = item.source
+            row = item.failed(row)
         yield row
 
 
 class _ItemEncoder:
-    """Gives `encode_batch` items in place of crystals."""
+    """Gives `encode_pairs` items in place of crystals."""
 
     def __init__(self, encoder: ScopeEncoder) -> None:
         self.encoder = encoder
 
-    def describe(self, item: Item) -> Item:
-        return encode_item(item, self.encoder)
+    def describe(self, item: Item) -> Item | Several:
+        return _encoded(item, self.encoder)
 
 
 def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
-    """Fill in the SCOPE string of an item, or its error; never raises."""
+    """Fill in the SCOPE string of an item, or its error; never raises. A file of several crystals is an error."""
+    row = _encoded(item, encoder)
+    if isinstance(row, Several):
+        return item.failed(TableError("holds several crystals; encode_items gives each a row."))
+    return row
+
+
+def _encoded(item: Item, encoder: ScopeEncoder) -> Item | Several:
     if item.error is not None:
         return item
-    if item.scope is not None:
-        return _read_string(item, encoder)
     try:
-        encoded = encoder.describe(item.crystal)
+        if item.scope is not None:
+            return _read_string(item, encoder)
+        crystal = item.crystal
+        if isinstance(crystal, Raw):
+            crystal = open_raw(crystal, Limits(encoder.max_atoms, not encoder.canonical, encoder.trust_sites))
+            if isinstance(crystal, list):
+                return Several([replace(item, source=raw.source, crystal=raw) for raw in crystal])
+        encoded = encoder.describe(crystal)
     except CloudError as error:
-        return replace(item, crystal=None, error=named(item, error))
+        return replace(item, error=error) if item.source == item.scope else item.failed(error)  # it quotes the string
     except Exception as error:  # a row must survive whatever a parser or the symmetry search raises
-        return replace(item, crystal=None, error=f"{item.source}: unexpected {type(error).__name__}: {error}")
+        return item.failed(EncoderFailureError(f"unexpected {type(error).__name__}: {error}"))
     return replace(
         item,
         crystal=None,
@@ -330,20 +295,17 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
 
 def _read_string(item: Item, encoder: ScopeEncoder) -> Item:
     """Check a given string, put it into the encoder's grammar and canonical order, and read off what it says."""
-    try:
-        scope = parse(item.scope or "")
-        n_atoms = item.n_atoms if scope.n_atoms_primitive is None else float(scope.n_atoms_primitive)
-        if encoder.grammar == "sites":
-            scope = sites_scope(scope)
-            n_atoms = scope.n_atoms_primitive if n_atoms is None else n_atoms
-        elif scope.grammar != encoder.grammar:
-            raise GrammarError(
-                f"{item.scope!r} is written in the grammar {scope.grammar!r}, not in {encoder.grammar!r}; "
-                "encode the crystal itself."
-            )
-        scope = scope.canonical() if encoder.canonical else scope
-    except CloudError as error:
-        return replace(item, error=named(item, error))
+    scope = parse(item.scope or "")
+    n_atoms = item.n_atoms if scope.n_atoms_primitive is None else float(scope.n_atoms_primitive)
+    if encoder.grammar == "sites":
+        scope = sites_scope(scope)
+        n_atoms = scope.n_atoms_primitive if n_atoms is None else n_atoms
+    elif scope.grammar != encoder.grammar:
+        raise GrammarError(
+            f"{item.scope!r} is written in the grammar {scope.grammar!r}, not in {encoder.grammar!r}; "
+            "encode the crystal itself."
+        )
+    scope = scope.canonical() if encoder.canonical else scope
     return replace(
         item,
         scope=str(scope),
@@ -352,9 +314,3 @@ def _read_string(item: Item, encoder: ScopeEncoder) -> Item:
         space_group_symbol=scope.space_group_symbol,
         n_atoms=n_atoms,
     )
-
-
-def named(item: Item, error: Exception) -> str:
-    """Return the message of an error, which names the item that it is about."""
-    message = str(error)
-    return message if item.source in message else f"{item.source}: {message}"

@@ -3,17 +3,17 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from cloud_hf.data.assignment import composition_name, database_entry, protostructure
-from cloud_hf.data.inputs import table_items
+from cloud_hf.data.inputs import encode_items, table_items
 from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, is_missing, read_table, write_table
 from cloud_hf.errors import CloudError, TableError
-from cloud_hf.scope import ScopeEncoder, encode_batch, parse
+from cloud_hf.scope import ScopeEncoder, parse
 
 __all__ = ["NAME_COLUMNS", "encoded_strings", "name_rows", "scope_columns"]
 
@@ -59,26 +59,12 @@ def encoded_strings(
         strings = read_table(kept).astype(object)
         if len(strings) == len(table):
             return strings.where(strings.notna(), None)
-    scopes: list[str | None] = [None] * len(table)
-    errors: list[str | None] = [None] * len(table)
-    places: list[int] = []
-
-    def crystals() -> Iterator[Any]:
-        for place, item in enumerate(table_items(table, path)):
-            if item.error is None:
-                places.append(place)
-                yield item.crystal
-            else:
-                errors[place] = item.error
-
-    for number, outcome in enumerate(
-        encode_batch(encoder, crystals(), processes=processes, timeout=None, progress=progress)
-    ):
-        if isinstance(outcome, CloudError):
-            errors[places[number]] = str(outcome)
-        else:
-            scopes[places[number]] = outcome.scope
-    strings = pd.DataFrame({"scope": scopes, "error": errors}, dtype=object)
+    encoded = encode_items(table_items(table, path), encoder, processes)
+    rows = [
+        (None if item.error else item.scope, item.message)
+        for item in tqdm(encoded, total=len(table), desc="encoding", unit="crystal", disable=not progress)
+    ]
+    strings = pd.DataFrame(rows, columns=["scope", "error"], dtype=object)
     write_table(strings, kept)
     return strings
 

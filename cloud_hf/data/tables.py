@@ -1,7 +1,6 @@
 """Tables of SCOPE strings or structures: CSV, JSON Lines and Parquet in and out."""
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 
-from cloud_hf.crystals.cell import Cell, Content
-from cloud_hf.crystals.objects import element_symbol
-from cloud_hf.errors import CrystalReadError, TableError
+from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, cell_from_row, is_missing
+from cloud_hf.crystals.sources import TABLE_SUFFIXES
+from cloud_hf.errors import TableError
 from cloud_hf.files import new_file
 
 __all__ = [
@@ -38,14 +37,6 @@ SCOPE_COLUMN = "scope"
 ENCODER_COLUMN = "encoder"
 """What made the strings of a table, as `ScopeEncoder.settings` writes it; a note in brackets may follow."""
 
-STRUCTURE_COLUMNS = ("lattice", "numbers", "frac_coords")
-"""Lattice vectors as 9 numbers (row-major, Å), atomic numbers, fractional coordinates as 3 numbers a site."""
-
-TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
-
-_CONTENTS: dict[float, Content] = {number: ((str(element_symbol(number)), 1.0),) for number in range(1, 119)}
-"""What sits on a site, by atomic number."""
-
 CHUNK_ROWS = 16_384
 """Rows that are in memory at a time where a table is read or written piece by piece."""
 
@@ -69,7 +60,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     path = _existing(path)
     try:
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
+            return _with_id(pd.read_parquet(path))
         if path.suffix.lower() == ".jsonl":
             return _ids_as_text(pd.read_json(path, lines=True, **_JSONL))
         return pd.read_csv(path, **_CSV)
@@ -107,7 +98,7 @@ def _chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
             if not file.metadata.num_rows:
                 yield file.schema_arrow.empty_table().to_pandas()
             for batch in file.iter_batches(batch_size=rows):
-                yield batch.to_pandas()
+                yield _with_id(batch.to_pandas())
     elif path.suffix.lower() == ".jsonl":
         empty = True
         with pd.read_json(path, lines=True, chunksize=rows, **_JSONL) as reader:
@@ -119,6 +110,11 @@ def _chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     else:
         with pd.read_csv(path, chunksize=rows, **_CSV) as reader:
             yield from reader
+
+
+def _with_id(table: pd.DataFrame) -> pd.DataFrame:
+    """An index named `id`, as pandas keeps one in a Parquet file, is the column of that name."""
+    return table.reset_index("id") if "id" in table.index.names and "id" not in table.columns else table
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
@@ -195,38 +191,6 @@ def has_structures(table: pd.DataFrame) -> bool:
     return all(column in table.columns for column in STRUCTURE_COLUMNS)
 
 
-def cell_from_row(row: Any, name: str) -> Cell:
-    """Build the crystal of one row with `STRUCTURE_COLUMNS`.
-
-    Args:
-        row: Anything indexable by column name.
-        name: What an error message calls the row.
-
-    Raises:
-        CrystalReadError: The numbers do not make a crystal.
-    """
-    try:
-        lattice = np.array(_listed(row["lattice"]), dtype=float).reshape(3, 3)
-        numbers = np.array(_listed(row["numbers"]), dtype=float)
-        coordinates = np.array(_listed(row["frac_coords"]), dtype=float).reshape(-1, 3)
-        if numbers.shape != coordinates.shape[:1]:
-            raise ValueError(f"{numbers.size} atomic numbers for {len(coordinates)} sites")
-        contents = tuple([_CONTENTS.get(number, ()) for number in numbers.tolist()])
-        if () in contents:  # of a number that is no element
-            raise ValueError(f"atomic numbers are whole numbers from 1 to 118, not {numbers.tolist()[:8]}")
-    except (ValueError, TypeError, KeyError) as error:
-        raise CrystalReadError(
-            f"{name}: lattice (9 numbers, Å), numbers and frac_coords (3 a site) do not make a crystal ({error})."
-        ) from error
-    return Cell(lattice, coordinates, contents, name)
-
-
-def _listed(value: Any) -> Any:
-    """A list in a cell of a CSV file is text; one of lists in a Parquet file is an array of arrays."""
-    value = json.loads(value) if isinstance(value, str) else value
-    return value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value
-
-
 def _ids_as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Give the column `id` of a JSON table as text, as in tables of other formats; an empty one stays empty."""
     if "id" in table.columns and not pd.api.types.is_string_dtype(table["id"]):
@@ -253,8 +217,3 @@ def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str
             f"({int(bad.sum())} such rows). Leave the cell empty where there is no number."
         )
     return values
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell is empty (None, NA or NaN)."""
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))

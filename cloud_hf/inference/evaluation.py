@@ -84,7 +84,7 @@ def evaluate_table(
     values, ends = np.full(len(rows), np.nan), np.full((len(rows), 2), np.nan)
     for index, prediction in enumerate(predict_encoded(predictor, shown, temperature, batch_size)):
         if prediction.item.error is not None:
-            failures.append((prediction.item.source, prediction.item.error))
+            failures.append((prediction.item.source, str(prediction.item.error)))
             continue
         found = _quantity(prediction, name)
         values[index] = found["value"]
@@ -133,8 +133,7 @@ def _atoms(table: pd.DataFrame, n_atoms: str | None, data: str, extensive: bool)
 def _with_atoms(item: Item, atoms: float, column: str | None) -> Item:
     """Have the item stand for the cell that its label is for, which need not be primitive."""
     if item.error is None and not 1 <= atoms < np.inf:
-        reason = f"{item.source}: column {column!r} must hold at least 1 atom per cell, not {atoms}"
-        return replace(item, error=reason)
+        return item.failed(TableError(f"column {column!r} must hold at least 1 atom per cell, not {atoms}"))
     return replace(item, n_atoms=float(atoms))
 
 

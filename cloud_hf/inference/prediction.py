@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -13,9 +13,9 @@ from transformers.utils import logging
 from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_likelihood, bundled_model
 from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.registration import AutoModelForSequenceClassification, AutoTokenizer
-from cloud_hf.data.inputs import Item, encode_items, named
+from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.tables import CHUNK_ROWS
-from cloud_hf.errors import CheckpointError
+from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.inference.likelihood import StringLikelihood
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
 from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline, Quantity
@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """An item with its predicted quantities, empty if it failed (then `item.error` says why).
+    """An item with its predicted quantities, empty if it failed (then `item.error` is why).
 
     Attributes:
         item: What was predicted.
@@ -327,7 +327,7 @@ def _predict_chunk(
         batch = places[start : start + batch_size]
         try:
             features = predictor.collate([items[place] for place in batch])
-        except ValueError:  # a string that the model cannot read, or a number of atoms below 1: find it
+        except CloudError:  # a string that the model cannot read, or a number of atoms below 1: find it
             batch = [place for place in batch if _is_readable(predictor, predictions, place)]
             if not batch:
                 continue
@@ -355,8 +355,8 @@ def _is_readable(predictor: Predictors, predictions: list[Prediction], place: in
     item = predictions[place].item
     try:
         predictor.collate([item])
-    except ValueError as error:
-        predictions[place] = Prediction(replace(item, error=named(item, error)))
+    except CloudError as error:
+        predictions[place] = Prediction(item.failed(error))
         return False
     return True
 
@@ -366,4 +366,4 @@ def _checked(prediction: Prediction) -> Prediction:
     if all(math.isfinite(quantity["value"]) for quantity in prediction.quantities):
         return prediction
     item = prediction.item
-    return Prediction(replace(item, error=f"{item.source}: the model's prediction is not a finite number."))
+    return Prediction(item.failed(CloudError("the model's prediction is not a finite number.")))

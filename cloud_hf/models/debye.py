@@ -22,6 +22,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from .errors import CloudError
+
 __all__ = [
     "GAS_CONSTANT", "DebyeInputError", "debye_temperature_from_heat_capacity", "entropy", "entropy_unchecked",
     "heat_capacity", "heat_capacity_unchecked", "helmholtz_energy", "helmholtz_energy_unchecked",
@@ -39,7 +41,7 @@ _CHAIN = ("s", "c", "c1", "c2", "c3", "c4")
 _Real = Tensor | float
 
 
-class DebyeInputError(ValueError):
+class DebyeInputError(CloudError):
     """An argument for which the Debye model has no value; the message names it, its index and the remedy."""
 
 

@@ -1,7 +1,6 @@
 """A labelled table to the rows of a fine-tuning run: strings, ids, labels, groups; what is left out is listed."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -13,9 +12,15 @@ from tqdm import tqdm
 
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.splits import group_rows, read_split_column
-from cloud_hf.data.structure_column import structure_items
-from cloud_hf.data.tables import has_structures, is_missing, numeric_column, read_table, recorded_settings
-from cloud_hf.errors import CheckpointError, CloudError, TableError
+from cloud_hf.data.tables import (
+    SCOPE_COLUMN,
+    has_structures,
+    is_missing,
+    numeric_column,
+    read_table,
+    recorded_settings,
+)
+from cloud_hf.errors import CheckpointError, CloudError, EncodingTimeoutError, ScopeTooLongError, TableError, about
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.training.finetune_arguments import FinetuneArguments
@@ -186,7 +191,7 @@ def read_rows(
         temperature=kelvin[position],
         split=None if split is None else split[usable],
     )
-    reasons = {int(row): (item.source, item.error) for row, item in zip(labelled, items, strict=True) if item.error}
+    reasons = {int(row): (item.source, item.message) for row, item in zip(labelled, items, strict=True) if item.error}
     for row in set(range(len(table))) - set(labelled.tolist()):
         reasons[row] = (str(column[row]) if not is_missing(column[row]) else f"{own.data}:{row}", "no label")
     left_out = [(row, *reasons[row]) for row in sorted(reasons)]
@@ -246,28 +251,25 @@ def _strings(
 ) -> tuple[list[Item], list[list[int]]]:
     """Every row as an item with its string or its error, and the token ids, empty where there is an error."""
     encoder = ScopeEncoder.from_config(config)
-    items: Iterator[Item]
-    if own.structure is not None:
-        items = structure_items(table, own.structure, own.data, exact_order=not encoder.canonical)
-        recorded = {encoder.settings}
-    else:
-        items = table_items(table, own.data)
-        recorded = {encoder.settings} if has_structures(table) else recorded_settings(table)
+    items = table_items(table, own.data, column=own.structure)
+    made_here = own.structure is not None or has_structures(table) or SCOPE_COLUMN not in table.columns
+    recorded = {encoder.settings} if made_here else recorded_settings(table)
     config.encoder_settings = recorded.pop() if len(recorded) == 1 else config.encoder_settings
     encoded, ids = [], []
     made = encode_items(items, encoder, own.encode_processes, own.encode_timeout)
     for item in tqdm(made, total=len(table), desc="encode", unit="crystal", disable=None):
         words: list[int] = []
-        if item.error is not None:
-            item = replace(item, error=item.error.replace("(--timeout)", "(--encode-timeout)"))
-        else:
+        if isinstance(item.error, EncodingTimeoutError):
+            reason = f"not encoded within the limit of {own.encode_timeout:g} s (--encode-timeout)."
+            item = replace(item, error=EncodingTimeoutError(reason, source=item.source, flag="encode_timeout"))
+        elif item.error is None:
             try:
                 words = tokenizer(item.scope)["input_ids"]
-            except (CloudError, ValueError) as error:
-                item = Item(source=item.source, error=f"{item.source}: {item.scope!r}: {error}")
+            except CloudError as error:
+                item = Item(item.source).failed(about(error, repr(item.scope)))
         if len(words) > config.max_position_embeddings:
-            reason = f"{len(words)} tokens are more than the model's {config.max_position_embeddings} positions"
-            item = Item(source=item.source, error=f"{item.source}: {reason}.")
+            reason = f"{len(words)} tokens are more than the model's {config.max_position_embeddings} positions."
+            item = Item(item.source).failed(ScopeTooLongError(reason))
         encoded.append(item)
         ids.append(words)
     return encoded, ids

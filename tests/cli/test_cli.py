@@ -14,6 +14,7 @@ import pytest
 
 import cloud_hf
 from cloud_hf import ScopeEncoder
+from cloud_hf.crystals.cell import Cell
 from cloud_hf.data.tables import read_table
 from waiting import Hang
 
@@ -134,6 +135,18 @@ class TestEncode:
         assert one["scope"].tolist() == two["scope"].tolist()
         assert one["n_atoms"].tolist() == two["n_atoms"].tolist()
 
+    def test_a_summary_by_reason_ends_it(self, cloud, examples: list[Path], tmp_path: Path) -> None:
+        for name in ("a.cif", "b.cif"):
+            (tmp_path / name).write_text("no crystal")
+        (tmp_path / "c.cif").write_text("data_c\n_cell_length_a 4\n")
+        (tmp_path / "d.cif").write_bytes(examples[0].read_bytes())
+        found = cloud("encode", tmp_path)
+        assert found.status == 1
+        lines = found.err.splitlines()[-3:]
+        assert lines[0] == "cloud-hf: 3 of 4 rows failed."
+        assert lines[1].startswith("  2 CrystalReadError: no crystal that can be read; mend the file")
+        assert lines[2].startswith("  1 EmptyCrystalError: no atoms; ")
+
     def test_it_writes_to_the_terminal(self, cloud, examples: list[Path]) -> None:
         found = cloud("encode", *examples, "--grammar", "composition", "--released")
         assert found.status == 0
@@ -203,8 +216,8 @@ class TestEncodeInProcesses:
     ) -> None:
         describe = ScopeEncoder.describe
 
-        def slow(self: ScopeEncoder, crystal: object) -> object:
-            if Path(str(crystal)).name == examples[1].name:
+        def slow(self: ScopeEncoder, crystal: Cell) -> object:
+            if Path(crystal.name).name == examples[1].name:
                 hang()
             return describe(self, crystal)
 

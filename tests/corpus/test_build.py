@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,9 @@ from cloud_hf.corpus.encoding import canonical_hash
 from cloud_hf.corpus.report import equation
 from cloud_hf.errors import CorpusError
 from cloud_hf.parallel import pool
-from waiting import wait_until
+from waiting import Hang, wait_until
 
-from .conftest import FORMS, Crystal, no_leftovers, same_corpus, tables, write_jsonl, write_parquet
+from .conftest import FORMS, Crystal, cif, no_leftovers, same_corpus, tables, write_jsonl, write_parquet
 
 SMALL = BuildSettings(rows=37)
 
@@ -288,6 +289,47 @@ def test_a_row_whose_worker_dies_by_chance_is_not_lost(
     assert found["quarantine"]["source"].tolist() == [f"{path}:7"]
     assert found["quarantine"]["error"].tolist() == ["WorkerDiedError"]
     assert found["shards"]["id"].tolist() == [row["id"] for row in crystals[:20] if row is not crystals[7]]
+
+
+@pytest.mark.parametrize("form", ["folder", "blocks", "tar", "tar.gz", "zip", "column", "lines"])
+def test_a_crystal_that_hangs_while_it_is_parsed_costs_its_own_row(
+    form: str, crystals: list[Crystal], tmp_path: Path, hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cloud_hf.crystals import opening
+
+    parse = opening._cell_of
+    monkeypatch.setattr(opening, "_cell_of", lambda data, *more: hang() if b"HANGS" in data else parse(data, *more))
+    texts = [cif(row) for row in crystals[:3]]
+    texts[1] += "# HANGS\n"
+    path = tmp_path / {"column": "t.parquet", "lines": "t.jsonl", "blocks": "all.cif"}.get(form, f"cifs.{form}")
+    if form == "column":
+        pd.DataFrame({"id": ["a", "b", "c"], "cif": texts}).to_parquet(path)
+    elif form == "lines":
+        write_jsonl([{"cif": text} for text in texts], path)
+    elif form == "blocks":
+        path.write_text("".join(texts))
+    else:
+        folder = tmp_path / "cifs"
+        folder.mkdir()
+        for number, text in enumerate(texts):
+            (folder / f"{number}.cif").write_text(text)
+        kinds = {"tar": "tar", "tar.gz": "gztar", "zip": "zip"}
+        path = Path(shutil.make_archive(str(folder), kinds[form], folder)) if form in kinds else folder
+    status = forked_with_fork_workers(lambda: build_corpus([str(path)], tmp_path / "corpus", SMALL, 2, 600.0))
+    assert status == 0
+    found = tables(tmp_path / "corpus")
+    assert len(found["shards"]) == 2
+    assert found["quarantine"]["error"].tolist() == ["EncodingTimeoutError"]
+    assert "600 s" in found["quarantine"]["reason"].iloc[0]
+
+
+def test_a_path_in_a_table_is_relative_to_its_folder(crystals: list[Crystal], tmp_path: Path) -> None:
+    (tmp_path / "a.cif").write_text(cif(crystals[0]))
+    path = write_jsonl([{"structure": "a.cif"}, {"structure": "absent.cif"}], tmp_path / "rows.jsonl")
+    build([str(path)], tmp_path / "corpus")
+    found = tables(tmp_path / "corpus")
+    assert found["shards"]["source"].tolist() == [f"{path}:0"]
+    assert found["quarantine"]["reason"].str.contains("no such file").tolist() == [True]
 
 
 KILLED = """

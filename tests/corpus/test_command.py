@@ -80,6 +80,11 @@ def test_the_command_says_what_it_did(
         "5 rows in = 5 rows out + 0 duplicates + 0 quarantined",
         f"1 shards -> {tmp_path / 'corpus'}; by provider: rows 5",
     ]
+    (tmp_path / "bad.jsonl").write_text('{"structure": null}\n[]\n')
+    assert main(["corpus", "build", str(tmp_path / "bad.jsonl"), "-o", str(tmp_path / "bad"), "--timeout", "0"]) == 1
+    lines = capsys.readouterr().err.splitlines()[-2:]
+    assert lines[0] == f"cloud-hf: 2 rows are quarantined; see {tmp_path / 'bad' / 'quarantine'}:"
+    assert lines[1].startswith("  2 CrystalReadError: no crystal that can be read; ")
     assert main([*argv, "--symprec", "0.1"]) == 2
     assert "symprec was 0.01, is 0.1. Repeat the command" in capsys.readouterr().err
     assert main(["corpus", "build", str(tmp_path / "absent"), "-o", str(tmp_path / "other")]) == 2

@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 
 from cloud_hf.data import tables
 from cloud_hf.data.inputs import Item, collect_items, encode_item, encode_items, iterate_items, table_items
-from cloud_hf.errors import TableError
+from cloud_hf.errors import CloudError, TableError
 from cloud_hf.scope import EncodedCrystal, ScopeEncoder
 from waiting import Hang
 
@@ -67,9 +68,9 @@ def test_every_block_of_a_compressed_cif_has_an_item(tmp_path: Path, encoder: Sc
     path = tmp_path / "several.cif.gz"
     data = gzip.compress(b"".join((EXAMPLES / name).read_bytes() for name in ("Cu.cif", "Si.cif")))
     path.write_bytes(data[: len(data) // 2] if broken else data)
-    found = [encode_item(item, encoder) for item in collect_items([str(path)])]
+    found = list(encode_items(collect_items([str(path)]), encoder))
     if broken:
-        assert [str(path) in (item.error or "") for item in found] == [True]
+        assert [str(path) in str(item.error) for item in found] == [True]
     else:
         assert [item.formula for item in found] == ["Cu", "Si"]
 
@@ -80,10 +81,10 @@ def test_a_folder_is_listed_in_the_same_order_each_time(folder: Path) -> None:
     assert first == [item.source for item in collect_items([str(folder)])]
 
 
-def test_a_folder_without_crystals_is_one_error(tmp_path: Path) -> None:
-    (item,) = collect_items([str(tmp_path)])
+def test_a_folder_without_crystals_is_one_error(tmp_path: Path, encoder: ScopeEncoder) -> None:
+    (item,) = (encode_item(item, encoder) for item in collect_items([str(tmp_path)]))
     assert str(tmp_path) in item.source
-    assert "no crystal files" in (item.error or "")
+    assert "no crystal files" in str(item.error)
 
 
 def test_a_glob_is_sorted_and_may_recurse(folder: Path) -> None:
@@ -94,9 +95,9 @@ def test_a_glob_is_sorted_and_may_recurse(folder: Path) -> None:
     assert [Path(item.source).name for item in collect_items([str(folder / "w*")])] == ["w.poscar", "w.vasp"]
 
 
-def test_a_glob_without_matches_is_one_error(tmp_path: Path) -> None:
-    (item,) = collect_items([str(tmp_path / "*.cif")])
-    assert "no file matches" in (item.error or "")
+def test_a_glob_without_matches_is_one_error(tmp_path: Path, encoder: ScopeEncoder) -> None:
+    (item,) = (encode_item(item, encoder) for item in collect_items([str(tmp_path / "*.cif")]))
+    assert "no file matches" in str(item.error)
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path, encoder: ScopeEncoder) -> None:
@@ -106,12 +107,12 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path, encode
     assert encode_item(item, encoder).formula == "Cu"
 
 
-def test_a_bad_match_of_a_glob_costs_only_its_own_row(tmp_path: Path) -> None:
+def test_a_bad_match_of_a_glob_costs_only_its_own_row(tmp_path: Path, encoder: ScopeEncoder) -> None:
     shutil.copyfile(EXAMPLES / "Cu.cif", tmp_path / "a.cif")
     (tmp_path / "b.csv").write_text("x\n1\n")
     (tmp_path / "c").mkdir()
     shutil.copyfile(EXAMPLES / "Si.cif", tmp_path / "d.cif")
-    items = collect_items([str(tmp_path / "*")])
+    items = [encode_item(item, encoder) for item in collect_items([str(tmp_path / "*")])]
     assert [Path(item.source).name for item in items if item.error is None] == ["a.cif", "d.cif"]
     assert len(items) == 4
 
@@ -142,7 +143,7 @@ def test_a_table_without_rows_is_one_error(tmp_path: Path) -> None:
     path = tmp_path / "empty.csv"
     path.write_text("scope\n")
     (item,) = collect_items([str(path)])
-    assert str(path) in (item.error or "")
+    assert str(path) in str(item.error)
 
 
 class TestTables:
@@ -192,6 +193,24 @@ class TestTables:
         with pytest.raises(TableError, match=r"t\.csv.*scope.*lattice.*formula, lattice"):
             list(table_items(pd.DataFrame({"formula": ["Cu"], "lattice": [1]}), "t.csv"))
 
+    @pytest.mark.parametrize("index", ["id", "name", None])
+    def test_an_index_named_id_is_the_column(self, tmp_path: Path, index: str | None) -> None:
+        """As pandas writes a table that was indexed by it."""
+        path = tmp_path / "t.parquet"
+        frame = pd.DataFrame({"scope": [COPPER] * 3}, index=pd.Index(["mp-1", "mp-2", "mp-1"], name=index))
+        frame.to_parquet(path)
+        for items in (collect_items([str(path)]), list(table_items(tables.read_table(path), path))):
+            named = [item.source for item in items]
+            assert (named == ["mp-1", "mp-2", "mp-1"]) is (index == "id")
+
+    @pytest.mark.parametrize("column", ["structure", "cif", "atoms", "optimade"])
+    def test_a_column_of_a_usual_name_holds_crystals_where_no_strings_are(self, column: str) -> None:
+        text = (EXAMPLES / "MgO.cif").read_text()
+        (item,) = table_items(pd.DataFrame({column: [text]}), "t.csv")
+        assert encode_item(item, ScopeEncoder()).formula == "MgO"
+        (item,) = table_items(pd.DataFrame({column: [text], "scope": [COPPER]}), "t.csv")
+        assert item.scope == COPPER
+
 
 class TestAtoms:
     def test_a_number_holds_for_strings_and_tables(self, tmp_path: Path) -> None:
@@ -211,14 +230,14 @@ class TestAtoms:
 
     def test_a_column_for_a_bare_string_is_an_error_row(self) -> None:
         (item,) = collect_items([COPPER], "atoms")
-        assert "atoms" in (item.error or "")
+        assert "atoms" in str(item.error)
 
     @pytest.mark.parametrize("text", ["scope\n{0}\n", "scope,atoms\n{0},many\n", "scope,atoms\n{0},inf\n"])
     def test_a_bad_column_is_an_error_row(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "t.csv"
         path.write_text(text.format(COPPER))
         (item,) = collect_items([str(path)], "atoms")
-        assert "atoms" in (item.error or "")
+        assert "atoms" in str(item.error)
 
 
 class TestEncodeItem:
@@ -234,7 +253,7 @@ class TestEncodeItem:
         assert (done.scope, done.space_group, done.n_atoms, done.error) == (COPPER, 2, 2.0, None)
 
     def test_an_error_stays(self, encoder: ScopeEncoder) -> None:
-        item = Item(source="x", error="why")
+        item = Item(source="x", error=TableError("why"))
         assert encode_item(item, encoder) == item
 
     def test_it_never_raises(self) -> None:
@@ -243,8 +262,8 @@ class TestEncodeItem:
                 raise ZeroDivisionError("deep inside a library")
 
         done = encode_item(Item(source="a.cif", crystal="a.cif"), Broken())
-        assert "ZeroDivisionError" in (done.error or "")
-        assert "a.cif" in (done.error or "")
+        assert "ZeroDivisionError" in str(done.error)
+        assert "a.cif" in str(done.error)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +282,7 @@ class TestEncodeItem:
 def test_a_string_that_no_crystal_has_is_an_error(text: str, reason: str, encoder: ScopeEncoder) -> None:
     (item,) = [encode_item(item, encoder) for item in collect_items([text])]
     assert item.error is not None
-    assert re.search(reason, item.error), item.error
+    assert re.search(reason, str(item.error)), item.error
 
 
 @pytest.mark.parametrize("text", ["", "  ", "x" * 5000])
@@ -307,7 +326,7 @@ class TestSeveralBlocks:
         encoder = ScopeEncoder("composition", canonical)
         paths = sorted(EXAMPLES.glob("*.cif"))
         (tmp_path / "all.cif").write_text("\n".join(path.read_text() for path in paths))
-        items = iterate_items([str(tmp_path)], encoder=encoder)
+        items = iterate_items([str(tmp_path)])
         alone = [encoder.encode(path) for path in paths]
         assert [item.scope for item in encode_items(items, encoder, 2, 60.0)] == alone
 
@@ -348,13 +367,17 @@ class TestLazily:
         first = next(items)
         shutil.rmtree(folder / "deep")
         assert "deep" not in first.source
-        errors = [item.error for item in items if item.error]
+        errors = [item.error for item in (encode_item(item, ScopeEncoder()) for item in items) if item.error]
         assert len(errors) == 1
-        assert "deep" in errors[0]
+        assert "deep" in str(errors[0])
 
     def test_a_linked_folder_is_not_followed(self, folder: Path) -> None:
         (folder / "POSCAR_back").symlink_to(folder, target_is_directory=True)
         assert len(collect_items([str(folder)])) == 8
+
+
+def repr_of(error: CloudError | None) -> tuple[object, ...]:
+    return type(error), str(error), getattr(error, "source", None)
 
 
 @pytest.mark.parametrize(("processes", "timeout"), [(1, None), (1, 60.0), (2, 60.0)])
@@ -362,7 +385,9 @@ def test_items_of_all_kinds_are_encoded_in_order(folder: Path, processes: int, t
     inputs = [COPPER, "garbage | x", str(folder), "absent.cif", COPPER]
     encoder = ScopeEncoder("composition")
     expected = [encode_item(item, encoder) for item in collect_items(inputs)]
-    assert list(encode_items(iterate_items(inputs), encoder, processes, timeout)) == expected
+    found = list(encode_items(iterate_items(inputs), encoder, processes, timeout))
+    assert [replace(item, error=None) for item in found] == [replace(item, error=None) for item in expected]
+    assert [repr_of(item.error) for item in found] == [repr_of(item.error) for item in expected]
     assert [item.is_encoded for item in expected] == [False, False, *[True] * 8, False, False]
 
 
@@ -373,7 +398,7 @@ def test_a_crystal_that_kills_or_hangs_costs_its_row_and_is_named(hang: Hang) ->
     rows = list(encode_items(items, encoder, 2, 600.0))
     assert [row.scope for row in rows] == ["a.cif", None, "b.cif", None, "c.cif"]
     assert [row.source for row in rows] == [item.source for item in items]
-    assert rows[1].error == "hang.cif: not encoded within the limit of 600 s (--timeout)."
+    assert str(rows[1].error) == "hang.cif: not encoded within the limit of 600 s (--timeout)."
     assert str(rows[3].error).startswith("die.cif: the worker process died (exit status 3)")
 
 

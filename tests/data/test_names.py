@@ -46,8 +46,8 @@ def test_strings_are_encoded_once_and_again_if_anything_changes(
     structures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    encode = names.encode_batch
-    monkeypatch.setattr(names, "encode_batch", lambda *args, **kwargs: calls.append(1) or encode(*args, **kwargs))
+    encode = names.encode_items
+    monkeypatch.setattr(names, "encode_items", lambda *args, **kwargs: calls.append(1) or encode(*args, **kwargs))
     cache = tmp_path / "cache"
     first = encoded_strings(structures, ScopeEncoder(), cache)
     assert encoded_strings(structures, ScopeEncoder(), cache).equals(first)

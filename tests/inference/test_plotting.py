@@ -22,7 +22,7 @@ def prediction(theta: float, name: str = "Cu") -> Prediction:
     )
 
 
-FAILED = Prediction(Item(source="bad.cif", error="why"))
+FAILED = Prediction(Item(source="bad.cif", error=CloudError("why")))
 
 
 def png_size(path: Path) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import torch
 
 from cloud_hf import CrystalPropertyPipeline, bundled_model
 from cloud_hf.data.inputs import Item, collect_items
-from cloud_hf.errors import CheckpointError
+from cloud_hf.errors import CheckpointError, TableError
 from cloud_hf.inference.prediction import Prediction, heads_of, load_predictor, predict_items
 
 COPPER = "1 0 0 | 2i | Cu 1.0"
@@ -31,7 +31,7 @@ def value(prediction: Prediction, name: str = "debye_temperature") -> float:
 
 def test_items_keep_their_places(predictor: CrystalPropertyPipeline) -> None:
     items = [
-        Item("a", scope=LONGER), Item("b", error="broken"), Item("c", scope=COPPER), Item("d", scope="garbage"),
+        Item("a", scope=LONGER), Item("b", error=TableError("no")), Item("c", scope=COPPER), Item("d", scope="garbage"),
         Item("e", crystal=Path("absent.cif")), Item("f", scope=LONGER, n_atoms=5.0), Item("g", scope=COPPER, n_atoms=0),
     ]  # fmt: skip
     found = predict_items(predictor, items)
@@ -39,7 +39,7 @@ def test_items_keep_their_places(predictor: CrystalPropertyPipeline) -> None:
     assert [prediction.item.error is None for prediction in found] == [True, False, True, False, False, True, False]
     for prediction in found:
         assert bool(prediction.quantities) is (prediction.item.error is None)
-    assert found[1].item.error == "broken"
+    assert found[1].item.message == "no"
     assert value(found[0]) == pytest.approx(value(found[5]), rel=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_a_prediction_that_is_not_finite_is_a_failed_row() -> None:
         predictor.model.classifier.layers[-1].bias.fill_(float("nan"))
     (prediction,) = predict_items(predictor, [Item("a", scope=COPPER)])
     assert prediction.quantities == ()
-    assert "not a finite number" in (prediction.item.error or "")
+    assert "not a finite number" in str(prediction.item.error)
 
 
 def test_the_model_predicts_without_dropout(predictor: CrystalPropertyPipeline) -> None:

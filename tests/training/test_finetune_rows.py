@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 
 from cloud_hf import ScopeEncoder
 from cloud_hf.models.debye import heat_capacity, internal_energy
-from cloud_hf.scope import EncodedCrystal
+from cloud_hf.scope import Cell, EncodedCrystal
 from waiting import Hang
 
 GAP = ["--target", "gap:eV"]
@@ -100,8 +100,8 @@ class TestStructures:
     def test_a_crystal_that_takes_too_long_is_a_failed_row(
         self, finetune, write, table: pd.DataFrame, hang: Hang, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def describe(self: ScopeEncoder, crystal: object) -> EncodedCrystal:
-            if str(crystal).endswith(Path(table["cif_path"][4]).name):
+        def describe(self: ScopeEncoder, crystal: Cell) -> EncodedCrystal:
+            if crystal.name.endswith(Path(table["cif_path"][4]).name):
                 hang()
             return quick(self, crystal)
 

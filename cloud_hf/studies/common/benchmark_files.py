@@ -19,7 +19,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cloud_hf.data.inputs import Item, table_items
-from cloud_hf.data.structure_column import structure_items
 from cloud_hf.data.tables import (
     SCOPE_COLUMN,
     STRUCTURE_COLUMNS,
@@ -289,7 +288,7 @@ def read_items(table: pd.DataFrame, path: str | Path, structure: str | None, tar
         if all(_is_scope(value) for value in values[:100]):
             named = table.rename(columns={structure: SCOPE_COLUMN}) if structure != SCOPE_COLUMN else table
             return list(table_items(named.loc[:, ~named.columns.duplicated()], path.name))
-    return list(structure_items(table, structure, path))
+    return list(table_items(table, path, column=structure))
 
 
 def _is_scope(value: object) -> bool:

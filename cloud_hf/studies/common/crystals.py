@@ -300,7 +300,7 @@ def encode_crystals(
                 "formula": None if failed else item.formula,
                 "space_group": None if failed else item.space_group,
                 "n_atoms": None if failed else item.n_atoms,
-                "error": item.error,
+                "error": item.message,
             }
         )
     frame = pd.DataFrame(rows, columns=["scope", "formula", "space_group", "n_atoms", "error"])

@@ -12,8 +12,7 @@ from pymatgen.core import Structure
 from pymatgen.io.vasp import Poscar
 
 from cloud_hf import ScopeEncoder
-from cloud_hf.data.inputs import encode_item
-from cloud_hf.data.structure_column import structure_items
+from cloud_hf.data.inputs import encode_item, table_items
 from cloud_hf.data.tables import read_table
 from cloud_hf.errors import TableError
 
@@ -26,8 +25,7 @@ def crystals(examples: list[Path]) -> list[Path]:
 
 
 def strings(table: pd.DataFrame, path: Path, encoder: ScopeEncoder) -> list[str | None]:
-    items = structure_items(table, "cell", path, exact_order=not encoder.canonical)
-    return [encode_item(item, encoder).scope for item in items]
+    return [encode_item(item, encoder).scope for item in table_items(table, path, column="cell")]
 
 
 def without_properties(value: Any) -> Any:
@@ -82,24 +80,24 @@ def test_every_form_gives_the_string_of_the_file(crystals, tmp_path, form: str, 
         ("{not json", "damaged JSON"),
         ('{"a": 1}', "not"),
         ("data_x\n_cell_length_a 3\n", "t.csv:0"),
-        ("two\nlines", "no CIF or POSCAR"),
+        ("two\nlines", "not a readable POSCAR"),
     ],
 )
 def test_a_cell_that_is_no_crystal(cell: object, reason: str, tmp_path: Path) -> None:
     table = pd.DataFrame({"cell": pd.Series([cell], dtype=object)})
-    (item,) = [encode_item(item, ScopeEncoder()) for item in structure_items(table, "cell", tmp_path / "t.csv")]
+    (item,) = [encode_item(item, ScopeEncoder()) for item in table_items(table, tmp_path / "t.csv", column="cell")]
     assert item.scope is None
-    assert reason in item.error
-    assert "t.csv:0" in item.error
+    assert reason in str(item.error)
+    assert str(item.error).startswith(f"{tmp_path / 't.csv'}:0: ")
 
 
 def test_the_id_names_the_row(crystals: list[Path], tmp_path: Path) -> None:
     table = pd.DataFrame({"id": ["mp-1", None], "cell": [str(crystals[0]), "absent.cif"]})
-    first, second = structure_items(table, "cell", tmp_path / "t.csv")
+    first, second = table_items(table, tmp_path / "t.csv", column="cell")
     assert first.source == "mp-1"
     assert second.source.endswith("t.csv:1")
 
 
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"'cell'.*it has scope"):
-        list(structure_items(pd.DataFrame({"scope": ["x"]}), "cell", tmp_path / "t.csv"))
+        list(table_items(pd.DataFrame({"scope": ["x"]}), tmp_path / "t.csv", column="cell"))

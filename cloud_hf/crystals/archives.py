@@ -11,8 +11,9 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cloud_hf.crystals.files import COMPRESSED, MAX_FILE_BYTES
-from cloud_hf.data.inputs import _is_crystal_file
+from cloud_hf.crystals.files import COMPRESSED, MAX_FILE_BYTES, packing_of
+from cloud_hf.crystals.readers import CRYSTAL_PATTERNS
+from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
 
 __all__ = [
     "ARCHIVE_SUFFIXES",
@@ -26,6 +27,10 @@ __all__ = [
     "read_members",
     "unpacked",
 ]
+
+Content = bytes | CloudError
+"""The bytes of a member, or why there are none."""
+
 
 JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
@@ -42,13 +47,20 @@ class Member:
         name: Its path in the archive.
         offset: Where its bytes begin in an uncompressed tar file; -1 elsewhere.
         size: Bytes.
-        problem: Why it is not read.
+        problem: Why it is not read, a sentence.
     """
 
     name: str
     offset: int
     size: int
     problem: str | None = None
+
+    @property
+    def refusal(self) -> Content:
+        """The error that `problem` makes; no bytes where there is none."""
+        if self.problem is None:
+            return b""
+        return (CrystalTooLargeError if self.problem == _TOO_LARGE else CrystalReadError)(self.problem)
 
 
 def is_archive(path: Path) -> bool:
@@ -58,29 +70,36 @@ def is_archive(path: Path) -> bool:
 
 def is_crystal(name: str) -> bool:
     """Whether a file is one crystal (or a CIF of several), by its name, compressed or not."""
-    others = (*ARCHIVE_SUFFIXES, *JSON_LINES, ".parquet")  # `POSCARs.tar` is no POSCAR
-    return not name.lower().endswith(others) and _is_crystal_file(Path(name))
+    others = (*ARCHIVE_SUFFIXES, *JSON_LINES, ".parquet", ".csv")  # `POSCARs.tar` is no POSCAR
+    inner = Path(packing_of(name)[0])
+    return not name.lower().endswith(others) and any(inner.match(pattern.lower()) for pattern in CRYSTAL_PATTERNS)
 
 
-def _without_packing(name: str) -> str:
-    return next((name[: -len(suffix)] for suffix in COMPRESSED if name.lower().endswith(suffix)), name)
+def unpacked(name: str, data: bytes) -> tuple[str, bytes]:
+    """Return the name of a file without the suffix of its compression, and its bytes.
 
-
-def unpacked(name: str, data: bytes) -> tuple[str, bytes | str]:
-    """Return the name of a file without the suffix of its compression, and its bytes, or what is wrong with them."""
-    inner = _without_packing(name)
+    Raises:
+        CrystalReadError: They cannot be unpacked.
+        CrystalTooLargeError: They are more than `MAX_FILE_BYTES`.
+    """
+    inner = next((name[: -len(suffix)] for suffix in COMPRESSED if name.lower().endswith(suffix)), name)
     if inner == name:
         return name, data
     try:
         with COMPRESSED[name[len(inner) :].lower()](io.BytesIO(data)) as file:
             content: bytes = file.read(MAX_FILE_BYTES + 1)
     except _DAMAGE as error:
-        return inner, _damaged(error)
-    return inner, content if len(content) <= MAX_FILE_BYTES else _too_large()
+        raise _damaged(error) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise CrystalTooLargeError(_TOO_LARGE)
+    return inner, content
 
 
-def _damaged(error: Exception) -> str:
-    return f"it cannot be unpacked ({' '.join(str(error).split())[:200] or type(error).__name__})"
+_TOO_LARGE = f"the file has more than {MAX_FILE_BYTES / 1e6:.0f} MB; no crystal needs that."
+
+
+def _damaged(error: Exception) -> CrystalReadError:
+    return CrystalReadError(f"cannot be read ({' '.join(str(error).split())[:200] or type(error).__name__}).")
 
 
 def is_plain_tar(path: Path) -> bool:
@@ -101,32 +120,33 @@ def members(path: Path) -> Iterator[Member]:
         yield member
 
 
-def read_members(path: Path, start: int, stop: int) -> Iterator[tuple[Member, bytes | str]]:
+def read_members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[tuple[Member, Content]]:
     """Yield members number `start` to `stop` - 1 of `members` with their bytes, or what is wrong."""
     for number, (member, data) in enumerate(_walk(path, read=True, start=start)):
-        if number >= stop:
+        if stop is not None and number >= stop:
             return
         if number >= start:
             yield member, data
 
 
-def read_at(path: Path, wanted: list[Member]) -> Iterator[tuple[Member, bytes | str]]:
+def read_at(path: Path, wanted: list[Member]) -> Iterator[tuple[Member, Content]]:
     """Yield members of an uncompressed tar file with their bytes, or what is wrong."""
     try:
         with path.open("rb") as file:
             for member in wanted:
                 if member.problem is not None:
-                    yield member, member.problem
+                    yield member, member.refusal
                     continue
                 file.seek(member.offset)
                 data = file.read(member.size)
-                yield member, data if len(data) == member.size else "the archive ends in the middle of it"
+                whole = len(data) == member.size
+                yield member, data if whole else CrystalReadError("the archive ends in the middle of it.")
     except OSError as error:
         for member in wanted:
-            yield member, f"the archive cannot be read ({error.strerror or error})"
+            yield member, CrystalReadError(f"the archive cannot be read ({error.strerror or error}).")
 
 
-def _walk(path: Path, read: bool, start: int = 0) -> Iterator[tuple[Member, bytes | str]]:
+def _walk(path: Path, read: bool, start: int = 0) -> Iterator[tuple[Member, Content]]:
     walk = _walk_zip if path.name.lower().endswith(".zip") else _walk_tar
     last = ""
     try:
@@ -135,11 +155,12 @@ def _walk(path: Path, read: bool, start: int = 0) -> Iterator[tuple[Member, byte
             yield member, data
     except _DAMAGE as error:
         where = f"after {last}" if last else "from its beginning"
-        problem = f"the archive is damaged {where} ({' '.join(str(error).split())[:200] or type(error).__name__})"
-        yield Member("", -1, 0, problem), problem
+        problem = f"the archive is damaged {where} ({' '.join(str(error).split())[:200] or type(error).__name__})."
+        last_member = Member("", -1, 0, problem)
+        yield last_member, last_member.refusal
 
 
-def _walk_tar(path: Path, read: bool, start: int) -> Iterator[tuple[Member, bytes | str]]:
+def _walk_tar(path: Path, read: bool, start: int) -> Iterator[tuple[Member, Content]]:
     number = 0
     with tarfile.open(path, "r:*") as archive:
         while (found := archive.next()) is not None:
@@ -150,10 +171,10 @@ def _walk_tar(path: Path, read: bool, start: int) -> Iterator[tuple[Member, byte
             if problem is None and not is_crystal(found.name):
                 continue
             member = Member(found.name, -1 if found.issparse() else found.offset_data, found.size, problem)
-            data: bytes | str = problem or b""
+            data = member.refusal
             if read and problem is None and number >= start:
                 content = archive.extractfile(found)
-                data = content.read() if content is not None else "it cannot be read"
+                data = content.read() if content is not None else CrystalReadError("it cannot be read.")
             number += 1
             yield member, data
         file: Any = archive.fileobj
@@ -162,7 +183,7 @@ def _walk_tar(path: Path, read: bool, start: int) -> Iterator[tuple[Member, byte
             raise tarfile.ReadError("it ends without the mark of its end, so it was cut")
 
 
-def _walk_zip(path: Path, read: bool, start: int) -> Iterator[tuple[Member, bytes | str]]:
+def _walk_zip(path: Path, read: bool, start: int) -> Iterator[tuple[Member, Content]]:
     number = 0
     with zipfile.ZipFile(path) as archive:
         for found in archive.infolist():
@@ -172,14 +193,15 @@ def _walk_zip(path: Path, read: bool, start: int) -> Iterator[tuple[Member, byte
             problem = _problem(found.filename, found.file_size, stat.S_ISLNK(mode), True)
             if problem is None and not is_crystal(found.filename):
                 continue
-            data: bytes | str = problem or b""
+            member = Member(found.filename, -1, found.file_size, problem)
+            data = member.refusal
             if read and problem is None and number >= start:
                 data = _content(archive, found)
             number += 1
-            yield Member(found.filename, -1, found.file_size, problem), data
+            yield member, data
 
 
-def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Content:
     """The bytes of one member; a damaged one does not end the others."""
     buffer = io.BytesIO()
     try:
@@ -189,20 +211,16 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
     except (*_DAMAGE, NotImplementedError) as error:
         return _damaged(error)
     if len(buffer.getbuffer()) > MAX_FILE_BYTES:  # more than its header admits
-        return _too_large()
+        return CrystalTooLargeError(_TOO_LARGE)
     return buffer.getvalue()
 
 
 def _problem(name: str, size: int, is_link: bool, is_file: bool) -> str | None:
     place = PurePosixPath(name.replace("\\", "/"))
     if place.is_absolute() or ".." in place.parts or ":" in place.parts[0] if place.parts else True:
-        return "its path leads outside the archive's folder"
+        return "its path leads outside the archive's folder."
     if is_link:
-        return "it is a link, which is not followed"
+        return "it is a link, which is not followed."
     if not is_file:
-        return "it is a device, not a file"
-    return _too_large() if size > MAX_FILE_BYTES else None
-
-
-def _too_large() -> str:
-    return f"the file has more than {MAX_FILE_BYTES / 1e6:.0f} MB; no crystal needs that"
+        return "it is a device, not a file."
+    return _TOO_LARGE if size > MAX_FILE_BYTES else None

@@ -55,7 +55,7 @@ def cif(row: Crystal) -> str:
     pairs = (lattice[1], lattice[2]), (lattice[0], lattice[2]), (lattice[0], lattice[1])
     lengths = np.linalg.norm(lattice, axis=1)
     angles = [np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v)), u @ v)) for u, v in pairs]
-    lines = [f"data_{row['id']}"]
+    lines = [f"data_{row['id']}", "_symmetry_space_group_name_H-M 'P 1'"]
     lines += [f"_cell_length_{axis} {length}" for axis, length in zip("abc", lengths, strict=True)]
     lines += [f"_cell_angle_{name} {angle}" for name, angle in zip(("alpha", "beta", "gamma"), angles, strict=True)]
     lines += ["loop_"]

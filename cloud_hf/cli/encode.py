@@ -40,9 +40,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs",
         nargs="+",
-        help="CIF, POSCAR or other crystal files, folders, globs, tar and zip archives, SCOPE strings, or tables (.csv, "
-        ".jsonl, .parquet) with the columns lattice (9 numbers, Å), numbers, frac_coords, or a column scope, structure, "
-        "cif, atoms or optimade",
+        help="CIF, POSCAR or other crystal files, folders, globs, tar and zip archives, SCOPE strings, or tables "
+        "(.csv, .jsonl, .parquet) with the columns lattice (9 numbers, Å), numbers, frac_coords, or a column scope, "
+        "structure, cif, atoms or optimade",
     )
     parser.add_argument("-o", "--output", help="write rows to this .csv, .jsonl or .parquet file")
     add_encoding_arguments(parser)

@@ -226,7 +226,8 @@ def build_model(checkpoint: str, config: CloudConfig, rows: JointRows | None = N
     _keep_known_outputs(model, old, before.target_names or [])
     present = None if rows is None else ~np.isnan(rows.dos[:, 0])
     if rows is not None and present is not None and present.any():
-        last, start = model.classifier.layers[-1], len(config.target_names or [])
+        last: Any = model.classifier.layers[-1]
+        start = len(config.target_names or [])
         mean = torch.from_numpy(rows.dos[present].mean(0)).clamp(min=LEAST_SHARE).log()
         with torch.no_grad():
             last.bias[start : start + len(mean)] = mean - mean.mean()
@@ -244,7 +245,7 @@ def _keep_known_outputs(model: CloudForCrystalProperties, old: dict[str, torch.T
     shapes = [{name: weight.shape[name.startswith(last) :] for name, weight in found.items()} for found in (own, old)]
     if shapes[0] != shapes[1]:
         return
-    rows = [(place, names.index(name)) for place, name in enumerate(model.config.target_names) if name in names]
+    rows = [(place, names.index(name)) for place, name in enumerate(model.config.target_names or []) if name in names]
     for name, weight in old.items():
         if not name.startswith(last):
             own[name].copy_(weight)

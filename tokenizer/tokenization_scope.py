@@ -12,9 +12,7 @@ from transformers import BatchEncoding, PreTrainedTokenizer
 from .errors import CloudError, GrammarError, ScopeTooLongError, UnknownWordError
 from .saving_cloud import PushedWithCard
 
-__all__ = ["GRAMMARS", "ScopeTokenizer", "grammar_of"]
-
-GRAMMARS = ("composition", "full", "sites")
+__all__ = ["ScopeTokenizer", "grammar_of"]
 
 VOCAB_FILES_NAMES = {"vocab_file": "vocab.txt"}
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
 
 from cloud_hf.checkpoints.conversion import STRINGS, TOLERANCE, probe
-from cloud_hf.checkpoints.reading import check_output_folder, loading, new_folder, read_config
+from cloud_hf.checkpoints.reading import check_output_folder, loading, new_folder, read_config, refuse_missing_weights
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.configuration_cloud import CloudConfig
@@ -133,9 +133,7 @@ def _load(path: str) -> tuple[Any, ScopeTokenizer]:
     with loading(path):
         network, found = kind.from_pretrained(path, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(path)
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])
-        raise CheckpointError(f"{path}: {len(missing)} weights are missing, e.g. {missing[0]}.")
+    refuse_missing_weights(path, found)
     if not isinstance(tokenizer, ScopeTokenizer):
         raise CheckpointError(f"{path}: its tokenizer is a {type(tokenizer).__name__}, not a ScopeTokenizer.")
     return network.float().eval(), tokenizer

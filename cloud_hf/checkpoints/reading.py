@@ -30,7 +30,16 @@ from cloud_hf.checkpoints.registration import AutoConfig
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.configuration_cloud import CloudConfig
 
-__all__ = ["ForeignCheckpoint", "check_output_folder", "loading", "new_folder", "read_config", "read_foreign"]
+__all__ = [
+    "ENCODER",
+    "ForeignCheckpoint",
+    "check_output_folder",
+    "loading",
+    "new_folder",
+    "read_config",
+    "read_foreign",
+    "refuse_missing_weights",
+]
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -39,6 +48,9 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 """What transformers calls the weights in a folder, in the order of preference."""
+
+ENCODER = "bert."
+"""What the names of an encoder's weights begin with in a model with a head."""
 
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 
@@ -123,6 +135,26 @@ def read_config(path: str) -> CloudConfig:
         remedy = "; make it one with `cloud-hf convert`" if config.model_type == "bert" else ""
         raise CheckpointError(f"{path}: a checkpoint of model type {config.model_type!r}, not 'cloud'{remedy}.")
     return config
+
+
+def refuse_missing_weights(path: str, loaded: Mapping[str, Any], prefix: str = "", remedy: str = "") -> None:
+    """Stop where transformers would go on with random weights.
+
+    Args:
+        path: Checkpoint that was loaded.
+        loaded: What `from_pretrained(..., output_loading_info=True)` gives beside the model.
+        prefix: Of the weights that must be there, e.g. `bert.`; the others may be new.
+        remedy: What to do, a sentence.
+
+    Raises:
+        CheckpointError: Weights are missing or of another shape.
+    """
+    absent = [*loaded["missing_keys"], *(key[0] for key in loaded.get("mismatched_keys") or ())]
+    missing = sorted(name for name in absent if name.startswith(prefix))
+    if missing:
+        kind = "encoder weights" if prefix == ENCODER else "weights"
+        reason = f"{len(missing)} {kind} are missing or of another shape, e.g. {missing[0]}."
+        raise CheckpointError(f"{reason} {remedy}".strip(), source=path)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from cloud_hf.corpus.jobs import JOB_KINDS, write_job
 from cloud_hf.corpus.leakage import DEFAULT_KINDS, Known, corpus_leakage, leakage_text
 from cloud_hf.corpus.plan import BuildSettings, make_plan
 from cloud_hf.corpus.report import equation
-from cloud_hf.corpus.schema import GRAMMAR_COLUMNS, Folders
+from cloud_hf.corpus.schema import Folders
 from cloud_hf.corpus.shards import open_corpus
 from cloud_hf.data.leakage import NAME_KINDS
 from cloud_hf.data.names import name_rows
@@ -21,6 +21,7 @@ from cloud_hf.errors import TableError
 from cloud_hf.files import write_json, write_text
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
+from cloud_hf.scope.grammar import GRAMMARS
 
 __all__ = ["add_corpus_parser"]
 
@@ -86,8 +87,8 @@ def _add_build(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument(
         "--grammars",
         nargs="+",
-        choices=GRAMMAR_COLUMNS,
-        default=GRAMMAR_COLUMNS,
+        choices=GRAMMARS,
+        default=GRAMMARS,
         help="columns of strings (default: all)",
     )
     parser.add_argument("--symmetry", choices=tuple(BACKENDS), default="spglib", help="back-end of the search")

@@ -12,7 +12,7 @@ from cloud_hf.data.tables import ENCODER_COLUMN
 from cloud_hf.errors import CloudError
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
-from cloud_hf.scope.encoder import ENCODER_GRAMMARS
+from cloud_hf.scope.grammar import GRAMMARS
 
 __all__ = ["add_encode_parser", "add_encoding_arguments", "add_input_arguments", "add_max_atoms", "positive_integer"]
 
@@ -80,7 +80,7 @@ def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     """Register the subcommand."""
     parser = commands.add_parser("encode", help="crystals to SCOPE strings", description=encode.__doc__)
     add_input_arguments(parser)
-    parser.add_argument("--grammar", choices=ENCODER_GRAMMARS, default="sites", help="form of the string")
+    parser.add_argument("--grammar", choices=GRAMMARS, default="sites", help="form of the string")
     parser.add_argument(
         "--released",
         action="store_true",

@@ -14,6 +14,7 @@ from cloud_hf.crystals.sources import Raw
 from cloud_hf.errors import CloudError, DisorderedStructureError, EncoderFailureError, about
 from cloud_hf.parallel.worker import Several
 from cloud_hf.scope import Cell, ScopeEncoder
+from cloud_hf.scope.grammar import GRAMMARS
 
 __all__ = ["EncodedRow", "RecordEncoder", "canonical_hash", "failed_row", "package_versions"]
 
@@ -70,7 +71,7 @@ class RecordEncoder:
         self.encoder = encoder
         self.grammars = grammars
         limits = encoder.symprec, encoder.angle_tolerance, encoder.symmetry, encoder.max_atoms
-        self.encoders = {name: ScopeEncoder(name, True, *limits) for name in ("sites", "composition", "full")}
+        self.encoders = {name: ScopeEncoder(name, True, *limits) for name in GRAMMARS}
 
     def describe(self, raw: Raw) -> EncodedRow | Several:
         """Return the row of a crystal, with an error in place of strings where there are none."""

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cloud_hf.corpus.encoding import package_versions
-from cloud_hf.corpus.schema import GRAMMAR_COLUMNS, Folders, save_json
+from cloud_hf.corpus.schema import Folders, save_json
 from cloud_hf.corpus.sources import Task, plan_tasks
 from cloud_hf.crystals.readers import MAX_ATOMS
 from cloud_hf.errors import CorpusError
 from cloud_hf.files import refuse_other_settings
 from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope.grammar import GRAMMARS
 
 __all__ = ["BuildSettings", "Plan", "load_plan", "make_plan"]
 
@@ -34,7 +35,7 @@ class BuildSettings:
         trust_sites: Take sites as they are where what the source says beside them speaks against them.
     """
 
-    grammars: tuple[str, ...] = GRAMMAR_COLUMNS
+    grammars: tuple[str, ...] = GRAMMARS
     symprec: float = 0.01
     angle_tolerance: float = 5.0
     symmetry: str = "spglib"
@@ -45,9 +46,9 @@ class BuildSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        known = [grammar for grammar in GRAMMAR_COLUMNS if grammar in self.grammars]
+        known = [grammar for grammar in GRAMMARS if grammar in self.grammars]
         if not known or len(known) != len(set(self.grammars)):
-            raise CorpusError(f"grammars must be some of {', '.join(GRAMMAR_COLUMNS)}, not {self.grammars}.")
+            raise CorpusError(f"grammars must be some of {', '.join(GRAMMARS)}, not {self.grammars}.")
         if self.rows < 1:
             raise CorpusError(f"a task must have at least 1 crystal, not {self.rows}.")
         object.__setattr__(self, "grammars", tuple(known))

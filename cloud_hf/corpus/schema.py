@@ -17,7 +17,6 @@ __all__ = [
     "DOUBLED",
     "DUPLICATES",
     "ENCODED",
-    "GRAMMAR_COLUMNS",
     "HASH_BYTES",
     "ORIGIN_COLUMNS",
     "QUARANTINE",
@@ -37,7 +36,6 @@ CORPUS_FILE = "corpus.json"
 SHARDS, QUARANTINE, DUPLICATES = "shards", "quarantine", "duplicates"
 ENCODED, DOUBLED = "encoded", "doubled"
 
-GRAMMAR_COLUMNS = ("sites", "composition", "full")
 ORIGIN_COLUMNS = ("source", "id", "provider", "license")
 HASH_BYTES = 16
 """Of SHA-256: among ten million strings two share them with a chance of 1e-25."""

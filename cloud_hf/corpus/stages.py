@@ -47,7 +47,21 @@ READ_ROWS = 8192
 """Rows of an encoded file that are in memory at a time."""
 
 
-class EncodeStep(PipelineStep):
+class CorpusStep(PipelineStep):
+    """A stage of a build as datatrove runs it.
+
+    Args:
+        root: Folder of the corpus.
+    """
+
+    type = "corpus"
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self.root = root
+
+
+class EncodeStep(CorpusStep):
     """Encode the crystals of task `rank`: a file of strings and a file of what failed.
 
     Args:
@@ -57,11 +71,10 @@ class EncodeStep(PipelineStep):
     """
 
     name = "encode"
-    type = "corpus"
 
     def __init__(self, root: str, processes: int = 1, timeout: float | None = 60.0) -> None:
-        super().__init__()
-        self.root, self.processes, self.timeout = root, processes, timeout
+        super().__init__(root)
+        self.processes, self.timeout = processes, timeout
         self.progress: Callable[[int], Any] | None = None
         self._pool: Pool | None = None
 
@@ -137,7 +150,7 @@ def _preload() -> None:
         forkserver.ensure_running()
 
 
-class DuplicateStep(PipelineStep):
+class DuplicateStep(CorpusStep):
     """Find the rows of bucket `rank` whose hash an earlier row has, in the order of the tasks.
 
     Args:
@@ -145,11 +158,6 @@ class DuplicateStep(PipelineStep):
     """
 
     name = "find duplicates"
-    type = "corpus"
-
-    def __init__(self, root: str) -> None:
-        super().__init__()
-        self.root = root
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Work on one bucket; datatrove calls this."""
@@ -182,7 +190,7 @@ def _digests(path: Path) -> NDArray[np.uint64]:
     return np.concatenate(halves or [np.empty((0, 2), ">u8")]).astype(np.uint64)
 
 
-class ShardStep(PipelineStep):
+class ShardStep(CorpusStep):
     """Write the shard of task `rank`, and the table of its duplicates.
 
     Args:
@@ -190,11 +198,6 @@ class ShardStep(PipelineStep):
     """
 
     name = "write shards"
-    type = "corpus"
-
-    def __init__(self, root: str) -> None:
-        super().__init__()
-        self.root = root
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Work on one task; datatrove calls this."""
@@ -227,7 +230,7 @@ class ShardStep(PipelineStep):
                 shard.add_table(kept.select(schema.names))
 
 
-class ReportStep(PipelineStep):
+class ReportStep(CorpusStep):
     """Count everything anew, write `corpus.json`, and remove what was only needed on the way.
 
     Args:
@@ -235,11 +238,6 @@ class ReportStep(PipelineStep):
     """
 
     name = "report"
-    type = "corpus"
-
-    def __init__(self, root: str) -> None:
-        super().__init__()
-        self.root = root
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Work on the whole corpus; datatrove calls this."""

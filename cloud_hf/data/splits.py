@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cloud_hf.errors import TableError
 
-__all__ = ["PARTS", "folds_by_string", "group_rows", "read_split_column", "split_by_string"]
+__all__ = ["PARTS", "folds_by_string", "read_split_column", "split_by_string"]
 
 PARTS = ("train", "validation", "test")
 _PART_NAMES = {"val": "validation", "valid": "validation"} | {part: part for part in PARTS}
@@ -57,32 +57,6 @@ def folds_by_string(strings: Sequence[str], folds: int, seed: int) -> NDArray[np
     order = np.random.default_rng(seed).permutation(len(distinct))
     fold_of = {distinct[index]: position % folds for position, index in enumerate(order)}
     return np.array([fold_of[string] for string in strings], dtype=np.int64)
-
-
-def group_rows(strings: Sequence[str], ids: Sequence[str | None]) -> list[str]:
-    """Name the group of each row: rows that share a string or an id, directly or through others, belong together.
-
-    Args:
-        strings: One SCOPE string per row.
-        ids: Identifier of each row's crystal, None if it has none.
-
-    Returns:
-        The smallest string of each row's group, shape (n,); the row's own string where ids add nothing.
-    """
-    leader: dict[str, str] = {string: string for string in strings}
-
-    def find(string: str) -> str:
-        while leader[string] != string:
-            leader[string] = leader[leader[string]]
-            string = leader[string]
-        return string
-
-    first: dict[str, str] = {}
-    for string, identifier in zip(strings, ids, strict=True):
-        if identifier is not None:
-            one, two = sorted((find(first.setdefault(identifier, string)), find(string)))
-            leader[two] = one
-    return [find(string) for string in strings]
 
 
 def read_split_column(values: Sequence[Any], column: str, path: str) -> NDArray[np.str_] | NDArray[np.int64]:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.reading import loading, read_config, refuse_missing_weights
 from cloud_hf.checkpoints.registration import AutoModelForMaskedLM, AutoTokenizer
 from cloud_hf.data.tables import read_table
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
@@ -117,8 +117,7 @@ class StringLikelihood:
         with loading(folder):
             model, loaded = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        if loaded["missing_keys"]:
-            raise CheckpointError(f"{folder}: weights are missing, e.g. {min(loaded['missing_keys'])}.")
+        refuse_missing_weights(folder, loaded)
         path = Path(folder) / LIKELIHOOD_FILE
         settings = LikelihoodSettings.load(path) if path.is_file() else LikelihoodSettings()
         return cls(model, tokenizer, settings if words is None else LikelihoodSettings(words=tuple(words)))
@@ -135,7 +134,15 @@ class StringLikelihood:
         """
         if not len(scopes):
             return np.zeros(0)
-        ids = [np.array(row) for row in self.tokenizer(list(scopes))["input_ids"]]
+        return self.of_ids([np.array(row) for row in self.tokenizer(list(scopes))["input_ids"]], progress)
+
+    def of_ids(self, ids: Sequence[NDArray[np.int64]], progress: bool = False) -> NDArray[np.float64]:
+        """Return the pseudo-log-likelihoods of strings that were tokenised already; see `__call__`.
+
+        Args:
+            ids: The tokens of each string, without padding.
+            progress: Show a progress bar.
+        """
         counted = [np.flatnonzero(np.isin(self._classes(row, np.array([0])), self._counted)) for row in ids]
         asked = [(row, place) for row in range(len(ids)) for place in counted[row].tolist()]
         asked.sort(key=lambda one: len(ids[one[0]]))

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_likelihood, bundled_model
-from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.reading import loading, read_config, refuse_missing_weights
 from cloud_hf.checkpoints.registration import AutoModelForSequenceClassification, AutoTokenizer
 from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.tables import CHUNK_ROWS
@@ -70,6 +70,12 @@ class Predictors:
         self.likelihood = likelihood
         chosen = [heads_of(pipeline.model.config) for pipeline in pipelines] if heads is None else heads
         self._shown = [_units(pipeline, names) for pipeline, names in zip(pipelines, chosen, strict=True)]
+        self._first_of = [
+            next(
+                place for place, other in enumerate(self.pipelines) if _reads_alike(other.tokenizer, pipeline.tokenizer)
+            )
+            for pipeline in self.pipelines
+        ]
         for pipeline in self.pipelines[1:]:
             if _strings(pipeline.model.config) != _strings(self.pipelines[0].model.config):
                 raise CheckpointError(
@@ -121,8 +127,39 @@ class Predictors:
         }
 
     def collate(self, items: Sequence[Any]) -> list[dict[str, torch.Tensor]]:
-        """What each model reads, as `CrystalPropertyPipeline.collate`."""
-        return [pipeline.collate(items) for pipeline in self.pipelines]
+        """What each model reads, as `CrystalPropertyPipeline.collate`; equal tokenizers read every string once."""
+        features: list[dict[str, torch.Tensor]] = []
+        for pipeline, first in zip(self.pipelines, self._first_of, strict=True):
+            features.append(pipeline.collate(items, features[first] if first < len(features) else None))
+        return features
+
+    def likelihoods(
+        self, scopes: Sequence[str], features: Sequence[dict[str, torch.Tensor]]
+    ) -> list[tuple[float | None, bool | None]]:
+        """Log-likelihood of each string in nats per word, and whether it is out of distribution, None if unknown.
+
+        Args:
+            scopes: SCOPE strings.
+            features: What `collate` gave for them.
+        """
+        if self.likelihood is None:
+            return [(None, None)] * len(scopes)
+        tokenizer = self.likelihood.tokenizer
+        alike = (
+            found
+            for pipeline, found in zip(self.pipelines, features, strict=True)
+            if _reads_alike(pipeline.tokenizer, tokenizer)
+        )
+        found = next(alike, None)
+        if found is None:
+            values = self.likelihood(scopes)
+        else:
+            lengths = found["attention_mask"].sum(dim=1).tolist()
+            ids = [row[:length].numpy() for row, length in zip(found["input_ids"], lengths, strict=True)]
+            values = self.likelihood.of_ids(ids)
+        outside = self.likelihood.outside(values)
+        flags = [None] * len(scopes) if outside is None else outside.tolist()
+        return list(zip(values.tolist(), flags, strict=True))
 
     def forward(self, features: list[dict[str, torch.Tensor]], temperature: float) -> list[dict[str, torch.Tensor]]:
         """What each model gives, as `CrystalPropertyPipeline.forward`; the temperature in K is for Debye heads."""
@@ -145,6 +182,18 @@ def _units(pipeline: CrystalPropertyPipeline, heads: Sequence[str]) -> dict[str,
         others |= {*THERMAL_UNITS, *DEBYE_TEMPERATURES}
     hidden = others | {f"{head}_{per}" for head in others for per in ("per_atom", "per_cell")}
     return {name: unit for name, unit in pipeline.units.items() if name not in hidden}
+
+
+def _reads_alike(one: Any, other: Any) -> bool:
+    """Whether two tokenizers make the same ids of every string, and refuse the same ones."""
+    if one is other:
+        return True
+    facts = ("model_max_length", "padding_side", "special_tokens_pattern", "model_input_names", "all_special_ids")
+    return (
+        type(one) is type(other)
+        and all(getattr(one, fact, None) == getattr(other, fact, None) for fact in facts)
+        and one.get_vocab() == other.get_vocab()
+    )
 
 
 def _strings(config: Any) -> tuple[Any, ...]:
@@ -181,9 +230,7 @@ def load_predictor(model: str = "default", head: str | None = None, dtype: str =
             path, dtype=getattr(torch, dtype), output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(path)
-    if loaded["missing_keys"]:
-        missing = sorted(loaded["missing_keys"])
-        raise CheckpointError(f"{path}: {len(missing)} weights are missing, e.g. {missing[0]}.")
+    refuse_missing_weights(path, loaded)
     _warn_of_other_settings(path, config, tokenizer)
     return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property")
 
@@ -334,21 +381,10 @@ def _predict_chunk(
             features = predictor.collate([items[place] for place in batch])
         outputs = predictor.forward(features, temperature=temperature)
         found, spectra = predictor.quantities(outputs), predictor.phonon_dos(outputs)
-        likelihoods = _likelihoods(predictor, [items[place].scope or "" for place in batch])
+        likelihoods = predictor.likelihoods([items[place].scope or "" for place in batch], features)
         for place, quantities, (value, outside), dos in zip(batch, found, likelihoods, spectra, strict=True):
             predictions[place] = _checked(Prediction(items[place], tuple(quantities), value, outside, dos))
     return predictions
-
-
-def _likelihoods(predictor: Predictors, scopes: list[str]) -> Iterable[tuple[float | None, bool | None]]:
-    """Log-likelihood of each string, and whether it is out of distribution."""
-    likelihood = predictor.likelihood
-    if likelihood is None:
-        return [(None, None)] * len(scopes)
-    values = likelihood(scopes)
-    outside = likelihood.outside(values)
-    flags = [None] * len(scopes) if outside is None else outside.tolist()
-    return zip(values.tolist(), flags, strict=True)
 
 
 def _is_readable(predictor: Predictors, predictions: list[Prediction], place: int) -> bool:

@@ -347,19 +347,29 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
                 low, high = sorted(float(end[name][index]) * cells for end in ends)
                 _add(quantity, low, high, level, unknown[index])
 
-    def collate(self, items: Sequence[Any]) -> dict[str, torch.Tensor]:
+    def collate(
+        self, items: Sequence[Any], shared: Mapping[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
         """Ids of shape (batch, longest), padded, and atoms per primitive cell of shape (batch,), NaN if unknown.
 
         Args:
             items: Objects with a `scope` whose words and grammar have been checked and with `n_atoms` or None.
+            shared: What this method of a pipeline with an equal tokenizer gave for the same items: the strings are then
+                not read again.
 
         Raises:
             UnknownWordError, ScopeTooLongError: A string that the model cannot read.
             DebyeInputError: A number of atoms below 1.
         """
         atoms = [self._atoms(item.scope, item.n_atoms) for item in items]
-        tokens = self.tokenizer([item.scope for item in items], padding=True, return_tensors="pt")
-        return {**tokens, "n_atoms": torch.tensor(atoms), **self._string_features([item.scope for item in items])}
+        scopes, shared = [item.scope for item in items], shared or {}
+        tokens = {name: shared[name] for name in self.tokenizer.model_input_names if name in shared}
+        if not tokens:
+            tokens = dict(self.tokenizer(scopes, padding=True, return_tensors="pt"))
+        features = {name: shared[name] for name in ("string_features",) if name in shared}
+        if self.calibration is None or not features:
+            features = self._string_features(scopes)
+        return {**tokens, "n_atoms": torch.tensor(atoms), **features}
 
 
 def _add(quantity: Quantity, low: float, high: float, level: float, unknown: list[str]) -> None:

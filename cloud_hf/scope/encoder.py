@@ -15,11 +15,11 @@ from cloud_hf.scope.backends import check_backend
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK, KindOrbits, find_kind_orbits
 from cloud_hf.scope.formula import reduced_formula
 from cloud_hf.scope.generators import generator_words
+from cloud_hf.scope.grammar import GRAMMARS
 from cloud_hf.scope.symmetry import SymmetrySites, find_symmetry
 
-__all__ = ["ENCODER_GRAMMARS", "EncodedCrystal", "ScopeEncoder"]
+__all__ = ["EncodedCrystal", "ScopeEncoder"]
 
-ENCODER_GRAMMARS = ("sites", "composition", "full")
 
 Words = Iterable[str]
 
@@ -78,8 +78,8 @@ class ScopeEncoder:
         max_atoms: int = MAX_ATOMS,
         trust_sites: bool = False,
     ) -> None:
-        if grammar not in ENCODER_GRAMMARS:
-            raise CloudError(f"grammar must be one of {', '.join(ENCODER_GRAMMARS)}, not {grammar!r}.")
+        if grammar not in GRAMMARS:
+            raise CloudError(f"grammar must be one of {', '.join(GRAMMARS)}, not {grammar!r}.")
         check_backend(symmetry)
         if grammar == "sites" and not canonical:
             raise CloudError("grammar 'sites' is always canonical; leave canonical=False to 'composition' and 'full'.")

@@ -25,7 +25,10 @@ from cloud_hf.scope._relabelings import LETTERS, relabelings, wyckoff_table
 from cloud_hf.scope.canonical import ELEMENT_RANK, canonical_orbits
 from cloud_hf.scope.generators import generator_words, space_group_of
 
-__all__ = ["Scope", "parse"]
+__all__ = ["GRAMMARS", "Scope", "parse"]
+
+GRAMMARS = ("sites", "composition", "full")
+"""Forms of a SCOPE string, the default first."""
 
 Pair = tuple[str, str]
 

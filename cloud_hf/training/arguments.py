@@ -9,7 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from cloud_hf.errors import CloudError
-from cloud_hf.models.tokenization_scope import GRAMMARS
+from cloud_hf.scope.grammar import GRAMMARS
 from cloud_hf.training.collators import MASKINGS
 
 __all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range"]

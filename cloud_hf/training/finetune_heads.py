@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers.utils import logging
 
-from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.reading import ENCODER, loading, read_config, refuse_missing_weights
 from cloud_hf.debye import GAS_CONSTANT, effective_debye_temperature
-from cloud_hf.errors import CheckpointError, CloudError, TableError
+from cloud_hf.errors import CloudError, TableError
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.modeling_cloud import CloudForDebye, CloudForPropertyRegression
 from cloud_hf.training.finetune_arguments import PER_ATOM, FinetuneArguments
@@ -115,13 +115,8 @@ def build_model(own: FinetuneArguments, config: CloudConfig) -> CloudForDebye | 
         model, loaded = kind.from_pretrained(
             own.checkpoint, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    absent = [*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])]
-    missing = sorted(name for name in absent if name.startswith("bert."))
-    if missing:
-        raise CheckpointError(
-            f"{own.checkpoint}: {len(missing)} encoder weights are missing or of another shape, e.g. {missing[0]}; "
-            "nothing was trained. Give the folder that `cloud-hf pretrain` wrote."
-        )
+    remedy = "Nothing was trained. Give the folder that `cloud-hf pretrain` wrote."
+    refuse_missing_weights(own.checkpoint, loaded, ENCODER, remedy)
     return model
 
 

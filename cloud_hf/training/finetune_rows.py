@@ -10,8 +10,9 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cloud_hf.data.assignment import group_rows
 from cloud_hf.data.inputs import Item, encode_items, table_items
-from cloud_hf.data.splits import group_rows, read_split_column
+from cloud_hf.data.splits import read_split_column
 from cloud_hf.data.tables import (
     SCOPE_COLUMN,
     has_structures,
@@ -184,7 +185,7 @@ def read_rows(
         source=[items[index].source for index in usable],
         scope=scopes,
         input_ids=[ids[index] for index in usable],
-        group=group_rows(scopes, identifiers),
+        group=[str(group) for group in group_rows([[scope] for scope in scopes], identifiers)],
         identifier=identifiers,
         labels=labels[position],
         n_atoms=atoms[position],

@@ -14,11 +14,11 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.cards import write_card
-from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.reading import ENCODER, loading, read_config, refuse_missing_weights
 from cloud_hf.checkpoints.records import record_training_data
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
-from cloud_hf.errors import CheckpointError, CloudError, TableError
+from cloud_hf.errors import CloudError, TableError
 from cloud_hf.files import write_json
 from cloud_hf.metrics import regression_metrics
 from cloud_hf.models.configuration_cloud import CloudConfig
@@ -217,12 +217,7 @@ def build_model(checkpoint: str, config: CloudConfig, rows: JointRows | None = N
             old = _head_weights(checkpoint)
     finally:
         logging.set_verbosity(verbosity)
-    absent = [*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])]
-    missing = sorted(name for name in absent if name.startswith("bert."))
-    if missing:
-        raise CheckpointError(
-            f"{len(missing)} encoder weights are missing or of another shape, e.g. {missing[0]}.", source=checkpoint
-        )
+    refuse_missing_weights(checkpoint, loaded, ENCODER)
     _keep_known_outputs(model, old, before.target_names or [])
     present = None if rows is None else ~np.isnan(rows.dos[:, 0])
     if rows is not None and present is not None and present.any():

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import set_seed
 from transformers.utils import logging
 
-from cloud_hf.checkpoints.reading import loading, read_config
+from cloud_hf.checkpoints.reading import loading, read_config, refuse_missing_weights
 from cloud_hf.checkpoints.records import record_training_data
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.corpus.shards import open_corpus
@@ -230,11 +230,7 @@ def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[Cl
     with loading(own.model):
         model, loaded = CloudForMaskedLM.from_pretrained(own.model, config=config, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(own.model)
-    if loaded["missing_keys"]:
-        missing = sorted(loaded["missing_keys"])
-        raise CheckpointError(
-            f"{own.model}: {len(missing)} weights are missing, e.g. {missing[0]}; nothing was trained."
-        )
+    refuse_missing_weights(own.model, loaded, remedy="Nothing was trained.")
     return model, tokenizer
 
 

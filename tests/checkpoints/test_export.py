@@ -228,7 +228,7 @@ class TestRefusals:
         weights = load_file(folder / "model.safetensors")
         weights.pop("cls.predictions.transform.dense.bias")
         save_file(weights, folder / "model.safetensors", {"format": "pt"})
-        with pytest.raises(CheckpointError, match=r"1 weights are missing, e\.g\. cls\.predictions\.transform"):
+        with pytest.raises(CheckpointError, match=r"1 weights are missing .*, e\.g\. cls\.predictions\.transform"):
             export(str(folder), str(tmp_path / "out"))
 
     def test_another_model_type(self, published_folder: Path, tmp_path: Path) -> None:

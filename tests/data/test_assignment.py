@@ -81,6 +81,22 @@ def test_names_join_through_other_rows() -> None:
     assert groups == ["b", "b", "b", "a", "a", "e"]
 
 
+@settings(max_examples=100)
+@given(rows=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([None, "1", "2", "3", "4"])), max_size=20))
+def test_groups_are_the_connected_rows(rows: list[tuple[str, str | None]]) -> None:
+    groups = group_rows([[string] for string, _ in rows], [identifier for _, identifier in rows])
+    reached = [{row} for row in range(len(rows))]
+    for _ in rows:
+        for one in range(len(rows)):
+            for two in range(len(rows)):
+                same_id = rows[one][1] is not None and rows[one][1] == rows[two][1]
+                if rows[one][0] == rows[two][0] or same_id:
+                    reached[one] |= reached[two]
+    for one in range(len(rows)):
+        assert reached[one] == {two for two in range(len(rows)) if groups[two] == groups[one]}
+        assert groups[one] == min(rows[two][0] for two in reached[one])
+
+
 def test_a_row_without_a_name_has_no_side_and_its_entry_joins_nothing() -> None:
     groups = group_rows([["b"], [], ["a"]], ["mp-1", "mp-1", None])
     assert groups == ["b", None, "a"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_hf.data.splits import folds_by_string, group_rows, read_split_column, split_by_string
+from cloud_hf.data.splits import folds_by_string, read_split_column, split_by_string
 from cloud_hf.errors import TableError
 
 STRINGS = st.lists(st.sampled_from([f"string {index}" for index in range(25)]), max_size=80)
@@ -80,22 +80,6 @@ def test_folds_keep_strings_together_and_are_of_one_size(strings: list[str], fol
     chance.shuffle(shuffled)
     again = folds_by_string(shuffled, folds, seed)
     assert {string: {int(fold)} for string, fold in zip(shuffled, again, strict=True)} == of_string
-
-
-@settings(max_examples=100)
-@given(rows=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([None, "1", "2", "3", "4"])), max_size=20))
-def test_groups_are_the_connected_rows(rows: list[tuple[str, str | None]]) -> None:
-    groups = group_rows([string for string, _ in rows], [identifier for _, identifier in rows])
-    reached = [{row} for row in range(len(rows))]
-    for _ in rows:
-        for one in range(len(rows)):
-            for two in range(len(rows)):
-                same_id = rows[one][1] is not None and rows[one][1] == rows[two][1]
-                if rows[one][0] == rows[two][0] or same_id:
-                    reached[one] |= reached[two]
-    for one in range(len(rows)):
-        assert reached[one] == {two for two in range(len(rows)) if groups[two] == groups[one]}
-        assert groups[one] == min(rows[two][0] for two in reached[one])
 
 
 class TestSplitColumn:

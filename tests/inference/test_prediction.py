@@ -7,14 +7,22 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from cloud_hf import CrystalPropertyPipeline, bundled_model
+from cloud_hf import CrystalPropertyPipeline, ScopeTokenizer, bundled_model
 from cloud_hf.data.inputs import Item, collect_items
 from cloud_hf.errors import CheckpointError, TableError
-from cloud_hf.inference.prediction import Prediction, heads_of, load_predictor, predict_items
+from cloud_hf.inference.prediction import (
+    Prediction,
+    Predictors,
+    heads_of,
+    load_predictor,
+    load_predictors,
+    predict_items,
+)
 
 COPPER = "1 0 0 | 2i | Cu 1.0"
 LONGER = "1 0 0 | 1a 1b 1c 1d 2i | Na 0.2 Cl 0.2 O 0.6"
@@ -68,6 +76,59 @@ def test_the_pipeline_called_directly_says_the_same(predictor: CrystalPropertyPi
     assert [quantity["name"] for quantity in direct] == [quantity["name"] for quantity in prediction.quantities]
     for one, two in zip(direct, prediction.quantities, strict=True):
         assert one["value"] == pytest.approx(two["value"], rel=1e-5)
+
+
+class TestSeveralModels:
+    """All bundled heads and the likelihood, which read the same strings."""
+
+    @pytest.fixture(scope="class")
+    def every(self) -> Predictors:
+        return load_predictors()
+
+    @pytest.fixture
+    def read(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The strings that tokenizers have been given."""
+        seen: list[str] = []
+        tokenize = ScopeTokenizer.__call__
+
+        def counted(self: ScopeTokenizer, text: Any = None, *args: Any, **kwargs: Any) -> Any:
+            seen.extend([text] if isinstance(text, str) else text)
+            return tokenize(self, text, *args, **kwargs)
+
+        monkeypatch.setattr(ScopeTokenizer, "__call__", counted)
+        return seen
+
+    def test_every_string_is_tokenised_once(self, every: Predictors, read: list[str]) -> None:
+        assert len(every.pipelines) > 2
+        assert every.likelihood is not None
+        scopes = [f"1 0 0 | {element} 2i" for element in ("Cu", "Ag", "Au", "Na", "K")]
+        found = predict_items(every, [Item(scope, scope=scope) for scope in scopes], batch_size=2)
+        assert sorted(read) == sorted(scopes)
+        assert all(prediction.log_likelihood is not None for prediction in found)
+
+    def test_shared_tokens_change_no_number(self, every: Predictors, read: list[str]) -> None:
+        items = [Item("a", scope="1 0 0 | Cu 2i"), Item("b", scope="1 0 0 | Na 1a Cl 1b O 2i"), Item("c", scope="x")]
+        together = predict_items(every, items)
+        alone: dict[str, list[Any]] = {"a": [], "b": []}
+        for pipeline in every.pipelines:
+            for prediction in predict_items(pipeline, items[:2]):
+                alone[prediction.item.source] += prediction.quantities
+        for prediction in together[:2]:
+            values = {quantity["name"]: quantity for quantity in alone[prediction.item.source]}
+            for quantity in prediction.quantities:
+                assert quantity == values[quantity["name"]]
+        assert together[2].item.error is not None
+        likelihood = every.likelihood
+        assert likelihood is not None
+        scores = likelihood([str(item.scope) for item in items[:2]])
+        assert [prediction.log_likelihood for prediction in together[:2]] == pytest.approx(scores.tolist(), rel=1e-5)
+
+    def test_a_tokenizer_of_its_own_reads_the_strings_itself(
+        self, every: Predictors, read: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(every.pipelines[1].tokenizer, "model_max_length", 4)
+        (prediction,) = predict_items(Predictors(every.pipelines[:2]), [Item("a", scope="1 0 0 | Cu 2i")])
+        assert "4 positions" in str(prediction.item.error), "the second model cannot read it, whatever the first says"
 
 
 def test_no_items() -> None:

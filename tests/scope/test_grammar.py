@@ -373,3 +373,14 @@ def test_reading_costs_few_calls_a_word(write: Any) -> None:
         text = write(1, [("Cu", "1a"), ("O", "1a")] * n_orbits)
         parse(text)  # fills the tables
         assert calls_of_parse(text) < 80 + len(text.split())
+
+
+def test_the_configuration_which_travels_alone_knows_the_same_grammars() -> None:
+    from huggingface_hub.errors import StrictDataclassClassValidationError
+
+    from cloud_hf import CloudConfig
+    from cloud_hf.scope.grammar import GRAMMARS
+
+    assert [CloudConfig(grammar=grammar).grammar for grammar in GRAMMARS] == list(GRAMMARS)
+    with pytest.raises(StrictDataclassClassValidationError, match=", ".join(sorted(GRAMMARS))):
+        CloudConfig(grammar="other")

@@ -110,7 +110,7 @@ class TestDebye:
         table.to_csv(tmp_path / "t.csv", index=False)
         found = finetune("--data", tmp_path / "t.csv", "--debye", "heat_capacity", "--target", "cv:J/(mol cell K)")
         assert found.status == 2
-        assert "n_atoms" in found.err
+        assert "--n-atoms" in found.err
 
     def test_two_targets_are_too_many(self, finetune, debye_table: Path) -> None:
         found = finetune("--data", debye_table, "--debye", "heat_capacity", "--target", "cv:J", "theta:K")
@@ -124,7 +124,7 @@ class TestDebye:
         table.to_parquet(tmp_path / "t.parquet")
         found = finetune("--data", tmp_path / "t.parquet", *DEBYE)
         assert found.status == 2
-        assert "n_atoms" in found.err
+        assert "--n-atoms" in found.err
 
 
 class TestRegression:

@@ -38,7 +38,9 @@ DECISIVE = (
 )  # fmt: skip
 """Training arguments that change the weights a run ends with."""
 
-OF_THE_MODEL_FILE = {"_name_or_path", "architectures", "auto_map", "dtype", "transformers_version", "use_cache"}
+OF_THE_MODEL_FILE = {
+    "_name_or_path", "architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version", "use_cache",
+}  # fmt: skip
 """Fields of a config that say how it was saved, not what the model is."""
 
 

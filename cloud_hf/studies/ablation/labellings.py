@@ -50,6 +50,6 @@ def _relabelled(crystal: Scope, new: tuple[int, ...]) -> str:
 
 
 def _written(crystal: Scope, pairs: list[tuple[str, int]]) -> str:
-    words = wyckoff_table(crystal.space_group).words
-    elements, letters = tuple(e for e, _ in pairs), tuple(words[letter] for _, letter in pairs)
+    positions = wyckoff_table(crystal.space_group).words
+    elements, letters = tuple(e for e, _ in pairs), tuple(positions[letter] for _, letter in pairs)
     return str(Scope("sites", crystal.space_group, letters, elements))

@@ -140,8 +140,8 @@ class _Grid:
         }  # fmt: skip
         self.folder = StudyFolder(arguments.out, "ablation", settings)
         self.strings_folder = self.folder.path / "cells" / "strings"
-        found = read_crystals(path, [arguments.label], self.strings_folder, arguments.encode_processes)
-        self.crystals = found.labelled(arguments.label)
+        table = read_crystals(path, [arguments.label], self.strings_folder, arguments.encode_processes)
+        self.crystals = table.labelled(arguments.label)
         if not len(self.crystals):
             raise StudyError(f"{path}: no row with a string has a label in the column {arguments.label!r}.")
         self.labels = self.crystals.labels[arguments.label]
@@ -250,9 +250,9 @@ class _Grid:
                 raise StudyError(f"{path}: has no column {self.arguments.released!r}; name it with --released.")
             return [str(text) for text in self.crystals.table[self.arguments.released]]
         items = [*table_items(read_table(path).iloc[self.crystals.position], str(path))]
-        kept = self.strings_folder / f"{path.stem}-{digest_of(path)}-{self.arguments.label}-{kind}.parquet"
+        cache_file = self.strings_folder / f"{path.stem}-{digest_of(path)}-{self.arguments.label}-{kind}.parquet"
         encoder = ScopeEncoder(kind)
-        strings = encode_crystals(items, kept, self.arguments.encode_processes, kind, encoder=encoder)
+        strings = encode_crystals(items, cache_file, self.arguments.encode_processes, kind, encoder=encoder)
         failed = strings[strings["error"].notna()]
         if len(failed):
             raise StudyError(f"{path}: {len(failed)} rows have no string of {kind!r}; {failed['error'].iloc[0]}")
@@ -300,8 +300,8 @@ def _results(grid: _Grid, predictions: Mapping[str, Numbers], details: Mapping[s
     errors = {name: np.abs(values - labels) for name, values in predictions.items()}
     scores: dict[str, Any] = {}
     for name, values in predictions.items():
-        found = regression_metrics(labels, values)
-        scores[name] = {key: found[key] for key in ("mae", "median_absolute_error", "mae_mad")}
+        metrics = regression_metrics(labels, values)
+        scores[name] = {key: metrics[key] for key in ("mae", "median_absolute_error", "mae_mad")}
         scores[name]["absolute_error"] = errors[name].round(4).tolist()
     spread = details.get("ensemble_3", {}).get("std_of_seeds", 0.0)
     by_name = {cell.name: cell for cell in CELLS}

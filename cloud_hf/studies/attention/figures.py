@@ -24,18 +24,21 @@ def figures(models: Mapping[str, Any]) -> dict[str, Figure]:
         models: Name of each model to its results, as in `results.json`.
     """
     drawn = {}
-    for name, found in models.items():
+    for name, measured in models.items():
         file = "".join(sign if sign.isalnum() else "_" for sign in name)
-        drawn |= {f"heads_{file}.png": _heads_figure(name, found), f"classes_{file}.png": _classes_figure(name, found)}
+        drawn |= {
+            f"heads_{file}.png": _heads_figure(name, measured),
+            f"classes_{file}.png": _classes_figure(name, measured),
+        }
     drawn["layers.png"] = _layers_figure(models)
     outputs = [(name, output) for name, model in models.items() for output in model["gradients"]]
     return drawn | ({"gradients.png": _gradients_figure(outputs)} if outputs else {})
 
 
-def _heads_figure(name: str, found: Mapping[str, Any]) -> Figure:
-    by_head, expected = np.array(found["by_head"]), np.array(found["by_layer"]["expected"])
+def _heads_figure(name: str, measured: Mapping[str, Any]) -> Figure:
+    by_head, expected = np.array(measured["by_head"]), np.array(measured["by_layer"]["expected"])
     layers, heads, _ = by_head.shape
-    kinds = found["classes"]
+    kinds = measured["classes"]
     content = [index for index, kind in enumerate(kinds) if kind in CONTENT_NAMES]
     rest = [index for index in range(len(kinds)) if index not in content]
     panels = [(kinds[index], [index]) for index in content] + [("special", rest)]
@@ -67,9 +70,9 @@ def _annotate(axes: Any, values: Any, dark_below: float, digits: int = 2) -> Non
         axes.text(column, row, f"{values[row, column]:.{digits}f}", ha="center", va="center", fontsize=7, color=colour)
 
 
-def _classes_figure(name: str, found: Mapping[str, Any]) -> Figure:
-    names = found["classes"]
-    trained, expected = np.array(found["between"]["trained"]), np.array(found["by_layer"]["expected"])
+def _classes_figure(name: str, measured: Mapping[str, Any]) -> Figure:
+    names = measured["classes"]
+    trained, expected = np.array(measured["between"]["trained"]), np.array(measured["by_layer"]["expected"])
     figure = new_figure(8.6, 3.7)
     axes = figure.add_subplot(1, 2, 1)
     image = axes.imshow(trained, cmap="viridis", vmin=0)
@@ -104,12 +107,12 @@ COLOURS = {"generators": "#7a3fa0", "wyckoff": "#1f5fa8", "elements": "#d1682a",
 def _layers_figure(models: Mapping[str, Any]) -> Figure:
     figure = new_figure(3.0 * len(models) + 1.3, 3.4)
     first: Any = None
-    for place, (name, found) in enumerate(models.items()):
+    for place, (name, measured) in enumerate(models.items()):
         axes = figure.add_subplot(1, len(models), place + 1)
         first = first or axes
-        by_layer = {which: np.array(found["by_layer"][which]) for which in ("trained", "random", "expected")}
+        by_layer = {which: np.array(measured["by_layer"][which]) for which in ("trained", "random", "expected")}
         layers = np.arange(1, len(by_layer["trained"]) + 1)
-        for index, kind in enumerate(found["classes"]):
+        for index, kind in enumerate(measured["classes"]):
             colour = COLOURS[kind]
             axes.plot(layers, by_layer["trained"][:, index], "o-", color=colour, label=kind, markersize=4)
             axes.plot(layers, by_layer["random"][:, index], ":", color=colour, linewidth=1.2)
@@ -123,13 +126,13 @@ def _layers_figure(models: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _gradients_figure(found: list[tuple[str, Mapping[str, Any]]]) -> Figure:
-    figure = new_figure(3.6 * len(found) + 0.6, 3.6)
-    for place, (name, one) in enumerate(found):
-        axes = figure.add_subplot(1, len(found), place + 1)
-        kinds = [kind for kind in CONTENT_NAMES if kind in one["classes"]]
+def _gradients_figure(outputs: list[tuple[str, Mapping[str, Any]]]) -> Figure:
+    figure = new_figure(3.6 * len(outputs) + 0.6, 3.6)
+    for place, (name, output) in enumerate(outputs):
+        axes = figure.add_subplot(1, len(outputs), place + 1)
+        kinds = [kind for kind in CONTENT_NAMES if kind in output["classes"]]
         for index, kind in enumerate(kinds):
-            values = one["classes"][kind]
+            values = output["classes"][kind]
             for shift, which, colour in ((-0.2, "share", COLOURS[kind]), (0.2, "random", "0.75")):
                 bar = values[which]
                 ends = [[bar["value"] - bar["low"]], [bar["high"] - bar["value"]]]
@@ -138,7 +141,7 @@ def _gradients_figure(found: list[tuple[str, Mapping[str, Any]]]) -> Figure:
             axes.plot([index - 0.42, index + 0.42], [values["expected"]] * 2, "k--", linewidth=1.2,
                       label="share of words" if index == 0 else None)  # fmt: skip
         axes.set_xticks(range(len(kinds)), kinds)
-        axes.set(ylabel="share of |attribution|", title=f"{name}\n{one['output']}", ylim=(0, 1))
+        axes.set(ylabel="share of |attribution|", title=f"{name}\n{output['output']}", ylim=(0, 1))
         axes.title.set_fontsize(10)
         axes.grid(alpha=0.25, axis="y")
         axes.legend(fontsize=8, loc="upper left")

@@ -78,14 +78,14 @@ def outputs_of(config: Any) -> list[Output]:
     names = config.target_names or []
     units = config.target_units or ["1"] * len(names)
     transforms = config.target_transforms or ["standardise"] * len(names)
-    found = []
+    outputs = []
     for column, (name, unit, transform) in enumerate(zip(names, units, transforms, strict=True)):
         atom = " per atom" if "per_atom" in transform else ""
         scale = (config.target_scale or [1.0] * len(names))[column]
         is_log = transform.startswith("log")
         text = f"ln({name}{atom} / {unit})" if is_log else f"{name}{atom}"
-        found.append(Output(text, "1" if is_log else unit, column, scale))
-    return found
+        outputs.append(Output(text, "1" if is_log else unit, column, scale))
+    return outputs
 
 
 def attribute(
@@ -141,20 +141,20 @@ class _Path:
 
     def _inputs(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Word embeddings, chemistry inputs, and weights of the pooled mean."""
-        words = self.encoder.embeddings.word_embeddings(ids)
+        embedded = self.encoder.embeddings.word_embeddings(ids)
         chemistry = getattr(self.encoder, "chemistry", None)
-        added = torch.zeros_like(words) if chemistry is None else words * 0 + chemistry(self.encoder.orbits(ids))
-        return words, added, self.encoder.pooling_weights(ids)
+        added = torch.zeros_like(embedded) if chemistry is None else embedded * 0 + chemistry(self.encoder.orbits(ids))
+        return embedded, added, self.encoder.pooling_weights(ids)
 
     def _output(self, embeddings: Tensor, weights: Tensor | None) -> Tensor:
         # the sum is given, so that the chemistry inputs are not added again
-        found: Any = BertModel.forward(self.encoder, inputs_embeds=embeddings, attention_mask=self.mask)
-        raw: Tensor = self.head(found.last_hidden_state, weights)
+        states: Any = BertModel.forward(self.encoder, inputs_embeds=embeddings, attention_mask=self.mask)
+        raw: Tensor = self.head(states.last_hidden_state, weights)
         return raw[:, self.output.column] * self.output.scale
 
     def _point(self, share: float) -> tuple[Tensor, Tensor | None]:
-        (words, added, weights), (last_words, last_added, last_weights) = self.start, self.end
-        embeddings = (1 - share) * (words + added) + share * (last_words + last_added)
+        (embedded, added, weights), (last_embedded, last_added, last_weights) = self.start, self.end
+        embeddings = (1 - share) * (embedded + added) + share * (last_embedded + last_added)
         if weights is None or last_weights is None:
             return embeddings, None
         return embeddings, (1 - share) * weights + share * last_weights
@@ -179,9 +179,9 @@ class _Path:
             of_embeddings += float(width) * slopes[0]
             if weights is not None:
                 of_weights += float(width) * slopes[1]
-        (words, added, first), (last_words, last_added, last) = self.start, self.end
+        (embedded, added, first), (last_embedded, last_added, last) = self.start, self.end
         moved = torch.zeros_like(of_weights) if first is None or last is None else last - first
         return torch.stack([
-            (of_embeddings * (last_words - words)).sum(-1), (of_embeddings * (last_added - added)).sum(-1),
+            (of_embeddings * (last_embedded - embedded)).sum(-1), (of_embeddings * (last_added - added)).sum(-1),
             of_weights * moved,
         ])  # fmt: skip

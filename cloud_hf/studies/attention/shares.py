@@ -44,10 +44,10 @@ class WordClasses:
     def __call__(self, input_ids: Tensor) -> Tensor:
         """Return the index in `CLASSES` of each token, -1 for padding, shape (batch, length)."""
         ids = input_ids.numpy()
-        found = self._inside(ids.ravel(), np.arange(len(ids)) * ids.shape[1]).reshape(ids.shape)
+        classes = self._inside(ids.ravel(), np.arange(len(ids)) * ids.shape[1]).reshape(ids.shape)
         for word, index in self._ends.items():
-            found = np.where(ids == word, index, found)
-        return torch.from_numpy(found)
+            classes = np.where(ids == word, index, classes)
+        return torch.from_numpy(classes)
 
     def one_hot(self, input_ids: Tensor) -> Tensor:
         """Return 1 where a token is of a class, shape (batch, length, classes)."""

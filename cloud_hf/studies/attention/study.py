@@ -131,7 +131,7 @@ def run(arguments: Arguments) -> Path:
         "steps": arguments.steps,
         "baseline": arguments.baseline,
         "rows_without_a_string": len(failures),
-        "models": {name: summary(found) for name, found in models.items()},
+        "models": {name: summary(cells) for name, cells in models.items()},
     }
     return finish(folder, results, figures(results["models"]))
 
@@ -193,15 +193,15 @@ def _measure(arguments: Arguments, folder: StudyFolder, name: str, path: str, sc
         tokenizer = AutoTokenizer.from_pretrained(path)
 
     def attention(seed: int | None) -> dict[str, Any]:
-        found = attention_shares(_load(path, seed, "eager").bert, tokenizer, scopes)
+        shares = attention_shares(_load(path, seed, "eager").bert, tokenizer, scopes)
         return {
-            "from_cls": _plain(found.from_cls.mean(axis=0)),
-            "error_from_cls": _plain((found.from_cls - found.expected[:, None, None]).std(axis=0)
+            "from_cls": _plain(shares.from_cls.mean(axis=0)),
+            "error_from_cls": _plain((shares.from_cls - shares.expected[:, None, None]).std(axis=0)
                                      / np.sqrt(len(scopes))),
             "between": [[[[None if np.isnan(share) else round(share, 6) for share in row] for row in head]
-                         for head in layer] for layer in found.between.tolist()],
-            "by_layer": _plain(found.from_cls.mean(axis=2)),
-            "expected": _plain(found.expected),
+                         for head in layer] for layer in shares.between.tolist()],
+            "by_layer": _plain(shares.from_cls.mean(axis=2)),
+            "expected": _plain(shares.expected),
         }  # fmt: skip
 
     cells: dict[str, Any] = {"attention": folder.cell(f"{label}/attention", lambda: attention(None))}
@@ -210,17 +210,19 @@ def _measure(arguments: Arguments, folder: StudyFolder, name: str, path: str, sc
         for seed in range(arguments.seed, arguments.seed + arguments.controls)
     ]
     outputs = outputs_of(config)
-    chosen = [one for one in outputs if (config.target_names or [])[one.column] in arguments.targets] or outputs[:1]
+    chosen = [
+        candidate for candidate in outputs if (config.target_names or [])[candidate.column] in arguments.targets
+    ] or outputs[:1]
     cells["gradients"] = []
     for output in chosen:
 
         def gradients(seed: int | None, output: Any = output) -> dict[str, Any]:
-            found = attribute(_load(path, seed, "sdpa"), tokenizer, scopes[: arguments.n_gradients], output,
+            attributions = attribute(_load(path, seed, "sdpa"), tokenizer, scopes[: arguments.n_gradients], output,
                               arguments.steps, arguments.baseline)  # fmt: skip
-            return {"output": output.name, "unit": output.unit, "completeness_error": found.error,
-                    "signed": _plain(found.signed), "absolute": _plain(found.absolute),
-                    "channels": _plain(found.channels), "change": _plain(found.change),
-                    "occluded": _plain(found.occluded)}  # fmt: skip
+            return {"output": output.name, "unit": output.unit, "completeness_error": attributions.error,
+                    "signed": _plain(attributions.signed), "absolute": _plain(attributions.absolute),
+                    "channels": _plain(attributions.channels), "change": _plain(attributions.change),
+                    "occluded": _plain(attributions.occluded)}  # fmt: skip
 
         place = f"{label}/gradients/{output.column}"
         cells["gradients"].append(

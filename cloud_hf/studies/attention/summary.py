@@ -26,15 +26,15 @@ def ratio_with_interval(above: ArrayLike, below: ArrayLike, seed: int = 0) -> di
         below: Of the same crystals, positive on average, shape (n,).
         seed: Of the bootstrap.
     """
-    one, two = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
-    low, high = ratio_interval(one, two, resamples=RESAMPLES, seed=seed)
-    return {"value": float(one.mean() / two.mean()), "low": low, "high": high}
+    numerator, denominator = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    low, high = ratio_interval(numerator, denominator, resamples=RESAMPLES, seed=seed)
+    return {"value": float(numerator.mean() / denominator.mean()), "low": low, "high": high}
 
 
 def mean_with_interval(values: ArrayLike, seed: int = 0) -> dict[str, float]:
     """Return the mean over crystals as `value`, with `low` and `high`, a 95 % bootstrap interval."""
-    found = np.asarray(values, dtype=float)
-    return ratio_with_interval(found, np.ones_like(found), seed)
+    numbers = np.asarray(values, dtype=float)
+    return ratio_with_interval(numbers, np.ones_like(numbers), seed)
 
 
 def summary(cells: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def summary(cells: Mapping[str, Any]) -> dict[str, Any]:
     share = np.array(trained["by_layer"]).mean(axis=1)
     random = np.mean([np.array(control["by_layer"]).mean(axis=1) for control in controls], axis=0)
     by_head, error = np.array(trained["from_cls"]), np.array(trained["error_from_cls"])
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "classes": [CLASSES[index] for index in present],
         "from_cls": {
             CLASSES[index]: _against(share[:, index], expected[:, index], random[:, index]) for index in present
@@ -63,24 +63,24 @@ def summary(cells: Mapping[str, Any]) -> dict[str, Any]:
     }
     symmetry = [part[:, SYMMETRY].sum(axis=1) for part in (share, expected, random)]
     content = [part[:, CONTENT].sum(axis=1) for part in (share, expected, random)]
-    found["from_cls"]["symmetry"] = _tested(*symmetry)
-    found["symmetry_of_content"] = _tested(*(one / all_ for one, all_ in zip(symmetry, content, strict=True)))
+    result["from_cls"]["symmetry"] = _tested(*symmetry)
+    result["symmetry_of_content"] = _tested(*(cell / all_ for cell, all_ in zip(symmetry, content, strict=True)))
     excess = by_head[:, :, SYMMETRY].sum(axis=2) - symmetry[1].mean()
     spread = error[:, :, SYMMETRY].sum(axis=2)  # at most, as errors of two parts may add up
-    found["heads"] = {"n": int(excess.size), "above_expected": int((excess > 1.96 * spread).sum()),
+    result["heads"] = {"n": int(excess.size), "above_expected": int((excess > 1.96 * spread).sum()),
                       "below_expected": int((excess < -1.96 * spread).sum())}  # fmt: skip
-    found["by_layer"] = {
-        "trained": _kept(np.array(trained["by_layer"]).mean(axis=0), present),
-        "random": _kept(np.mean([np.array(one["by_layer"]).mean(axis=0) for one in controls], axis=0), present),
-        "expected": _kept(expected.mean(axis=0), present),
+    result["by_layer"] = {
+        "trained": _rounded(np.array(trained["by_layer"]).mean(axis=0), present),
+        "random": _rounded(np.mean([np.array(cell["by_layer"]).mean(axis=0) for cell in controls], axis=0), present),
+        "expected": _rounded(expected.mean(axis=0), present),
     }
-    found["by_head"] = _kept(by_head, present)
-    found["between"] = {
-        name: _kept(np.mean([_matrix(cell) for cell in group], axis=0)[present], present)
+    result["by_head"] = _rounded(by_head, present)
+    result["between"] = {
+        name: _rounded(np.mean([_matrix(cell) for cell in group], axis=0)[present], present)
         for name, group in (("trained", [trained]), ("random", controls))
     }
-    found["gradients"] = [_attributed(one, expected) for one in cells["gradients"]]
-    return found
+    result["gradients"] = [_attributed(cell, expected) for cell in cells["gradients"]]
+    return result
 
 
 def _matrix(cell: Mapping[str, Any]) -> Numbers:
@@ -88,7 +88,7 @@ def _matrix(cell: Mapping[str, Any]) -> Numbers:
     return np.array(cell["between"], dtype=float).mean(axis=(0, 1))
 
 
-def _kept(values: Numbers, present: list[int]) -> Any:
+def _rounded(values: Numbers, present: list[int]) -> Any:
     return np.round(values[..., present], 5).tolist()
 
 
@@ -104,10 +104,10 @@ def _tested(share: Numbers, expected: Numbers, random: Numbers) -> dict[str, Any
 
 def _attributed(pair: Mapping[str, Any], expected: Numbers) -> dict[str, Any]:
     trained, random = pair["trained"], pair["random"]
-    shares = {name: _of_total(one["absolute"]) for name, one in pair.items()}
+    shares = {name: _of_total(cell["absolute"]) for name, cell in pair.items()}
     n = len(shares["trained"])
-    words = expected[:n, CONTENT] / expected[:n, CONTENT].sum(axis=1, keepdims=True)
-    present = [index for index in CONTENT if words[:, index].any()]
+    word_shares = expected[:n, CONTENT] / expected[:n, CONTENT].sum(axis=1, keepdims=True)
+    present = [index for index in CONTENT if word_shares[:, index].any()]
     signed, occluded = np.array(trained["signed"]), np.array(trained["occluded"])
     return {
         "output": trained["output"],
@@ -119,7 +119,7 @@ def _attributed(pair: Mapping[str, Any], expected: Numbers) -> dict[str, Any]:
         "classes": {
             CLASSES[index]: {
                 "share": mean_with_interval(shares["trained"][:, index]),
-                "expected": float(words[:, index].mean()),
+                "expected": float(word_shares[:, index].mean()),
                 "random": mean_with_interval(shares["random"][:, index]),
                 "signed": mean_with_interval(signed[:, index]),
                 "masked": mean_with_interval(np.abs(occluded[:, index])),
@@ -134,5 +134,5 @@ def _attributed(pair: Mapping[str, Any], expected: Numbers) -> dict[str, Any]:
 
 def _of_total(values: ArrayLike) -> Numbers:
     """Each row divided by its sum."""
-    found = np.asarray(values, dtype=float)
-    return np.asarray(found / np.maximum(found.sum(axis=1, keepdims=True), 1e-30))
+    numbers = np.asarray(values, dtype=float)
+    return np.asarray(numbers / np.maximum(numbers.sum(axis=1, keepdims=True), 1e-30))

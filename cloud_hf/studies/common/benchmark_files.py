@@ -100,19 +100,19 @@ def open_split_json(path: str | Path) -> SplitJson:
 
 
 def _rows(path: Path, stream: "_Stream", n: int, width: int) -> Iterator[list[Any]]:
-    found = 0
+    count = 0
     try:
         stream.expect("[")
         while stream.next() != "]":
-            if found:
+            if count:
                 stream.expect(",")
             row = stream.value()
             if not isinstance(row, list) or len(row) != width:
-                raise ValueError(f"row {found} does not hold one value for each of {width} columns")
-            found += 1
+                raise ValueError(f"row {count} does not hold one value for each of {width} columns")
+            count += 1
             yield row
-        if found != n:
-            raise ValueError(f"'index' names {n} rows, 'data' holds {found}")
+        if count != n:
+            raise ValueError(f"'index' names {n} rows, 'data' holds {count}")
     except DAMAGED as error:
         raise _damaged(path, error) from error
     finally:
@@ -130,8 +130,8 @@ def read_fold_file(path: str | Path) -> dict[str, dict[str, dict[str, list[str]]
     """
     path = Path(path)
     with _opened(path) as file:
-        found = _guarded(path, lambda: json.load(file))
-    splits: Any = found.get("splits") if isinstance(found, dict) else None
+        content = _guarded(path, lambda: json.load(file))
+    splits: Any = content.get("splits") if isinstance(content, dict) else None
     nested = isinstance(splits, dict) and all(isinstance(task, dict) for task in splits.values())
     folds = [fold for task in splits.values() for fold in task.values()] if nested else []
     if not folds or not all(isinstance(fold, dict) and {"train", "test"} <= fold.keys() for fold in folds):
@@ -180,7 +180,7 @@ class _Stream:
         self.next()
         while True:
             try:
-                found, end = self.decoder.raw_decode(self.text, self.at)
+                value, end = self.decoder.raw_decode(self.text, self.at)
             except ValueError:
                 if not self.more():
                     raise
@@ -188,7 +188,7 @@ class _Stream:
             if end == len(self.text) and self.more():  # a number may go on
                 continue
             self.at = end
-            return found
+            return value
 
 
 def _opened(path: Path) -> io.TextIOBase:
@@ -239,7 +239,10 @@ def read_labelled_table(
     labels = numeric_column(table, column, path).to_numpy()
     items = read_items(table, path, structure, column)
     identifiers = table["id"].tolist() if "id" in table.columns else [None] * len(table)
-    ids = [f"{path.name}:{row}" if is_missing(one) else str(one) for row, one in enumerate(identifiers)]
+    ids = [
+        f"{path.name}:{row}" if is_missing(identifier) else str(identifier)
+        for row, identifier in enumerate(identifiers)
+    ]
     return items, ids, labels
 
 
@@ -249,9 +252,9 @@ def target_column(table: pd.DataFrame, path: str | Path, names: Sequence[str] = 
     Raises:
         StudyError: None or several could be it.
     """
-    found = [name for name in (*names, "target", "label") if name in table.columns]
-    if found:
-        return found[0]
+    usual = [name for name in (*names, "target", "label") if name in table.columns]
+    if usual:
+        return usual[0]
     numbers = [
         str(name)
         for name in table.select_dtypes("number").columns
@@ -274,8 +277,8 @@ def read_items(table: pd.DataFrame, path: str | Path, structure: str | None, tar
     path = Path(path)
     if structure is None and not has_structures(table):
         lower = {str(name).lower(): str(name) for name in table.columns}
-        found = [lower[name] for name in NAMES_OF_STRUCTURES if name in lower]
-        structure = found[0] if found else str(table.columns[0])
+        usual = [lower[name] for name in NAMES_OF_STRUCTURES if name in lower]
+        structure = usual[0] if usual else str(table.columns[0])
     if structure is None:
         return list(table_items(table, path.name))
     if structure in table.columns:
@@ -296,7 +299,12 @@ def _is_scope(value: object) -> bool:
 
 
 def encode_split_json(
-    path: Path, target: str | None, identify: Callable[[SplitJson], list[str]], kept: Path, processes: int, name: str
+    path: Path,
+    target: str | None,
+    identify: Callable[[SplitJson], list[str]],
+    cache_file: Path,
+    processes: int,
+    name: str,
 ) -> tuple[pd.DataFrame, list[str], NDArray[np.float64]]:
     """Read a data set in split-oriented JSON row by row and encode it, or read what an earlier call kept.
 
@@ -304,7 +312,7 @@ def encode_split_json(
         path: Of the data set, with pymatgen dicts in a column `structure`.
         target: Column of the target; None: the only other one.
         identify: Gives the rows' ids.
-        kept: Parquet file of strings, ids and labels.
+        cache_file: Parquet file of strings, ids and labels.
         processes: That encode.
         name: What the progress bar shows.
 
@@ -314,8 +322,8 @@ def encode_split_json(
     Raises:
         StudyError: The file is damaged or of another task, or a target is no number.
     """
-    if kept.is_file():
-        found = pd.read_parquet(kept)
+    if cache_file.is_file():
+        strings = pd.read_parquet(cache_file)
     else:
         data = open_split_json(path)
         ids, labels = identify(data), []
@@ -333,10 +341,12 @@ def encode_split_json(
                 labels.append(_number(row[number], f"{path}: the row {identifier}", str(target)))
                 yield Item(source=identifier, crystal=row[crystal])
 
-        found = encode_crystals(items(), None, processes, name, len(data)).assign(id=ids, label=labels)
-        write_table(found, kept)
-    texts = {column: found[column].astype(object).where(found[column].notna(), None) for column in ("scope", "error")}
-    return found.assign(**texts), found["id"].tolist(), found["label"].to_numpy(dtype=float)
+        strings = encode_crystals(items(), None, processes, name, len(data)).assign(id=ids, label=labels)
+        write_table(strings, cache_file)
+    texts = {
+        column: strings[column].astype(object).where(strings[column].notna(), None) for column in ("scope", "error")
+    }
+    return strings.assign(**texts), strings["id"].tolist(), strings["label"].to_numpy(dtype=float)
 
 
 def _number(value: Any, where: str, column: str) -> float:

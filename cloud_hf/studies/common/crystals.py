@@ -115,10 +115,10 @@ class Crystals:
     @property
     def failed_by_reason(self) -> dict[str, list[str]]:
         """The failures' sources by reason, as results list them."""
-        found: dict[str, list[str]] = {}
+        sources: dict[str, list[str]] = {}
         for source, reason in zip(self.failures["source"], self.failures["reason"], strict=True):
-            found.setdefault(str(reason).removeprefix(f"{source}: "), []).append(str(source))
-        return found
+            sources.setdefault(str(reason).removeprefix(f"{source}: "), []).append(str(source))
+        return sources
 
     @property
     def digest(self) -> str:
@@ -157,11 +157,11 @@ def read_crystals(
     numbers = {name: numeric_column(table, name, path).to_numpy() for name in labels}
     chosen = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.int64)
     items = list(table_items(table.iloc[chosen], str(path)))
-    kept = None
+    cache_file = None
     if cache is not None:
         which = hashlib.sha256(chosen.tobytes()).hexdigest()[:6]
-        kept = Path(cache) / f"{Path(path).stem}-{digest_of(path)}-{which}.parquet"
-    strings = encode_crystals(items, kept, processes, str(Path(path).stem))
+        cache_file = Path(cache) / f"{Path(path).stem}-{digest_of(path)}-{which}.parquet"
+    strings = encode_crystals(items, cache_file, processes, str(Path(path).stem))
     sources = [item.source for item in items]
     return crystals_from_strings(strings, sources, numbers, path, max_tokens, chosen, table.drop(columns=[*labels]))
 
@@ -202,14 +202,14 @@ def crystals_from_strings(
     if not len(good):
         first = f"; the first: {failures['reason'].iloc[0]}" if len(failures) else ""
         raise StudyError(f"{path}: none of {len(strings)} rows has a usable SCOPE string{first}")
-    found = strings.iloc[good]
+    usable = strings.iloc[good]
     rest = pd.DataFrame(index=range(len(good))) if table is None else table.iloc[chosen[good]].reset_index(drop=True)
     return Crystals(
         position=chosen[good],
         ids=[sources[row] for row in good],
-        scopes=found["scope"].tolist(),
-        space_group=found["space_group"].to_numpy(dtype=np.int64),
-        n_atoms=found["n_atoms"].to_numpy(dtype=float),
+        scopes=usable["scope"].tolist(),
+        space_group=usable["space_group"].to_numpy(dtype=np.int64),
+        n_atoms=usable["n_atoms"].to_numpy(dtype=float),
         labels={name: values[chosen[good]] for name, values in labels.items()},
         failures=failures,
         table=rest,
@@ -264,7 +264,7 @@ def assigned_folds(crystals: Crystals, split: str | Path | None, folds: int, see
 
 def encode_crystals(
     items: Iterable[Item],
-    kept: Path | None = None,
+    cache_file: Path | None = None,
     processes: int = 1,
     name: str = "crystals",
     total: int | None = None,
@@ -275,7 +275,7 @@ def encode_crystals(
     Args:
         items: From `table_items`, or `Item(source=..., crystal=structure)` for anything that `ScopeEncoder` takes; may
             be a generator, which is read as the work proceeds.
-        kept: Parquet file of the strings; None keeps nothing.
+        cache_file: Parquet file of the strings; None keeps nothing.
         processes: That encode.
         name: What the progress bar shows.
         total: Number of items where they are a generator.
@@ -286,10 +286,10 @@ def encode_crystals(
         not; one row an item, in order.
     """
     total = len(items) if isinstance(items, Sized) else total
-    if kept is not None and kept.is_file():
-        found = pd.read_parquet(kept)
-        if len(found) == total:
-            return _with_none(found)
+    if cache_file is not None and cache_file.is_file():
+        cached = pd.read_parquet(cache_file)
+        if len(cached) == total:
+            return _with_none(cached)
     rows: list[dict[str, Any]] = []
     encoded = encode_items(items, encoder or ScopeEncoder(), processes)
     for item in tqdm(encoded, total=total, desc=f"encoding {name}", unit="crystal", disable=None):
@@ -305,8 +305,8 @@ def encode_crystals(
         )
     frame = pd.DataFrame(rows, columns=["scope", "formula", "space_group", "n_atoms", "error"])
     frame = frame.astype({"space_group": "Int64", "n_atoms": "float64"})
-    if kept is not None:
-        write_table(frame, kept)
+    if cache_file is not None:
+        write_table(frame, cache_file)
     return _with_none(frame)
 
 

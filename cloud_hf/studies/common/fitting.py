@@ -125,17 +125,17 @@ def fit_and_predict(
     heads: dict[str, Any] = {"debye": [target.debye]} if target.debye else {"transform": [target.transform]}
     if target.per_cell and (target.debye or "per_atom" in target.transform):
         heads["n_atoms"] = "n_atoms"
-    own = FinetuneArguments(
+    settings = FinetuneArguments(
         model=encoder, data=target.name, target=[f"{target.name}:{target.unit}"], baselines=False,
         head_layers=arguments.head_layers, head_dropout=arguments.head_dropout, early_stopping=early_stopping, **heads,
     )  # fmt: skip
-    targets = parse_targets(own)
-    config = head_config(own, targets)
+    targets = parse_targets(settings)
+    config = head_config(settings, targets)
     with loading(encoder):
         tokenizer = AutoTokenizer.from_pretrained(encoder)
     rows = _rows(crystals, target, tokenizer)
     set_seed(seed)
-    set_scales(own, config, targets, rows.take(train))
+    set_scales(settings, config, targets, rows.take(train))
     with tempfile.TemporaryDirectory() as folder:
         training = CloudTrainingArguments(
             output_dir=folder, num_train_epochs=arguments.num_train_epochs, max_steps=arguments.max_steps,
@@ -144,14 +144,16 @@ def fit_and_predict(
             eval_strategy=IntervalStrategy.EPOCH if early_stopping else IntervalStrategy.NO,
         )  # fmt: skip
         checked = rows.take(validation) if validation is not None and early_stopping else None
-        trainer = FinetuneTrainer(own, training, build_model(own, config), tokenizer, rows.take(train), checked)
+        trainer = FinetuneTrainer(
+            settings, training, build_model(settings, config), tokenizer, rows.take(train), checked
+        )
         trainer.fit()
-        found = {
+        predictions = {
             name: trainer.predict_rows(rows.take(test))[:, 0] if len(test) else np.zeros(0)
             for name, test in tests.items()
         }
     model: Any = trainer.model
-    return Fit(found, model.eval(), tokenizer, trainer.selection)
+    return Fit(predictions, model.eval(), tokenizer, trainer.selection)
 
 
 def study_target(arguments: LabelStudyArguments) -> StudyTarget:
@@ -201,8 +203,8 @@ def trees(target: StudyTarget, crystals: Crystals, train: Indices, test: Indices
     labels = crystals.labels[target.name]
     atoms = crystals.n_atoms if target.per_cell else None
     if target.debye != "heat_capacity" and atoms is not None:  # per atom, and back
-        found = tree_predictions(crystals.scopes, labels / atoms, train, test, target.tree_kind, seed=seed)
-        return found * atoms[test]
+        per_atom = tree_predictions(crystals.scopes, labels / atoms, train, test, target.tree_kind, seed=seed)
+        return per_atom * atoms[test]
     return tree_predictions(crystals.scopes, labels, train, test, target.tree_kind, atoms, seed=seed)
 
 
@@ -284,10 +286,10 @@ def random_encoder(folder: Path, grammar: str = "sites", seed: int = 0, **archit
         architecture: Fields of `PretrainArguments`.
     """
     if not (folder / "model.safetensors").is_file():
-        own = PretrainArguments(data=[], grammar=grammar, **architecture)
-        tokenizer = ScopeTokenizer(model_max_length=own.max_position_embeddings)
+        settings = PretrainArguments(data=[], grammar=grammar, **architecture)
+        tokenizer = ScopeTokenizer(model_max_length=settings.max_position_embeddings)
         set_seed(seed)
-        model = CloudForMaskedLM(new_config(own, len(tokenizer), grammar))
+        model = CloudForMaskedLM(new_config(settings, len(tokenizer), grammar))
         with new_folder(folder, error=StudyError) as aside:
             tokenizer.save_pretrained(aside)
             model.save_pretrained(aside)
@@ -300,10 +302,10 @@ def training_settings(arguments: TrainingStudyArguments) -> dict[str, Any]:
         "num_train_epochs", "max_steps", "per_device_train_batch_size", "learning_rate", "weight_decay", "head_layers",
         "head_dropout", "bf16", "baselines", "seed",
     )  # fmt: skip
-    found = {name: getattr(arguments, name) for name in names}
+    settings = {name: getattr(arguments, name) for name in names}
     folder = encoder_folder(arguments.model, arguments.seed)
     weights = digest_of(folder) if arguments.model != "scratch" and Path(folder).is_dir() else arguments.model
-    return found | {"model": arguments.model if arguments.model in ("default", "multitask", "scratch") else weights,
+    return settings | {"model": arguments.model if arguments.model in ("default", "multitask", "scratch") else weights,
                     "weights": weights, "parameters": _parameters(folder)}  # fmt: skip
 
 

@@ -31,12 +31,12 @@ def _parity_figure(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> Figu
         margin = 0.04 * (high - low) or 1.0
         limits = (low - margin, high + margin)
     unit = "" if task.unit == "1" else f" {task.unit}"
-    words = f"{task.quantity},{unit}" if unit else f"{task.quantity} (dimensionless)"
+    quantity = f"{task.quantity},{unit}" if unit else f"{task.quantity} (dimensionless)"
     figure = new_figure(5.2 * len(arms) + 0.6, 5.2)
     panels = figure.subplots(1, len(arms), squeeze=False, sharey=True)[0]
     for axes, arm in zip(panels, arms, strict=True):
         scale = "log" if logarithmic else "linear"
-        axes.set(xscale=scale, yscale=scale, xlim=limits, ylim=limits, xlabel=f"Label: {words}")
+        axes.set(xscale=scale, yscale=scale, xlim=limits, ylim=limits, xlabel=f"Label: {quantity}")
         axes.set_aspect("equal")
         size = float(np.clip(3000 / len(labels), 1.5, 30))
         axes.scatter(
@@ -47,7 +47,7 @@ def _parity_figure(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> Figu
         axes.set_title(f"{ARM_STYLES[arm]['label']}: MAE {mae:.3g}{unit}, n = {len(labels):,}", fontsize=10)
         axes.grid(alpha=0.25)
         axes.legend(loc="upper left", fontsize=9)
-    panels[0].set_ylabel(f"Prediction: {words}")
+    panels[0].set_ylabel(f"Prediction: {quantity}")
     figure.suptitle(f"{task.name}: rows that were not trained on", fontsize=11)
     return figure
 
@@ -65,7 +65,7 @@ def arm_bars(
         title: Of the picture.
         line: Height of a reference line and its name.
     """
-    arms = list(dict.fromkeys(arm for found in values.values() for arm in found))
+    arms = list(dict.fromkeys(arm for by_arm in values.values() for arm in by_arm))
     styles = {
         **ARM_STYLES,
         "published": {"color": ARM_STYLES["published"]["color"], "label": "CLOUD, published"},
@@ -77,7 +77,7 @@ def arm_bars(
     for place, arm in enumerate(arms):
         offset = (place - (len(arms) - 1) / 2) * width
         at = [index + offset for index, task in enumerate(values) if arm in values[task]]
-        heights = [found[arm] for found in values.values() if arm in found]
+        heights = [by_arm[arm] for by_arm in values.values() if arm in by_arm]
         style = styles.get(arm, {"color": "0.4", "label": arm})
         axes.bar(at, heights, width * 0.9, color=style["color"], label=style["label"])
         for index, task in enumerate(values):
@@ -88,12 +88,12 @@ def arm_bars(
         axes.axhline(line[0], color="0.2", linestyle="--", linewidth=1.0, label=line[1])
     axes.set_xticks(range(len(values)), list(values), rotation=20 if len(values) > 3 else 0)
     axes.set_xlim(-0.75, len(values) - 0.25)
-    top = max(max(found.values()) for found in values.values())
+    top = max(max(by_arm.values()) for by_arm in values.values())
     top = max(
         [
             top,
             line[0] if line else 0.0,
-            *(height for found in dots.values() for folds in found.values() for height in folds),
+            *(height for by_arm in dots.values() for folds in by_arm.values() for height in folds),
         ]
     )
     axes.set(ylabel=ylabel, title=title, ylim=(0, 1.32 * top))

@@ -40,9 +40,9 @@ class StudyFolder:
         self.study = study
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))
         check_output(self.path / STUDY_FILE)
-        found = self.path / STUDY_FILE
-        if found.is_file():
-            before = _read(found)
+        marker = self.path / STUDY_FILE
+        if marker.is_file():
+            before = _read(marker)
             if before.get("study") != study:
                 raise StudyError(
                     f"{self.path}: holds the study {before.get('study')!r}, not {study!r}; give another --out."
@@ -51,7 +51,7 @@ class StudyFolder:
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise StudyError(f"{self.path}: holds files that are not of a study; give a new folder with --out.")
         else:
-            write_text(json.dumps({"study": study, "settings": self.settings}, indent=1) + "\n", found)
+            write_text(json.dumps({"study": study, "settings": self.settings}, indent=1) + "\n", marker)
 
     def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return what a cell holds, or compute it and keep it.
@@ -64,10 +64,10 @@ class StudyFolder:
         if path.is_file():
             return _read(path)
         begin = time.perf_counter()
-        found = json.loads(json.dumps(compute()))
-        found["seconds"] = round(time.perf_counter() - begin, 1)
-        write_text(json.dumps(found) + "\n", path)
-        return dict(found)
+        result = json.loads(json.dumps(compute()))
+        result["seconds"] = round(time.perf_counter() - begin, 1)
+        write_text(json.dumps(result) + "\n", path)
+        return dict(result)
 
     def has(self, name: str) -> bool:
         """Whether a cell is done."""
@@ -116,9 +116,9 @@ def provenance() -> dict[str, str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StudyError(f"{path}: is damaged ({' '.join(str(error).split())[:120]}); remove it to go on.") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise StudyError(f"{path}: is damaged (not an object); remove it to go on.")
-    return found
+    return content

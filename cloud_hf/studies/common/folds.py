@@ -120,8 +120,8 @@ def rows_of_ids(
         raise StudyError(f"{path}: the id {twice!r} stands in the data set more than once.")
     folds = []
     for name, parts in splits.items():
-        found = re.fullmatch(r"fold_(\d+)", name)
-        if not found:
+        numbered = re.fullmatch(r"fold_(\d+)", name)
+        if not numbered:
             raise StudyError(f"{path}: names {name!r} among the folds, which are called 'fold_0' and so on.")
         for part in ("train", "test"):
             unknown = [identifier for identifier in parts[part] if identifier not in row_of]
@@ -130,8 +130,8 @@ def rows_of_ids(
                     f"{path}: {len(unknown)} of {len(parts[part])} ids of {name}, {part}, are not in the data set, the "
                     f"first {unknown[0]!r} (its first row is {ids[0]!r}); it is the fold file of other data."
                 )
-        train, test = (np.array([row_of[one] for one in parts[part]], dtype=np.int64) for part in ("train", "test"))
-        folds.append(Fold(int(found[1]), train, test))
+        train, test = (np.array([row_of[entry] for entry in parts[part]], dtype=np.int64) for part in ("train", "test"))
+        folds.append(Fold(int(numbered[1]), train, test))
     folds.sort(key=lambda fold: fold.number)
     check_folds(folds, len(ids), path)
     return choose_folds(folds, chosen, path)
@@ -289,8 +289,8 @@ def _cell(arguments: FoldArguments, task: FoldedTask, fold: Fold, digest: str) -
     fitted, validation = train, None
     if arguments.early_stopping:
         strings = [crystals.scopes[row] for row in train]
-        kept, held_back = split_by_string(strings, arguments.validation_fraction, arguments.seed)
-        fitted, validation = train[kept], train[held_back]
+        remaining, held_back = split_by_string(strings, arguments.validation_fraction, arguments.seed)
+        fitted, validation = train[remaining], train[held_back]
         if not len(validation):
             raise StudyError(
                 f"{task.name}: too few training strings to hold back {arguments.validation_fraction:.0%} of them; "
@@ -325,9 +325,9 @@ def _cell(arguments: FoldArguments, task: FoldedTask, fold: Fold, digest: str) -
 
 def _filled(predictions: Numbers, known: NDArray[np.bool_], fallback: float) -> Numbers:
     """Predictions of all test rows: the median of the training labels where there is no string."""
-    found = np.full(len(known), fallback)
-    found[known] = predictions
-    return found
+    filled = np.full(len(known), fallback)
+    filled[known] = predictions
+    return filled
 
 
 def score_folds(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -364,11 +364,11 @@ def score_folds(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> dict[st
 
 def failures_of(tasks: Sequence[FoldedTask], path: Path | None = None) -> pd.DataFrame:
     """Return the rows without a usable string, columns `task`, `row`, `id` and `reason`, and write them to `path`."""
-    found = [
+    parts = [
         task.crystals.failures.rename(columns={"source": "id"}).assign(task=task.name)[["task", "row", "id", "reason"]]
         for task in tasks
     ]
-    whole = pd.concat(found, ignore_index=True)
+    whole = pd.concat(parts, ignore_index=True)
     whole["reason"] = whole["reason"].str.replace(FOLDERS, "", regex=True)
     if path is not None and len(whole):
         write_table(whole, path)

@@ -9,19 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from cloud_hf.metrics import regression_metrics
 from cloud_hf.metrics.statistics import mean_interval
 
-__all__ = ["compared", "paired", "scored", "signed", "verdict"]
-
-
-def scored(labels: ArrayLike, predictions: ArrayLike, unit: str, rows: str) -> dict[str, Any]:
-    """Return `regression_metrics` with `unit`, and `rows`, what they were computed on, in words.
-
-    Args:
-        labels: Finite numbers, shape (n,).
-        predictions: In the same unit, shape (n,).
-        unit: Of labels and predictions.
-        rows: E.g. `test rows of fold 0`.
-    """
-    return {"rows": rows, "unit": unit, **regression_metrics(labels, predictions)}
+__all__ = ["compared", "paired", "signed", "verdict"]
 
 
 def compared(
@@ -41,12 +29,12 @@ def compared(
         `n`, `unit`, `rows`, and `arms`: name to `regression_metrics`, and `difference` where there is a reference.
     """
     truth = np.asarray(labels, dtype=float)
-    found = {name: np.asarray(values, dtype=float) for name, values in predictions.items()}
+    predicted = {name: np.asarray(values, dtype=float) for name, values in predictions.items()}
     arms: dict[str, Any] = {}
-    for name, values in found.items():
+    for name, values in predicted.items():
         arms[name] = dict(regression_metrics(truth, values))
-        if reference in found and name != reference and len(truth):
-            arms[name]["difference"] = paired(np.abs(values - truth), np.abs(found[reference] - truth))
+        if reference in predicted and name != reference and len(truth):
+            arms[name]["difference"] = paired(np.abs(values - truth), np.abs(predicted[reference] - truth))
     return {"n": len(truth), "unit": unit, "rows": rows, "reference": reference, "arms": arms}
 
 
@@ -63,16 +51,16 @@ def paired(errors: ArrayLike, others: ArrayLike, resamples: int = 10_000, seed: 
         `difference` of the mean absolute errors (negative: the first is better) with `low` and `high`, the 95 %
         interval of the bootstrap over rows, in the unit of the errors; and `relative`, `difference` over the second's.
     """
-    one, two = np.asarray(errors, dtype=float), np.asarray(others, dtype=float)
-    gap: NDArray[np.float64] = one - two
+    first, second = np.asarray(errors, dtype=float), np.asarray(others, dtype=float)
+    gap: NDArray[np.float64] = first - second
     low, high = mean_interval(gap, resamples=resamples, seed=seed)
-    found = {"difference": float(gap.mean()), "low": low, "high": high}
-    return found | ({"relative": float(gap.mean() / two.mean())} if two.mean() > 0 else {})
+    result = {"difference": float(gap.mean()), "low": low, "high": high}
+    return result | ({"relative": float(gap.mean() / second.mean())} if second.mean() > 0 else {})
 
 
-def signed(found: Mapping[str, float], digits: int = 3) -> str:
+def signed(gap: Mapping[str, float], digits: int = 3) -> str:
     """Write a paired difference as `-0.12 (-0.2 to -0.05)`."""
-    difference, low, high = (f"{found[key]:+.{digits}g}" for key in ("difference", "low", "high"))
+    difference, low, high = (f"{gap[key]:+.{digits}g}" for key in ("difference", "low", "high"))
     return f"{difference} ({low} to {high})"
 
 

@@ -53,7 +53,7 @@ def errors_figure(heads: Mapping[str, Any]) -> Figure:
     """Draw MAE:MAD at 300 K of every arm beside the published ones; `heads` is from `compared`."""
     published = [(f"{name}, published", ratio, "published") for name, ratio in CLOUD_DEBYE.items()]
     styles = {"debye": "model", "per_atom": "direct", "per_cell": "direct", "trees": "trees", "mean": "mean"}
-    points = [(NAMES[arm], found["mae_mad"], styles[arm]) for arm, found in heads["arms"].items()]
+    points = [(NAMES[arm], errors["mae_mad"], styles[arm]) for arm, errors in heads["arms"].items()]
     points = sorted((point for point in points + published if point[1]), key=lambda point: -point[1])
     figure = new_figure(7.6, 3.8)
     axes = figure.add_subplot()
@@ -77,26 +77,26 @@ def errors_figure(heads: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def temperatures_figure(found: Mapping[str, Any]) -> Figure:
-    """Draw the errors of Cv and U(T) - U(0) over the temperature; `found` is `other_temperatures` of the results."""
+def temperatures_figure(elsewhere: Mapping[str, Any]) -> Figure:
+    """Draw the errors of Cv and U(T) - U(0) over the temperature; `elsewhere` is of the results."""
     figure = new_figure(8.0, 4.2)
     markers = {"debye": "o", "inversion": "s", "trees": "^", "label": "D"}
     for axes, quantity, title in zip(
         figure.subplots(1, 2), ("heat_capacity", "internal_energy"), ("Cv(T)", "U(T) - U(0)"), strict=True
     ):
-        kelvin = [float(one) for one in found[quantity]]
-        scores = [*found[quantity].values()]
+        kelvin = [float(text) for text in elsewhere[quantity]]
+        scores = [*elsewhere[quantity].values()]
         for place, arm in enumerate(scores[0]["arms"]):
-            values = [one["arms"][arm]["mae"] for one in scores]
+            values = [entry["arms"][arm]["mae"] for entry in scores]
             axes.plot(kelvin, values, color=CURVES[arm][0], marker=markers[arm], label=THETAS[arm],
                       markersize=9 - place, linewidth=3.0 - 0.6 * place)  # fmt: skip
-        axes.plot(kelvin, [next(iter(one["arms"].values()))["mad"] for one in scores], color="0.5", linestyle=":",
+        axes.plot(kelvin, [next(iter(entry["arms"].values()))["mad"] for entry in scores], color="0.5", linestyle=":",
                   label="mean of these rows")  # fmt: skip
         axes.set(
             xscale="log", yscale="log", xlabel="T, K", ylabel=f"MAE, {scores[0]['unit']}",
-            title=f"{title}, {found['n']:,} held-out rows",
+            title=f"{title}, {elsewhere['n']:,} held-out rows",
         )  # fmt: skip
-        axes.set_xticks(kelvin, labels=[f"{one:g}" for one in kelvin])
+        axes.set_xticks(kelvin, labels=[f"{value:g}" for value in kelvin])
         axes.set_xticks([], minor=True)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
@@ -106,11 +106,11 @@ def temperatures_figure(found: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def crystals_figure(rows: DebyeRows, predictions: Predictions, found: Mapping[str, Any]) -> Figure:
-    """Draw Cv(T) of held-out crystals at `QUANTILES` of the error; `found` as for `temperatures_figure`."""
+def crystals_figure(rows: DebyeRows, predictions: Predictions, elsewhere: Mapping[str, Any]) -> Figure:
+    """Draw Cv(T) of held-out crystals at `QUANTILES` of the error; `elsewhere` as for `temperatures_figure`."""
     test = predictions.rows
-    usable = rows.match[test] < found["match_below"]
-    errors = _summed_errors(rows, predictions, [float(kelvin) for kelvin in found["heat_capacity"]])
+    usable = rows.match[test] < elsewhere["match_below"]
+    errors = _summed_errors(rows, predictions, [float(kelvin) for kelvin in elsewhere["heat_capacity"]])
     arms = [arm for arm in ("debye", "trees", "label") if arm in predictions.thetas]
     figure = new_figure(7.2, 5.2)
     for axes, place, quantile in zip(
@@ -179,7 +179,7 @@ def phonon_panel(
         highest: End of the temperature axis, K.
     """
     kelvin = np.linspace(5, highest, 200)
-    truth = [phonon_heat_capacity(wavenumber, density, one) for one in kelvin]
+    truth = [phonon_heat_capacity(wavenumber, density, temperature) for temperature in kelvin]
     axes.plot(kelvin, truth, color="black", linestyle="--", zorder=3, label="phonon density of states")
     _curves(axes, thetas, arms, kelvin, 1)
     axes.set_title(title, fontsize=9)

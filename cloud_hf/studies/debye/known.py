@@ -78,14 +78,14 @@ def beside_measured(known: Known, entry: Mapping[str, Any], arms: Sequence[str])
     """
     kelvin = np.array(list((known.heat_capacity or {}).keys()), dtype=float)
     truth = np.array(list((known.heat_capacity or {}).values()))
-    found = dict(entry) | {"atoms": known.atoms, "unit": "J/(mol formula unit K)", "temperature": kelvin.tolist()}
-    found["measured"] = truth.tolist()
+    result = dict(entry) | {"atoms": known.atoms, "unit": "J/(mol formula unit K)", "temperature": kelvin.tolist()}
+    result["measured"] = truth.tolist()
     for arm in arms:
         if entry[arm] is not None:
             values = heat_capacity(entry[arm], kelvin, known.atoms).numpy()
-            found[f"{arm}_heat_capacity"] = values.round(3).tolist()
-            found[f"{arm}_mae"] = float(np.abs(values - truth).mean())
-    return found
+            result[f"{arm}_heat_capacity"] = values.round(3).tolist()
+            result[f"{arm}_mae"] = float(np.abs(values - truth).mean())
+    return result
 
 
 def beside_handbook(known: Known, entry: Mapping[str, Any], arms: Sequence[str]) -> dict[str, Any]:
@@ -100,8 +100,8 @@ def beside_handbook(known: Known, entry: Mapping[str, Any], arms: Sequence[str])
         `entry` with `handbook` (K), `unit`, and of `handbook` and each arm that has a temperature `ARM_heat_capacity`,
         J/(mol atom K).
     """
-    found = dict(entry) | {"handbook": known.debye_temperature, "unit": "J/(mol atom K)"}
+    result = dict(entry) | {"handbook": known.debye_temperature, "unit": "J/(mol atom K)"}
     for arm in ("handbook", *arms):
-        if found[arm] is not None:
-            found[f"{arm}_heat_capacity"] = round(float(heat_capacity(found[arm], 300.0)), 3)
-    return found
+        if result[arm] is not None:
+            result[f"{arm}_heat_capacity"] = round(float(heat_capacity(result[arm], 300.0)), 3)
+    return result

@@ -107,10 +107,10 @@ def read_debye_rows(
         TableError: A column is missing or holds something else.
         StudyError: Too few labelled crystals for the folds.
     """
-    found = read_crystals(path, [label], cache, processes)
-    crystals = found.labelled(label)
+    table = read_crystals(path, [label], cache, processes)
+    crystals = table.labelled(label)
     if not len(crystals):
-        raise StudyError(f"{path}: column {label!r} is empty in all of {len(found)} rows; name another with --label.")
+        raise StudyError(f"{path}: column {label!r} is empty in all of {len(table)} rows; name another with --label.")
     crystals = with_atoms(crystals, n_atoms, path)
     check_heat_capacities(crystals.labels[label], crystals.n_atoms, crystals.ids, label, path)
     densities = _densities(crystals.table, columns, path)
@@ -131,7 +131,7 @@ def read_debye_rows(
         densities=densities,
         match=np.array(match, dtype=float),
         names=[*names, *(composition_name(known.scope) for known in KNOWN)],
-        unlabelled=len(found) - len(crystals),
+        unlabelled=len(table) - len(crystals),
     )
 
 
@@ -144,10 +144,10 @@ def _densities(table: pd.DataFrame, columns: tuple[str, str] | None, path: Path)
                 f"{path}: there is no column {column!r}; name it with {flag}, or leave the phonons out with "
                 f"--no-phonons. The table has {', '.join(map(str, table.columns))}."
             )
-    found = read_densities(*(table[column] for column in columns))
-    if not any(density is not None for density in found):
+    densities = read_densities(*(table[column] for column in columns))
+    if not any(density is not None for density in densities):
         raise TableError(
             f"{path}: no row of {columns[0]!r} and {columns[1]!r} holds a density of states (two lists of the same "
             "length, wavenumbers in 1/cm that increase from 0); leave the phonons out with --no-phonons."
         )
-    return found
+    return densities

@@ -75,12 +75,12 @@ def collect(rows: DebyeRows, cells: Mapping[str, Sequence[Mapping[str, Any]]]) -
         StudyError: The cells of two arms hold other rows.
     """
     order = [cell["rows"] for cell in cells["debye"]]
-    for arm, found in cells.items():
-        if [cell["rows"] for cell in found] != order:
+    for arm, of_arm in cells.items():
+        if [cell["rows"] for cell in of_arm] != order:
             raise StudyError(f"The cells of {arm!r} and 'debye' hold different rows; remove the folder's cells.")
     chosen = np.concatenate(order).astype(np.int64)
     atoms = rows.n_atoms[chosen]
-    values = {arm: np.concatenate([cell["prediction"] for cell in found]) for arm, found in cells.items()}
+    values = {arm: np.concatenate([cell["prediction"] for cell in of_arm]) for arm, of_arm in cells.items()}
     thetas = {"debye": np.concatenate([cell["theta"] for cell in cells["debye"]])}
     thetas["inversion"] = theta_of(values["per_atom"] / atoms)
     if "trees" in values:
@@ -96,7 +96,7 @@ def collect(rows: DebyeRows, cells: Mapping[str, Sequence[Mapping[str, Any]]]) -
         models=_models(len(rows), cells["debye"]),
         consistency={name: np.concatenate([cell["consistency"][name] for cell in cells["debye"]]) for name in checked},
         train_rows=[cell["train_rows"] for cell in cells["debye"]],
-        seconds={arm: round(sum(cell["seconds"] for cell in found), 1) for arm, found in cells.items()},
+        seconds={arm: round(sum(cell["seconds"] for cell in of_arm), 1) for arm, of_arm in cells.items()},
     )
 
 
@@ -112,7 +112,7 @@ def _models(first: int, cells: Sequence[Mapping[str, Any]]) -> list[int]:
 
 def _known_thetas(first: int, cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[float | None]]:
     """Debye temperature of each known crystal by each arm, mean over the folds whose models have not seen it."""
-    found: dict[str, list[float | None]] = {}
+    thetas_of: dict[str, list[float | None]] = {}
     for name, arm in (("debye", "debye"), ("inversion", "per_atom"), ("trees", "trees")):
         if arm not in cells:
             continue
@@ -121,8 +121,8 @@ def _known_thetas(first: int, cells: Mapping[str, Sequence[Mapping[str, Any]]]) 
             thetas = cell["known_theta"] if name == "debye" else theta_of(cell["known_per_atom"])
             for row, theta in zip(cell["known"], thetas, strict=True):
                 gathered[row - first].append(float(theta))
-        found[name] = [float(np.mean(values)) if values else None for values in gathered]
-    return found
+        thetas_of[name] = [float(np.mean(values)) if values else None for values in gathered]
+    return thetas_of
 
 
 def debye_results(
@@ -144,16 +144,16 @@ def debye_results(
         `elements`.
     """
     listed = ", ".join(map(str, chosen))
-    words = "all rows, each held out once"
+    described = "all rows, each held out once"
     if len(chosen) < folds:
-        words = f"held-out rows of fold{'s' if len(chosen) > 1 else ''} {listed} of {folds}"
+        described = f"held-out rows of fold{'s' if len(chosen) > 1 else ''} {listed} of {folds}"
     test = predictions.rows
     labels, atoms = rows.labels[test], rows.n_atoms[test]
     mean = np.empty(len(test))
     for fold in chosen:  # the mean per atom of the rows that the models of this fold learned from
         train, inside = rows.fold != fold, rows.fold[test] == fold
         mean[inside] = (rows.labels[train] / rows.n_atoms[train]).mean() * atoms[inside]
-    heads = compared(labels, {**predictions.values, "mean": mean}, UNIT, words)
+    heads = compared(labels, {**predictions.values, "mean": mean}, UNIT, described)
     errors = {arm: np.abs(values - labels) for arm, values in predictions.values.items()}
     trusted = rows.match[test] < match_below
     arms = [*predictions.known]
@@ -172,13 +172,13 @@ def debye_results(
         },
         "heads_at_300_K": heads,
         "pairs": {
-            text: {"unit": UNIT, "n": len(test), **paired(errors[one], errors[two])}
-            for text, (one, two) in PAIRS.items()
-            if one in errors and two in errors
+            text: {"unit": UNIT, "n": len(test), **paired(errors[first], errors[second])}
+            for text, (first, second) in PAIRS.items()
+            if first in errors and second in errors
         },
         "not_between_0_and_3NR": predictions.clipped,
-        "other_temperatures": _elsewhere(rows, predictions, temperatures, trusted, match_below, words),
-        "consistency": _consistency(predictions, words),
+        "other_temperatures": _elsewhere(rows, predictions, temperatures, trusted, match_below, described),
+        "consistency": _consistency(predictions, described),
         "compounds": [beside_measured(known, entries[known.name], arms) for known in COMPOUNDS],
         "elements": [beside_handbook(known, entries[known.name], arms) for known in ELEMENTS],
         "seconds": predictions.seconds,
@@ -197,7 +197,7 @@ def _shared(rows: DebyeRows, chosen: Sequence[int]) -> int:
 
 def _elsewhere(
     rows: DebyeRows, predictions: Predictions, temperatures: Sequence[float], trusted: NDArray[np.bool_],
-    match_below: float, words: str,
+    match_below: float, described: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Errors of Cv per atom and of U(T) - U(0) at each temperature, which no arm has learned."""
     if not trusted.any():
@@ -205,8 +205,8 @@ def _elsewhere(
     chosen = np.flatnonzero(trusted)
     densities = [density for row in predictions.rows[chosen] if (density := rows.densities[row]) is not None]
     thetas = {arm: values[chosen] for arm, values in predictions.thetas.items()}
-    words = f"{words}, density of states within {match_below:g} J/(mol atom K) of the label"
-    found: dict[str, Any] = {
+    described = f"{described}, density of states within {match_below:g} J/(mol atom K) of the label"
+    result: dict[str, Any] = {
         "n": len(chosen), "left_out": int((~trusted).sum()), "match_below": match_below,
         "heat_capacity": {}, "internal_energy": {},
     }  # fmt: skip
@@ -218,25 +218,29 @@ def _elsewhere(
         for name, truth, values, unit in (
             ("heat_capacity", cv, of_cv, "J/(mol atom K)"), ("internal_energy", energy, of_energy, "J/(mol atom)"),
         ):  # fmt: skip
-            scores = compared(truth, values, unit, words)
+            scores = compared(truth, values, unit, described)
             scores["mean_of_the_rows"] = float(truth.mean())
-            errors = {arm: np.abs(one - truth) for arm, one in values.items()}
+            errors = {arm: np.abs(predicted - truth) for arm, predicted in values.items()}
             if "inversion" in errors:
                 scores["debye_to_inversion"] = paired(errors["debye"], errors["inversion"])
-            found[name][f"{kelvin:g}"] = scores
-    return found
+            result[name][f"{kelvin:g}"] = scores
+    return result
 
 
-def _consistency(predictions: Predictions, words: str) -> dict[str, Any]:
+def _consistency(predictions: Predictions, described: str) -> dict[str, Any]:
     checked = predictions.consistency
     if not checked:
         return {}
-    found: dict[str, Any] = {"n": len(predictions.rows), "rows": words, "grid": "241 temperatures from 0 to 4 theta"}
+    result: dict[str, Any] = {
+        "n": len(predictions.rows),
+        "rows": described,
+        "grid": "241 temperatures from 0 to 4 theta",
+    }
     for name in CONSISTENCY:
-        found[name] = {"largest": float(checked[name].max()), "median": float(np.median(checked[name]))}
-    found["crystals_out_of_bounds"] = int((checked["bounds_violations"] > 0).sum())
-    found["points_out_of_bounds"] = int(checked["bounds_violations"].sum())
-    return found
+        result[name] = {"largest": float(checked[name].max()), "median": float(np.median(checked[name]))}
+    result["crystals_out_of_bounds"] = int((checked["bounds_violations"] > 0).sum())
+    result["points_out_of_bounds"] = int(checked["bounds_violations"].sum())
+    return result
 
 
 def _entry(known: Known, place: int, predictions: Predictions) -> dict[str, Any]:

@@ -201,16 +201,16 @@ def _head_cell(arguments: Arguments, rows: DebyeRows, fold: int, head: str) -> d
 def _trees_cell(arguments: Arguments, rows: DebyeRows, fold: int) -> dict[str, Any]:
     train, test, known = rows.split(fold)
     target = StudyTarget(arguments.label, UNIT, **HEADS["debye"])
-    found = trees(target, rows.crystals, train, np.concatenate([test, known]), arguments.seed)
-    per_atom = found[len(test) :] / rows.crystals.n_atoms[known]
-    return {"rows": test.tolist(), "prediction": found[: len(test)].tolist(), "known": known.tolist(),
+    predicted = trees(target, rows.crystals, train, np.concatenate([test, known]), arguments.seed)
+    per_atom = predicted[len(test) :] / rows.crystals.n_atoms[known]
+    return {"rows": test.tolist(), "prediction": predicted[: len(test)].tolist(), "known": known.tolist(),
             "known_per_atom": per_atom.tolist(), "train_rows": len(train)}  # fmt: skip
 
 
 def model_thetas(fit: Fit, crystals: Crystals, batch: int = 64) -> Numbers:
     """Return the Debye temperatures in K that a fine-tuned Debye model gives crystals, shape (n,), in float32."""
     order = np.argsort([len(scope.split()) for scope in crystals.scopes], kind="stable")
-    found = np.empty(len(crystals))
+    thetas = np.empty(len(crystals))
     device = next(fit.model.parameters()).device
     for begin in range(0, len(order), batch):
         part = order[begin : begin + batch]
@@ -218,8 +218,8 @@ def model_thetas(fit: Fit, crystals: Crystals, batch: int = 64) -> Numbers:
         with torch.inference_mode():
             output = fit.model(input_ids=inputs["input_ids"].to(device),
                                attention_mask=inputs["attention_mask"].to(device))  # fmt: skip
-        found[part] = output.logits[:, 0].double().cpu().numpy()
-    return found
+        thetas[part] = output.logits[:, 0].double().cpu().numpy()
+    return thetas
 
 
 def consistency(fit: Fit, thetas: Numbers, n_atoms: Numbers) -> dict[str, list[float]]:
@@ -234,13 +234,13 @@ def consistency(fit: Fit, thetas: Numbers, n_atoms: Numbers) -> dict[str, list[f
         What `thermodynamic_consistency` gives for each crystal, lists of length n.
     """
     dtype = next(fit.model.parameters()).dtype
-    found: dict[str, list[float]] = {}
+    result: dict[str, list[float]] = {}
     for theta, atoms in zip(thetas, n_atoms, strict=True):
         kelvin = torch.as_tensor(GRID * theta, dtype=dtype)
         same = torch.ones_like(kelvin)
         thermal = thermal_properties(float(theta) * same, kelvin, float(atoms) * same)
-        cv, u, s, f = (one.double().numpy() for one in thermal)
+        cv, u, s, f = (curve.double().numpy() for curve in thermal)
         checked = thermodynamic_consistency(kelvin.double().numpy(), cv, u, s, f, float(atoms))
         for name, value in checked.items():
-            found.setdefault(name, []).append(value)
-    return found
+            result.setdefault(name, []).append(value)
+    return result

@@ -52,8 +52,8 @@ def checksum(path: str | Path) -> dict[str, Any]:
     with Path(path).open("rb") as stream:
         while block := stream.read(1 << 20):
             size += len(block)
-            for one in sums:
-                one.update(block)
+            for digest in sums:
+                digest.update(block)
     md5 = sums[1].hexdigest()
     return {
         "file": Path(path).name, "bytes": size, "sha256": sums[0].hexdigest(), "md5": md5,
@@ -93,17 +93,17 @@ def read_hull(path: str | Path) -> pd.DataFrame:
         row = int(unique.isna().to_numpy().argmax())
         raise TableError(f"{path}: column {UNIQUE!r} must say True or False, row {row} says {table[UNIQUE][row]!r}.")
     values = {name: numeric_column(table, name, path).to_numpy() for name in (ENERGY, DISTANCE)}
-    found = pd.DataFrame(
+    hull = pd.DataFrame(
         values | {UNIQUE: unique.to_numpy(dtype=bool)}, index=pd.Index(table[IDENTIFIER].astype(str), name=IDENTIFIER)
     )
-    if found.index.has_duplicates:
+    if hull.index.has_duplicates:
         raise StudyError(
-            f"{path}: {found.index[found.index.duplicated()][0]!r} stands in several rows of {IDENTIFIER!r}."
+            f"{path}: {hull.index[hull.index.duplicated()][0]!r} stands in several rows of {IDENTIFIER!r}."
         )
-    found = found.dropna()
-    if not len(found):
+    hull = hull.dropna()
+    if not len(hull):
         raise StudyError(f"{path}: no row has both {ENERGY!r} and {DISTANCE!r}.")
-    return found
+    return hull
 
 
 def read_test_crystals(path: str | Path, label: str | None, cache: Path, processes: int = 1) -> Crystals:
@@ -127,8 +127,8 @@ def read_test_crystals(path: str | Path, label: str | None, cache: Path, process
         raise StudyError(f"{path}: structures of the benchmark have no labels; give the summary of WBM with --hull.")
     names = [source for source, _ in _structures(path)]
     items = (Item(source=source, crystal=crystal) for source, crystal in _structures(path))
-    kept = cache / f"{path.stem}-{digest_of(path)}.parquet"
-    strings = encode_crystals(items, kept, processes, path.stem, len(names))
+    cache_file = cache / f"{path.stem}-{digest_of(path)}.parquet"
+    strings = encode_crystals(items, cache_file, processes, path.stem, len(names))
     return crystals_from_strings(strings, names, {}, path)
 
 

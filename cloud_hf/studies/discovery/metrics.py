@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.metrics import regression_metrics
+from cloud_hf.metrics.statistics import auroc
 
 __all__ = [
     "MOST_STABLE", "STABILITY_THRESHOLD", "cumulative_curves", "hull_distances", "offset_removed", "stability_metrics",
@@ -27,7 +27,6 @@ MOST_STABLE = 10_000
 """Size of the subset of the crystals with the smallest predicted distances to the hull."""
 
 Numbers = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 
 def hull_distances(true_distances: ArrayLike, true_energies: ArrayLike, predicted_energies: ArrayLike) -> Numbers:
@@ -70,18 +69,19 @@ def stability_metrics(
     tp, fp = int((stable & called).sum()), int((~stable & called).sum())
     fn, tn = int((stable & ~called).sum()), int((~stable & ~called).sum())
     precision, recall = _ratio(tp, tp + fp), _ratio(tp, tp + fn)
-    own = _ratio(tp + fn, len(y))
+    stable_share = _ratio(tp + fn, len(y))
     f1 = None if not precision or not recall else 2 * precision * recall / (precision + recall)
     given = ~np.isnan(p)
     errors = regression_metrics(y[given], p[given])
+    both = bool((given & stable).any() and (given & ~stable).any())
     return {
-        "n": len(y), "missing": int((~given).sum()), "prevalence": own, "F1": f1,
-        "DAF": None if precision is None else _ratio(precision, own if prevalence is None else prevalence),
+        "n": len(y), "missing": int((~given).sum()), "prevalence": stable_share, "F1": f1,
+        "DAF": None if precision is None else _ratio(precision, stable_share if prevalence is None else prevalence),
         "Precision": precision, "Recall": recall, "Accuracy": _ratio(tp + tn, len(y)),
         "TPR": recall, "FPR": _ratio(fp, fp + tn), "TNR": _ratio(tn, fp + tn), "FNR": _ratio(fn, tp + fn),
         "TP": tp, "FP": fp, "TN": tn, "FN": fn,
         "MAE": errors["mae"], "RMSE": errors["rmse"], "R2": errors["r2"],
-        "ROC-AUC": _roc_auc(stable[given], -p[given]),
+        "ROC-AUC": None if not both else float(auroc(-p[given & stable], -p[given & ~stable])),
     }  # fmt: skip
 
 
@@ -101,8 +101,8 @@ def stability_of_subsets(
         `full`; `unique prototypes`; `most stable`, those of the unique prototypes with the smallest predicted
         distances. As in the benchmark, the acceleration of the last two is over the prevalence of the second.
     """
-    y, p, own = np.asarray(true, dtype=float), np.asarray(predicted, dtype=float), np.asarray(unique, dtype=bool)
-    rows = np.flatnonzero(own)
+    y, p, is_unique = np.asarray(true, dtype=float), np.asarray(predicted, dtype=float), np.asarray(unique, dtype=bool)
+    rows = np.flatnonzero(is_unique)
     predicted_rows = rows[~np.isnan(p[rows])]
     best = predicted_rows[np.argsort(p[predicted_rows], kind="stable")[:most_stable]]
     prevalence = float((y[rows] <= STABILITY_THRESHOLD).mean()) if len(rows) else None
@@ -124,8 +124,8 @@ def cumulative_curves(true: ArrayLike, predicted: ArrayLike) -> tuple[Numbers, N
         Both of shape (n,).
     """
     stable = np.asarray(true, dtype=float) <= STABILITY_THRESHOLD
-    found = np.cumsum(stable[np.argsort(np.asarray(predicted, dtype=float), kind="stable")])
-    return found / np.arange(1, len(found) + 1), found / max(int(stable.sum()), 1)
+    true_positives = np.cumsum(stable[np.argsort(np.asarray(predicted, dtype=float), kind="stable")])
+    return true_positives / np.arange(1, len(true_positives) + 1), true_positives / max(int(stable.sum()), 1)
 
 
 def offset_removed(
@@ -150,22 +150,14 @@ def offset_removed(
     corrected: dict[str, Numbers] = {}
     offsets: dict[str, list[float]] = {}
     for name, values in predictions.items():
-        found = np.array(values, dtype=float)
-        gap = found - truth
+        shifted = np.array(values, dtype=float)
+        gap = shifted - truth
         offsets[name] = [float(gap[other].mean()) if len(other) else 0.0 for other in reversed(halves)]
         for half, offset in zip(halves, offsets[name], strict=True):
-            found[half] -= offset
-        corrected[name] = found
+            shifted[half] -= offset
+        corrected[name] = shifted
     return corrected, offsets
 
 
 def _ratio(part: float, whole: float | None) -> float | None:
     return part / whole if whole else None
-
-
-def _roc_auc(positive: Flags, score: Numbers) -> float | None:
-    """The share of (positive, negative) pairs in the right order, ties as one half: Mann-Whitney's U."""
-    n, m = int(positive.sum()), int((~positive).sum())
-    if not n or not m:
-        return None
-    return float((rankdata(score)[positive].sum() - n * (n + 1) / 2) / (n * m))

@@ -150,8 +150,8 @@ def run(arguments: Arguments) -> Path:
 
 
 def _settings(arguments: Arguments) -> dict[str, Any]:
-    one, two = (f"{Path(path).name} {digest_of(path)}" for path in arguments.data)
-    return training_settings(arguments) | {"train_table": one, "test_table": two, "target": arguments.target}
+    train, test = (f"{Path(path).name} {digest_of(path)}" for path in arguments.data)
+    return training_settings(arguments) | {"train_table": train, "test_table": test, "target": arguments.target}
 
 
 def _arms(arguments: Arguments, folder: StudyFolder, learned: Crystals, wbm: Crystals) -> dict[str, Numbers]:
@@ -172,13 +172,13 @@ def _arms(arguments: Arguments, folder: StudyFolder, learned: Crystals, wbm: Cry
         )
     if arguments.baselines:
         wanted["trees"] = ("trees", lambda: trees(target, both, train, test))
-    found = {}
+    arms = {}
     for arm, (name, predict) in tqdm(wanted.items(), desc="WBM", unit="arm", disable=None):
         cell = folder.cell(f"wbm/{name}", lambda predict=predict: {"predictions": predict().tolist()})  # type: ignore[misc]
-        found[arm] = np.array(cell["predictions"])
-        if len(found[arm]) != len(wbm):
+        arms[arm] = np.array(cell["predictions"])
+        if len(arms[arm]) != len(wbm):
             raise StudyError(f"{folder.path}/cells/wbm/{name}.json: holds other rows; remove it to compute it again.")
-    return found | {"mean": np.full(len(wbm), learned.labels[target.name].mean())}
+    return arms | {"mean": np.full(len(wbm), learned.labels[target.name].mean())}
 
 
 def _checkpoint(given: str, head: str) -> tuple[str, str]:
@@ -222,8 +222,8 @@ def _energy_scores(
     arms: Mapping[str, Numbers], labels: Numbers, seen: Flags, wbm: Crystals, seed: int
 ) -> dict[str, Any]:
     """Errors of energies, as predicted and without the offset, on unseen crystals and on all."""
-    found: dict[str, Any] = {}
-    for name, rows, words in (
+    scores: dict[str, Any] = {}
+    for name, rows, described in (
         (
             "unseen",
             np.flatnonzero(~np.isnan(labels) & ~seen),
@@ -232,14 +232,14 @@ def _energy_scores(
         ("all", np.flatnonzero(~np.isnan(labels)), "all labelled crystals, those in the training table too"),
     ):
         if not len(rows):
-            raise StudyError(f"No {words}: there is nothing to score. Is WBM the second table of --data?")
+            raise StudyError(f"No {described}: there is nothing to score. Is WBM the second table of --data?")
         raw = {arm: values[rows] for arm, values in arms.items()}
         corrected, offsets = offset_removed(labels[rows], raw, [wbm.scopes[row] for row in rows], seed)
-        found[f"{name}, as predicted"] = compared(labels[rows], raw, UNIT, words)
-        found[f"{name}, offset removed"] = compared(
-            labels[rows], corrected, UNIT, f"{words}; the mean difference of the other half subtracted"
+        scores[f"{name}, as predicted"] = compared(labels[rows], raw, UNIT, described)
+        scores[f"{name}, offset removed"] = compared(
+            labels[rows], corrected, UNIT, f"{described}; the mean difference of the other half subtracted"
         ) | {"offsets": offsets}
-    return found
+    return scores
 
 
 def _stability(arms: Mapping[str, Numbers], labels: Numbers, wbm: Crystals, hull: pd.DataFrame) -> dict[str, Any]:
@@ -251,13 +251,18 @@ def _stability(arms: Mapping[str, Numbers], labels: Numbers, wbm: Crystals, hull
     true, energies = rows[DISTANCE].to_numpy(), rows[ENERGY].to_numpy()
     scopes = [wbm.scopes[row] for row in there]
     corrected, _ = offset_removed(labels[there], {arm: values[there] for arm, values in arms.items()}, scopes)
-    found: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     for suffix, values in (("", {arm: v[there] for arm, v in arms.items()}), (", offset removed", corrected)):
         for arm, energy in values.items():
             if arm != "mean":
                 given = np.concatenate([energy, np.full(len(failed), np.nan)])
-                found[arm + suffix] = stability_of_subsets(true, hull_distances(true, energies, given), rows[UNIQUE])
-    return {"rows": len(rows), "without_string": len(failed), "not_in_test_table": len(hull) - len(rows), "arms": found}
+                scores[arm + suffix] = stability_of_subsets(true, hull_distances(true, energies, given), rows[UNIQUE])
+    return {
+        "rows": len(rows),
+        "without_string": len(failed),
+        "not_in_test_table": len(hull) - len(rows),
+        "arms": scores,
+    }
 
 
 def _write_predictions(path: Path, wbm: Crystals, values: Numbers) -> None:
@@ -292,7 +297,7 @@ def _nomad(arguments: Arguments, folder: StudyFolder, cache: Path) -> dict[str, 
 
         cell = folder.cell(f"nomad/{name}-{tag}", compute)
         arms = {arm: values for arm, values in cell.items() if arm != "seconds"}
-        words = f"held-out strings; trained on {len(train):,} others, none of them the same string"
-        scores[name] = compared(rows.labels[name][test], arms, unit, words)
+        described = f"held-out strings; trained on {len(train):,} others, none of them the same string"
+        scores[name] = compared(rows.labels[name][test], arms, unit, described)
     table = {"file": Path(path).name, "digest": digest_of(path)} | _counts(crystals)
     return {"table": table, "epochs": arguments.nomad_epochs, "scores": scores}

@@ -94,8 +94,8 @@ def run(arguments: Arguments) -> Path:
         **({"split": digest_of(arguments.split)} if arguments.split else {}),
     }  # fmt: skip
     folder = StudyFolder(arguments.out, "low-data", settings)
-    found = read_crystals(path, [target.name], folder.path / "cells" / "strings", arguments.encode_processes)
-    crystals, fold = _checked(arguments, target, found)
+    table = read_crystals(path, [target.name], folder.path / "cells" / "strings", arguments.encode_processes)
+    crystals, fold = _checked(arguments, target, table)
     train, test = np.flatnonzero(fold != arguments.fold), np.flatnonzero(fold == arguments.fold)
     sizes = _checked_sizes(arguments, train, test)
     arms = ["model", *(["scratch"] if arguments.scratch else []), *(["trees"] if arguments.baselines else []), "mean"]
@@ -114,9 +114,9 @@ def run(arguments: Arguments) -> Path:
     results = {
         "table": {
             "file": path.name, "bytes": path.stat().st_size, "sha256_begins_with": digest_of(path),
-            "rows": len(found) + len(found.failures), "labelled": len(crystals),
-            "unlabelled": len(found) - len(crystals), "crystals": len(set(names)),
-            "failures": found.failures.to_dict("records"),
+            "rows": len(table) + len(table.failures), "labelled": len(crystals),
+            "unlabelled": len(table) - len(crystals), "crystals": len(set(names)),
+            "failures": table.failures.to_dict("records"),
         },
         "target": target.name, "unit": target.unit, "test_rows": len(test), "train_rows": len(train),
         "test_crystals_in_training": sum(names[row] in seen for row in test),
@@ -181,19 +181,19 @@ def paired_over_draws(errors: ArrayLike, others: ArrayLike, resamples: int = 10_
     return {"difference": float(gap.mean()), "low": float(low), "high": float(high)}
 
 
-def summary(found: dict[int, dict[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+def summary(runs: dict[int, dict[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
     """Return one entry per size: of each arm the MAE of every draw, mean and spread, and the difference to the trees.
 
     Args:
-        found: Results of the draws, by size and arm: `absolute_error` of the test rows, and of a training `seconds`
+        runs: Results of the draws, by size and arm: `absolute_error` of the test rows, and of a training `seconds`
             and `settings` with `batch` and `epochs`.
     """
     lines = []
-    for n, arms in sorted(found.items()):
+    for n, arms in sorted(runs.items()):
         draws = min(map(len, arms.values()))
         if not draws:
             continue
-        errors = {arm: np.array([one["absolute_error"] for one in runs[:draws]]) for arm, runs in arms.items()}
+        errors = {arm: np.array([cell["absolute_error"] for cell in cells[:draws]]) for arm, cells in arms.items()}
         line: dict[str, Any] = {"train_rows": n, "draws": draws, "arms": {}}
         for arm, values in errors.items():
             maes = values.mean(axis=1)
@@ -205,7 +205,7 @@ def summary(found: dict[int, dict[str, list[dict[str, Any]]]]) -> list[dict[str,
                 entry["draws_better_than_trees"] = int((maes < errors["trees"].mean(axis=1)).sum())
             settings = arms[arm][0].get("settings", {})
             if "epochs" in settings:
-                entry["seconds"] = [one["seconds"] for one in arms[arm][:draws]]
+                entry["seconds"] = [cell["seconds"] for cell in arms[arm][:draws]]
                 entry |= {key: settings[key] for key in ("batch", "epochs")}
             line["arms"][arm] = entry
         lines.append(line)
@@ -223,10 +223,10 @@ def below_from(lines: Sequence[dict[str, Any]], arm: str) -> int | None:
     return smallest
 
 
-def _checked(arguments: Arguments, target: StudyTarget, found: Crystals) -> tuple[Crystals, Indices]:
+def _checked(arguments: Arguments, target: StudyTarget, table: Crystals) -> tuple[Crystals, Indices]:
     """The labelled crystals and their folds."""
     path = arguments.data[0]
-    crystals = with_atoms(found.labelled(target.name), arguments.n_atoms, path)
+    crystals = with_atoms(table.labelled(target.name), arguments.n_atoms, path)
     if not len(crystals):
         raise StudyError(f"{path}: no row has a label in the column {target.name!r}.")
     labels = crystals.labels[target.name]

@@ -180,14 +180,14 @@ def find_sources(data: Sequence[str], tasks: Sequence[str]) -> dict[str, Source]
             raise StudyError(f"{entry}: there is no such file or folder.")
         files += sorted(entry.iterdir()) if entry.is_dir() else [entry]
     folds = next((file for file in files if file.name in (FOLD_FILE, f"{FOLD_FILE}.gz")), None)
-    found = {name: path for name in MATBENCH_TASKS if (path := _data_set(files, name, data)) is not None}
-    if len(names) == 1 and names[0] not in found and len(data) == 1 and Path(data[0]).is_file():
-        found[names[0]] = Path(data[0])  # a table of any name
-    missing = [name for name in names if name not in found]
-    if missing or not found:
+    paths = {name: path for name in MATBENCH_TASKS if (path := _data_set(files, name, data)) is not None}
+    if len(names) == 1 and names[0] not in paths and len(data) == 1 and Path(data[0]).is_file():
+        paths[names[0]] = Path(data[0])  # a table of any name
+    missing = [name for name in names if name not in paths]
+    if missing or not paths:
         wanted = "\n".join(f"  {_where(name)}" for name in missing or MATBENCH_TASKS)
         raise StudyError(f"{', '.join(data)}: no data set of these tasks; download into one folder:\n{wanted}")
-    chosen = {name: Source(found[name], folds) for name in names or found}
+    chosen = {name: Source(paths[name], folds) for name in names or paths}
     if folds is None and not all(source.is_table for source in chosen.values()):
         raise StudyError(
             f"{', '.join(data)}: {FOLD_FILE} is not there, which holds the official folds; copy it from the folder "
@@ -243,8 +243,8 @@ def load_task(
     if source.is_table:
         items, ids, labels = read_labelled_table(source.path, target, structure, [task.target, name])
         in_files = any(isinstance(item.crystal, Path) for item in items)  # which may change while the table does not
-        kept = None if in_files else cache / f"{name}-{sha256[:12]}-{structure or 'crystals'}.parquet"
-        strings = encode_crystals(items, kept, processes, name)
+        cache_file = None if in_files else cache / f"{name}-{sha256[:12]}-{structure or 'crystals'}.parquet"
+        strings = encode_crystals(items, cache_file, processes, name)
     else:
         strings, ids, labels = _read_data_set(name, source.path, cache / f"{name}-{sha256[:12]}.parquet", processes)
         facts["sha256_published"] = task.sha256
@@ -271,7 +271,7 @@ def _official(name: str, source: Source, ids: list[str], folds: Sequence[int]) -
     splits = read_fold_file(path)
     if f"matbench_{name}" not in splits:
         raise StudyError(f"{path}: has no folds of matbench_{name}; it has {', '.join(splits)}.")
-    if source.is_table and not any(one.startswith("mb-") for one in ids):
+    if source.is_table and not any(identifier.startswith("mb-") for identifier in ids):
         raise StudyError(
             f"{source.path}: has no column 'id' with the ids of {path} (mb-{name.replace('_', '-')}-...); add them, or "
             "leave the fold file out for folds of the table's own rows."
@@ -283,13 +283,16 @@ def _official(name: str, source: Source, ids: list[str], folds: Sequence[int]) -
 
 
 def _read_data_set(
-    name: str, path: Path, kept: Path, processes: int = 1
+    name: str, path: Path, cache_file: Path, processes: int = 1
 ) -> tuple[pd.DataFrame, list[str], NDArray[np.float64]]:
     """What `encode_crystals` returns, the benchmark's ids (`mb-dielectric-0001`), and the labels."""
     prefix = f"mb-{name.replace('_', '-')}"
 
     def identify(data: SplitJson) -> list[str]:
         width = len(str(len(data)))
-        return [one if isinstance(one, str) else f"{prefix}-{one + 1:0{width}d}" for one in data.index]
+        return [
+            name_or_number if isinstance(name_or_number, str) else f"{prefix}-{name_or_number + 1:0{width}d}"
+            for name_or_number in data.index
+        ]
 
-    return encode_split_json(path, MATBENCH_TASKS[name].target, identify, kept, processes, name)
+    return encode_split_json(path, MATBENCH_TASKS[name].target, identify, cache_file, processes, name)

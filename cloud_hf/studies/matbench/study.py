@@ -105,12 +105,12 @@ def _relative_figure(scores: Mapping[str, Any], reference: str, official: Sequen
     """Draw errors over those of the reference: of task and arm, and of single folds."""
     values: dict[str, dict[str, float]] = {}
     dots: dict[str, dict[str, list[float]]] = {}
-    for name, found in scores.items():
-        below = found["over_folds"][reference]["mean"]
+    for name, errors in scores.items():
+        below = errors["over_folds"][reference]["mean"]
         if not below > 0:
             raise StudyError(f"{name}: the {reference} make no error, so no error can be given relative to theirs.")
-        values[name] = {"model": found["over_folds"]["model"]["mean"] / below}
-        dots[name] = {"model": [fold["mae"]["model"] / fold["mae"][reference] for fold in found["folds"]]}
+        values[name] = {"model": errors["over_folds"]["model"]["mean"] / below}
+        dots[name] = {"model": [fold["mae"]["model"] / fold["mae"][reference] for fold in errors["folds"]]}
         if name in official:
             board = MATBENCH[f"matbench_{name}"]
             values[name] |= {

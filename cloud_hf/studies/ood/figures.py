@@ -17,22 +17,22 @@ TITLES = {
 
 
 def _labels(splits: Mapping[str, Any]) -> list[str]:
-    return [f"{TITLES[found['split']]}\n{found['group'].replace('_', ' ')}" for found in splits.values()]
+    return [f"{TITLES[split['split']]}\n{split['group'].replace('_', ' ')}" for split in splits.values()]
 
 
 def error_bars(splits: Mapping[str, Any], unit: str) -> Figure:
     """Draw the errors inside and outside of every split; `splits` is of the results."""
-    arms = [arm for arm in ("model", "trees") if all(arm in found["outside"]["arms"] for found in splits.values())]
+    arms = [arm for arm in ("model", "trees") if all(arm in split["outside"]["arms"] for split in splits.values())]
     figure = new_figure(max(5.0, 2.2 + 1.5 * len(splits)), 4.8)
     axes = figure.add_subplot()
     width = 0.8 / (2 * len(arms))
     for index, (arm, part) in enumerate((arm, part) for arm in arms for part in ("inside", "outside")):
         places = np.arange(len(splits)) + (index - len(arms) + 0.5) * width
-        scores = [found[part]["arms"][arm] for found in splits.values()]
+        scores = [split[part]["arms"][arm] for split in splits.values()]
         # 1.96 standard errors of a mean absolute error, whose variance is that of the errors
         spread = [
-            1.96 * np.sqrt(max(score["rmse"] ** 2 - score["mae"] ** 2, 0) / found[part]["n"])
-            for score, found in zip(scores, splits.values(), strict=True)
+            1.96 * np.sqrt(max(score["rmse"] ** 2 - score["mae"] ** 2, 0) / split[part]["n"])
+            for score, split in zip(scores, splits.values(), strict=True)
         ]
         style = ARM_STYLES[arm]
         axes.bar(
@@ -57,8 +57,8 @@ def growth_figure(splits: Mapping[str, Any]) -> Figure:
         points = [(place, f["growth"][arm]) for place, f in enumerate(splits.values()) if f["growth"].get(arm)]
         if not points:
             continue
-        ratio = np.array([found["ratio"] for _, found in points])
-        ends = np.array([(found["low"], found["high"]) for _, found in points])
+        ratio = np.array([growth["ratio"] for _, growth in points])
+        ends = np.array([(growth["low"], growth["high"]) for _, growth in points])
         axes.errorbar(
             [place + 0.16 * (index - 0.5) for place, _ in points], ratio, np.abs(ends.T - ratio), fmt="none",
             ecolor=ARM_STYLES[arm]["color"], elinewidth=1.4, capsize=3,

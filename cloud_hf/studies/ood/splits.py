@@ -99,14 +99,14 @@ def ood_split(crystals: Crystals, name: str, group: str | None, share: float, se
 def _as_many(scopes: Sequence[str], rest: Indices, wanted: int, seed: int) -> tuple[Indices, Indices]:
     """Take strings in the order of their hashes until there are as many rows as wanted, but no more than a third."""
     wanted = min(wanted, len(rest) // 3)
-    found: list[int] = []
+    rows: list[int] = []
     rows_of = _rows_of([scopes[row] for row in rest])
     for string in sorted(rows_of, key=lambda string: _hash(seed, "inside", string)):
-        if len(found) >= wanted:
+        if len(rows) >= wanted:
             break
-        found += rows_of[string]
+        rows += rows_of[string]
     taken = np.zeros(len(rest), dtype=bool)
-    taken[found] = True
+    taken[rows] = True
     return rest[taken], rest[~taken]
 
 
@@ -114,13 +114,17 @@ def _elements(crystals: Crystals, group: str | None, share: float) -> tuple[str,
     elements = [set(parse(scope).elements) for scope in crystals.scopes]
     if group is None:
         present = sorted(set().union(*elements))
-        rows = {symbol: sum(symbol in own for own in elements) for symbol in present}
+        rows = {symbol: sum(symbol in symbols for symbols in elements) for symbol in present}
         group = min(present, key=lambda symbol: (abs(rows[symbol] - share * len(crystals)), symbol))
     chosen = [text.strip() for text in group.split(",")]
     for text in chosen:
         if element_symbol(text) != text:
             raise StudyError(f"{text!r} in the elements {group!r} is no element; write symbols joined by commas, F,Cl.")
-    return ",".join(chosen), f"crystals with {' or '.join(chosen)}", _flags(bool(own & {*chosen}) for own in elements)
+    return (
+        ",".join(chosen),
+        f"crystals with {' or '.join(chosen)}",
+        _flags(bool(symbols & {*chosen}) for symbols in elements),
+    )
 
 
 def _space_groups(crystals: Crystals, group: str | None, share: float) -> tuple[str, str, Indices]:
@@ -133,8 +137,8 @@ def _space_groups(crystals: Crystals, group: str | None, share: float) -> tuple[
         return group, f"{group} crystals", _flags((numbers >= low) & (numbers <= high))
     chosen: set[int] = set()
     for text in group.split(","):
-        found = re.fullmatch(r"\s*(\d{1,3})(?:-(\d{1,3}))?\s*", text)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        span = re.fullmatch(r"\s*(\d{1,3})(?:-(\d{1,3}))?\s*", text)
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (0, 0)
         if not 1 <= first <= last <= 230:
             raise StudyError(
                 f"{text!r} in the space groups {group!r} is neither a crystal system ({', '.join(CRYSTAL_SYSTEMS)}) "
@@ -171,13 +175,13 @@ def _highest(crystals: Crystals, name: str, share: float) -> tuple[str, str, Ind
     smallest: dict[str, float] = {}
     for string, value in zip(crystals.scopes, values, strict=True):
         smallest[string] = float(np.fmin(value, smallest.get(string, np.nan)))
-    own = np.array([smallest[string] for string in crystals.scopes])
-    known = ~np.isnan(own)
+    by_row = np.array([smallest[string] for string in crystals.scopes])
+    known = ~np.isnan(by_row)
     # the threshold that leaves the share outside nearest to the wanted one
-    steps = np.unique(own[known])
-    counts = known.sum() - np.searchsorted(np.sort(own[known]), steps, side="right")
+    steps = np.unique(by_row[known])
+    counts = known.sum() - np.searchsorted(np.sort(by_row[known]), steps, side="right")
     limit = steps[np.abs(counts - share * known.sum()).argmin()]
-    flags = np.where(known, own > limit, -1).astype(np.int64)
+    flags = np.where(known, by_row > limit, -1).astype(np.int64)
     what = f"more than {limit:g} atoms per primitive cell" if name == "size" else f"entry numbers above {limit:.0f}"
     return f"above_{limit:.0f}", f"crystals with {what}", flags
 

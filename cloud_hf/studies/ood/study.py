@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import bootstrap
 from tqdm import tqdm
 
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import StudyError
+from cloud_hf.metrics.statistics import bootstrap_interval
 from cloud_hf.studies.common.arguments import LabelStudyArguments
 from cloud_hf.studies.common.crystals import Crystals, read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, fit_arms, study_target, target_settings, training_settings
@@ -73,7 +73,7 @@ def run(arguments: Arguments) -> Path:
         for name in dict.fromkeys(arguments.splits)
         for group in _groups(arguments, name)
     ]
-    found: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     for split in tqdm(splits, desc="splits", unit="split", disable=None):
         rows = np.concatenate([split.inside, split.outside])
 
@@ -87,16 +87,16 @@ def run(arguments: Arguments) -> Path:
         cell = folder.cell(name, compute)
         if cell["rows"] != crystals.position[rows].tolist():
             raise StudyError(f"{folder.path}/cells/{name}.json: holds other rows; remove it to compute it again.")
-        found[name] = _scores(split, crystals.labels[target.name], target, cell)
+        scores[name] = _scores(split, crystals.labels[target.name], target, cell)
     results = {
         "table": {
             "rows": labelled["rows"], "labelled": labelled["labelled"], "used": len(crystals),
             "strings": len(set(crystals.scopes)), "failed": len(crystals.failures),
             "failures": crystals.failed_by_reason,
         },
-        "splits": found,
+        "splits": scores,
     }  # fmt: skip
-    figures = {"errors.png": error_bars(found, target.unit), "growth.png": growth_figure(found)}
+    figures = {"errors.png": error_bars(scores, target.unit), "growth.png": growth_figure(scores)}
     return finish(folder, results, figures)
 
 
@@ -112,20 +112,13 @@ def growth(outside: ArrayLike, inside: ArrayLike, seed: int = 0) -> dict[str, fl
         `ratio` of the means with `low` and `high`, the 95 % interval of the bootstrap over both sets of rows; empty if
         the error inside is zero.
     """
-    one, two = np.asarray(outside, dtype=float), np.asarray(inside, dtype=float)
-    if two.mean() == 0:
+    above, below = np.asarray(outside, dtype=float), np.asarray(inside, dtype=float)
+    if below.mean() == 0:
         return {}
-
-    def ratio(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = a.mean(axis=axis) / b.mean(axis=axis)
-        return found
-
-    chance = np.random.default_rng(seed)
-    batch = max(1, 2_000_000 // max(len(one), len(two)))
-    found = bootstrap(
-        (one, two), ratio, n_resamples=5000, batch=batch, method="percentile", rng=chance, vectorized=True
-    ).confidence_interval
-    return {"ratio": float(one.mean() / two.mean()), "low": float(found.low), "high": float(found.high)}
+    low, high = bootstrap_interval(
+        lambda a, b, axis=-1: a.mean(axis=axis) / b.mean(axis=axis), [above, below], resamples=5000, seed=seed
+    )
+    return {"ratio": float(above.mean() / below.mean()), "low": low, "high": high}
 
 
 def _groups(arguments: Arguments, name: str) -> list[str | None]:

@@ -141,14 +141,14 @@ def train_cell(size: Size, corpus: Sequence[str], held_out: Sequence[str], recip
     Raises:
         StudyError: The training diverged.
     """
-    own = PretrainArguments(
+    settings = PretrainArguments(
         hidden_size=size.width, num_hidden_layers=size.layers, num_attention_heads=size.heads(recipe.head_width),
         dropout=recipe.dropout, max_position_embeddings=recipe.max_tokens, element_descriptors=recipe.chemistry,
         site_multiplicity=recipe.chemistry,
     )  # fmt: skip
     tokenizer = ScopeTokenizer(model_max_length=recipe.max_tokens)
     set_seed(seed)
-    model = CloudForMaskedLM(new_config(own, len(tokenizer), "sites"))
+    model = CloudForMaskedLM(new_config(settings, len(tokenizer), "sites"))
     rows = training_rows(tokenize_strings(corpus, tokenizer), tokenizer)
     kept_back = training_rows(tokenize_strings(held_out, tokenizer), tokenizer)
     with tempfile.TemporaryDirectory() as folder:
@@ -160,23 +160,23 @@ def train_cell(size: Size, corpus: Sequence[str], held_out: Sequence[str], recip
         )  # fmt: skip
         steps = trainer.train().global_step
         trainer.data_collator = MaskingCollator(tokenizer, seed=recipe.held_out_seed)
-        found = trainer.evaluate(metric_key_prefix="held_out")
-    loss = math.log(found["held_out_perplexity"])
+        metrics = trainer.evaluate(metric_key_prefix="held_out")
+    loss = math.log(metrics["held_out_perplexity"])
     if not math.isfinite(loss):
         raise StudyError(f"The model {size} diverged on {len(corpus):,} strings; lower --learning-rate.")
     n = sum(p.numel() for name, p in model.named_parameters() if not any(part in name for part in EMBEDDINGS))
     unique = int(rows.string_lengths.sum())
     by_class = {
-        name: math.log(found[f"held_out_perplexity_{name}"])
+        name: math.log(metrics[f"held_out_perplexity_{name}"])
         for name in TOKEN_CLASSES
-        if f"held_out_perplexity_{name}" in found
+        if f"held_out_perplexity_{name}" in metrics
     }
     return {
-        "width": size.width, "layers": size.layers, "heads": own.num_attention_heads, "parameters": n,
+        "width": size.width, "layers": size.layers, "heads": settings.num_attention_heads, "parameters": n,
         "all_parameters": sum(p.numel() for p in model.parameters()), "strings": len(corpus), "seed": seed,
         "unique_tokens": unique, "tokens_seen": recipe.epochs * unique, "steps": steps,
         "learning_rate": recipe.rate(size), "flops": 6.0 * n * recipe.epochs * unique, "loss": loss,
-        "masked_words": found["held_out_masked_words"], "masked_accuracy": found["held_out_masked_accuracy"],
+        "masked_words": metrics["held_out_masked_words"], "masked_accuracy": metrics["held_out_masked_accuracy"],
         "loss_by_class": by_class,
     }  # fmt: skip
 

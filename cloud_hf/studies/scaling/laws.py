@@ -102,13 +102,13 @@ def fit_power_law(x: ArrayLike, y: ArrayLike) -> PowerLaw:
         x: Positive, at least two different, shape (n,).
         y: Positive, shape (n,).
     """
-    found = linregress(np.log(np.asarray(x, dtype=float)), np.log(np.asarray(y, dtype=float)))
+    line = linregress(np.log(np.asarray(x, dtype=float)), np.log(np.asarray(y, dtype=float)))
     n = np.size(x)
     low = high = None
     if n > 2:
-        half = float(t.ppf(0.975, n - 2) * found.stderr)
-        low, high = float(-found.slope - half), float(-found.slope + half)
-    return PowerLaw(float(np.exp(found.intercept)), float(-found.slope), low, high, n)
+        half = float(t.ppf(0.975, n - 2) * line.stderr)
+        low, high = float(-line.slope - half), float(-line.slope + half)
+    return PowerLaw(float(np.exp(line.intercept)), float(-line.slope), low, high, n)
 
 
 def fit_loss_law(parameters: ArrayLike, data: ArrayLike, loss: ArrayLike, start: LossLaw | None = None) -> LossLaw:
@@ -137,8 +137,8 @@ def fit_loss_law(parameters: ArrayLike, data: ArrayLike, loss: ArrayLike, start:
 
     spread = float(known.max() - known.min()) or 0.01 * float(known.min())
     starts = [
-        (share * known.min(), np.log(spread / 2), one, np.log(spread / 2), two)
-        for share in (0.3, 0.7, 0.95) for one in (0.15, 0.5, 1.0) for two in (0.15, 0.5, 1.0)
+        (share * known.min(), np.log(spread / 2), of_parameters, np.log(spread / 2), of_tokens)
+        for share in (0.3, 0.7, 0.95) for of_parameters in (0.15, 0.5, 1.0) for of_tokens in (0.15, 0.5, 1.0)
     ]  # fmt: skip
     if start is not None:
         factors = (
@@ -195,14 +195,14 @@ def interval(fitted: LossLaw, laws: Sequence[LossLaw]) -> dict[str, dict[str, An
     """
     every = np.array([(*astuple(law), *law.allocation) for law in laws])
     values = (*astuple(fitted), *fitted.allocation)
-    found: dict[str, dict[str, Any]] = {}
+    intervals: dict[str, dict[str, Any]] = {}
     for name, column in {"floor": 0, "parameter_exponent": 2, "data_exponent": 4, "best_parameters": 5,
                          "best_data": 6}.items():  # fmt: skip
         low, high = (float(end) for end in np.quantile(every[:, column], (0.025, 0.975)))
         inside = column not in (2, 4) or (low > 1.01 * EXPONENT_RANGE[0] and high < 0.99 * EXPONENT_RANGE[1])
-        found[name] = {"value": values[column], "low": low, "high": high,
+        intervals[name] = {"value": values[column], "low": low, "high": high,
                        "informative": bool(inside and low > 0 and high <= 2 * low)}  # fmt: skip
-    return found
+    return intervals
 
 
 def frontier(compute: ArrayLike, loss: ArrayLike) -> list[int]:
@@ -249,8 +249,8 @@ class Fits:
             "law": asdict(self.law) if self.law else None,
             "intervals": interval(self.law, self.laws) if self.law else None,
             "resamples": len(self.laws),
-            "by_corpus": {str(name): asdict(found) for name, found in self.by_corpus.items()},
-            "by_model": {name: asdict(found) for name, found in self.by_model.items()},
+            "by_corpus": {str(name): asdict(law) for name, law in self.by_corpus.items()},
+            "by_model": {name: asdict(law) for name, law in self.by_model.items()},
             "frontier": self.frontier,
             "by_compute": asdict(self.by_compute) if self.by_compute else None,
             "prediction_of_the_largest": self.prediction,

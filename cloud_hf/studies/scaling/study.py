@@ -163,19 +163,19 @@ def _shared_cell(
     state: Any = processes.distributed_state
     is_done = folder.has(name)
     state.wait_for_everyone()
-    found = folder.cell(name, compute) if is_done or state.is_main_process else compute()
+    cell = folder.cell(name, compute) if is_done or state.is_main_process else compute()
     state.wait_for_everyone()
-    return found
+    return cell
 
 
 def _settings(arguments: Arguments, world_size: int) -> dict[str, Any]:
     """What decides the loss of a cell; the grid only selects cells."""
     names = ("held_out", "num_train_epochs", "learning_rate", "weight_decay", "dropout", "head_width", "max_tokens",
              "chemistry", "bf16", "seed")  # fmt: skip
-    found = {name: getattr(arguments, name) for name in names}
-    found["strings_per_step"] = arguments.per_device_train_batch_size * world_size
-    found["tables"] = sorted(digest_of(path) for path in arguments.data)
-    return found
+    settings = {name: getattr(arguments, name) for name in names}
+    settings["strings_per_step"] = arguments.per_device_train_batch_size * world_size
+    settings["tables"] = sorted(digest_of(path) for path in arguments.data)
+    return settings
 
 
 def _strings(arguments: Arguments, folder: Path, is_first: bool) -> tuple[list[str], pd.DataFrame]:

@@ -90,7 +90,7 @@ def find_folders(data: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
     Raises:
         StudyError: A task is not there; the message says what is looked for.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for entry in map(Path, data):
         if not entry.exists():
             raise StudyError(f"{entry}: there is no such file or folder.")
@@ -99,27 +99,27 @@ def find_folders(data: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
         for path in candidates:
             json_file = re.fullmatch(rf"ub_(?:{PREFIX})?(\w+)\.json(?:\.gz)?", path.name)
             if json_file:
-                found.setdefault(json_file[1], path)
+                paths.setdefault(json_file[1], path)
             elif path.is_dir() and any(_fold_number(fold) is not None for fold in path.iterdir()):
-                found.setdefault(path.resolve().name.removeprefix(PREFIX), path)
+                paths.setdefault(path.resolve().name.removeprefix(PREFIX), path)
     names = [task.removeprefix(PREFIX) for task in tasks]
-    missing = [name for name in names if name not in found]
-    if missing or not found:
+    missing = [name for name in names if name not in paths]
+    if missing or not paths:
         wanted = ", ".join(
             f"{name} ({UNCONVBENCH_TASKS[name].rows:,} rows)" if name in UNCONVBENCH_TASKS else name
             for name in missing or UNCONVBENCH_TASKS
         )
-        there = f" (there are {', '.join(found)})" if found else ""
+        there = f" (there are {', '.join(paths)})" if paths else ""
         raise StudyError(
             f"{', '.join(data)}: no data of {wanted}{there}; give folders TASK/FOLD with {' and '.join(TABLES)}, or "
             f"ub_{PREFIX}TASK.json and {FOLD_FILE} from {SOURCE} (no checksums are published)."
         )
-    return {name: found[name] for name in names or found}
+    return {name: paths[name] for name in names or paths}
 
 
 def _fold_number(path: Path) -> int | None:
-    found = re.fullmatch(r"(?:fold_?)?(\d{1,3})", path.name)
-    return int(found[1]) if found and path.is_dir() else None
+    number = re.fullmatch(r"(?:fold_?)?(\d{1,3})", path.name)
+    return int(number[1]) if number and path.is_dir() else None
 
 
 def load_folder(
@@ -165,8 +165,8 @@ def _from_json(
         return [f"{key}-{row + 1:0{width}d}" for row in range(len(data))]
 
     sha256 = sha256_of(path)
-    kept = cache / f"{task.name}-{sha256[:12]}.parquet"
-    strings, ids, labels = encode_split_json(path, target, identify, kept, processes, task.name)
+    cache_file = cache / f"{task.name}-{sha256[:12]}.parquet"
+    strings, ids, labels = encode_split_json(path, target, identify, cache_file, processes, task.name)
     crystals = crystals_from_strings(strings, ids, {task.name: labels}, path)
     facts = {"file": path.name, "sha256": sha256, "fold_file_sha256": sha256_of(fold_file), "rows": len(ids)}
     return FoldedTask(
@@ -191,10 +191,13 @@ def _from_tables(
         parts = []
         for table in TABLES:
             file = folders[fold.number] / table
-            found, names, values = read_labelled_table(file, target, structure, [task.target])
-            parts.append(np.arange(len(items), len(items) + len(found)))
-            items += found
-            ids += [f"{fold.number}/{one}" if one.startswith(f"{table}:") else one for one in names]
+            table_items, names, values = read_labelled_table(file, target, structure, [task.target])
+            parts.append(np.arange(len(items), len(items) + len(table_items)))
+            items += table_items
+            ids += [
+                f"{fold.number}/{identifier}" if identifier.startswith(f"{table}:") else identifier
+                for identifier in names
+            ]
             labels.append(values)
             facts["sha256"][f"{fold.number}/{table}"] = sha256_of(file)
         train, test = (set(ids[rows[0] : rows[-1] + 1]) for rows in parts)
@@ -223,8 +226,8 @@ def _encoded(name: str, items: Sequence[Item], cache: Path, processes: int) -> p
         first.setdefault(_key(item), row)
     in_files = any(isinstance(item.crystal, Path) for item in items)  # which may change while the tables do not
     digest = hashlib.sha256(repr(list(first)).encode()).hexdigest()[:12]
-    kept = None if in_files else cache / f"{name}-{digest}.parquet"
-    strings = encode_crystals([items[row] for row in first.values()], kept, processes, name)
+    cache_file = None if in_files else cache / f"{name}-{digest}.parquet"
+    strings = encode_crystals([items[row] for row in first.values()], cache_file, processes, name)
     place = {key: number for number, key in enumerate(first)}
     return strings.iloc[[place[_key(item)] for item in items]].reset_index(drop=True)
 

@@ -70,11 +70,11 @@ def _ratios_figure(scores: Mapping[str, Any]) -> Figure:
     """Draw MAE:MAD of task and arm, and of single folds."""
     values: dict[str, dict[str, float]] = {}
     dots: dict[str, dict[str, list[float]]] = {}
-    for name, found in scores.items():
-        mad = found["pooled"]["arms"]["mean"]["mad"] or 1.0
-        arms = [arm for arm in ("model", "trees") if arm in found["over_folds"]]
-        values[name] = {arm: found["over_folds"][arm]["mean"] / mad for arm in arms}
-        dots[name] = {arm: [fold["mae"][arm] / mad for fold in found["folds"]] for arm in arms}
+    for name, errors in scores.items():
+        mad = errors["pooled"]["arms"]["mean"]["mad"] or 1.0
+        arms = [arm for arm in ("model", "trees") if arm in errors["over_folds"]]
+        values[name] = {arm: errors["over_folds"][arm]["mean"] / mad for arm in arms}
+        dots[name] = {arm: [fold["mae"][arm] / mad for fold in errors["folds"]] for arm in arms}
         if name in UNCONVBENCH:
             ends = [float(end) for end in UNCONVBENCH[name].split("-")]
             values[name]["published"] = sum(ends) / len(ends)

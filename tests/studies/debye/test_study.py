@@ -14,11 +14,13 @@ import pytest
 from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError, TableError
+from cloud_hf.inference.plotting import save_figure
 from cloud_hf.models.heads_cloud import ThermalProperties, thermal_properties
 from cloud_hf.studies.common.crystals import read_crystals
 from cloud_hf.studies.common.fitting import Fit, StudyTarget, fit_and_predict
 from cloud_hf.studies.common.scoring import verdict
 from cloud_hf.studies.debye import study as debye
+from cloud_hf.studies.debye.figures import measured_figure
 from cloud_hf.studies.debye.given import given_predictions
 from cloud_hf.studies.debye.rows import KNOWN, read_debye_rows, table_of
 from cloud_hf.studies.debye.scores import UNIT, collect
@@ -208,6 +210,12 @@ def test_values_that_cannot_work(given: dict[str, Any]) -> None:
 def test_an_interval_says_what_it_shows() -> None:
     gaps = ({"low": -2, "high": -1}, {"low": 1, "high": 2}, {"low": -1, "high": 1})
     assert [verdict(gap) for gap in gaps] == ["lower", "higher", "no clear difference"]
+
+
+def test_measured_crystals_of_the_model_card_are_drawn_from_their_result_file(root: Path, tmp_path: Path) -> None:
+    record = json.loads((root / "docs/results/transfer.json").read_text())
+    save_figure(measured_figure(record["results"]["compounds"], ["debye", "trees"]), str(tmp_path / "measured.png"))
+    assert (tmp_path / "measured.png").read_bytes()[:4] == b"\x89PNG"
 
 
 class TestGivenPredictions:

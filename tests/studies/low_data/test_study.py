@@ -13,8 +13,10 @@ import pytest
 
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError
+from cloud_hf.inference.plotting import save_figure
 from cloud_hf.studies.common.scoring import paired
 from cloud_hf.studies.low_data import study as low_data
+from cloud_hf.studies.low_data.figures import curve_figure
 from cloud_hf.studies.low_data.study import below_from, draw_rows, paired_over_draws, schedule, summary
 
 
@@ -83,6 +85,12 @@ class TestIntervals:
         assert "to_trees" not in line["arms"]["trees"]
 
 
+def test_the_curve_of_the_model_card_is_drawn_from_its_result_file(root: Path, tmp_path: Path) -> None:
+    record = json.loads((root / "docs/results/learning_curve.json").read_text())
+    save_figure(curve_figure(record["results"]["sizes"], "MAE", "title"), str(tmp_path / "curve.png"))
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
 class TestRun:
     def test_from_table_to_report_and_on_again(
         self, crystals: Callable[[int], pd.DataFrame], encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -136,10 +144,12 @@ class TestRun:
 
         monkeypatch.setattr(low_data, "fit_and_predict", fit)
         words = ["study", "low-data", "--data", str(tmp_path / "rows.parquet"), "--target", "cv:J/(mol cell K)"]
-        words += ["--model", str(encoder), "--out", str(tmp_path / "out"), "--sizes", "10", "--draws", "2"]
+        words += ["--model", str(encoder), "--out", str(tmp_path / "out"), "--sizes", "0", "--draws", "2"]
         assert main([*words, "--debye", "--per-cell", "--scratch", "--no-baselines"]) == 0
         assert models == [(str(encoder), 0), ("scratch", 0), (str(encoder), 1), ("scratch", 1)]
-        (line,) = json.loads((tmp_path / "out/results.json").read_text())["results"]["sizes"]
+        results = json.loads((tmp_path / "out/results.json").read_text())["results"]
+        (line,) = results["sizes"]
+        assert line["train_rows"] == results["train_rows"]  # 0: all
         assert line["arms"]["scratch"]["mae"] == pytest.approx([1, 1])
         text = (tmp_path / "out/report.md").read_text()
         assert "CLOUD-DEBYE 0.057" in text

@@ -44,7 +44,7 @@ class Cell:
     """One cell of the grid.
 
     Attributes:
-        name: Of the cell.
+        name: Name of the cell.
         question: What the grid asks with it; cells of one question stand together.
         change: What differs from the reference.
         reference: Cell to compare with.

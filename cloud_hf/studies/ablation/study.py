@@ -128,7 +128,7 @@ class _Grid:
     """The table with its folds, and the trainings of the cells.
 
     Args:
-        arguments: Of the study.
+        arguments: Arguments of the study.
     """
 
     def __init__(self, arguments: Arguments) -> None:
@@ -334,7 +334,7 @@ def verdict(gap: Mapping[str, float] | None, adds: bool, seeds: float = 0.0) -> 
     """Say what a paired difference shows about a change.
 
     Args:
-        gap: Of the mean absolute errors, from `paired`; its 95 % interval decides. None: there is no reference.
+        gap: Difference of the errors, from `paired`; its 95 % interval decides. None: there is no reference.
         adds: Whether the change adds something.
         seeds: Standard deviation of the MAE over seeds; differences below the 95 % limit of two trainings that differ
             in the seed alone, 1.96 sqrt(2) times this, are no effect of the change. 0 where both are one training.

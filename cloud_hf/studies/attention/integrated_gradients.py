@@ -33,9 +33,9 @@ class Output:
     """What is attributed: one output of a head, linear in the head's raw output.
 
     Attributes:
-        name: In words.
+        name: What it is called.
         unit: Its unit.
-        column: Of the raw outputs.
+        column: Column of the raw outputs.
         scale: Units per raw output.
     """
 

@@ -23,8 +23,8 @@ def ratio_with_interval(above: ArrayLike, below: ArrayLike, seed: int = 0) -> di
 
     Args:
         above: One number per crystal, shape (n,).
-        below: Of the same crystals, positive on average, shape (n,).
-        seed: Of the bootstrap.
+        below: Numbers of the same crystals, positive on average, shape (n,).
+        seed: Seed of the bootstrap.
     """
     numerator, denominator = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
     low, high = ratio_interval(numerator, denominator, resamples=RESAMPLES, seed=seed)

@@ -309,11 +309,11 @@ def encode_split_json(
     """Read a data set in split-oriented JSON row by row and encode it, or read what an earlier call kept.
 
     Args:
-        path: Of the data set, with pymatgen dicts in a column `structure`.
+        path: Path of the data set, with pymatgen dicts in a column `structure`.
         target: Column of the target; None: the only other one.
         identify: Gives the rows' ids.
         cache_file: Parquet file of strings, ids and labels.
-        processes: That encode.
+        processes: Processes that encode crystals.
         name: What the progress bar shows.
 
     Returns:

@@ -145,7 +145,7 @@ def read_crystals(
             grammars are translated where they tell who sits where.
         labels: Columns of numbers.
         cache: Folder that keeps the strings for the next time.
-        processes: That encode.
+        processes: Processes that encode crystals.
         max_tokens: Rows with longer strings, [CLS] and [SEP] counted, are failures.
         rows: Only these rows of the table, from 0.
 
@@ -178,10 +178,10 @@ def crystals_from_strings(
     """Sort what `encode_crystals` returned into crystals with a usable string and failures.
 
     Args:
-        strings: From `encode_crystals`, m rows.
+        strings: What `encode_crystals` returned, m rows.
         sources: What each of them is called, m names.
         labels: Each label column of the whole table.
-        path: Of the table, for the message.
+        path: Path of the table, for the message.
         max_tokens: Rows with longer strings, [CLS] and [SEP] counted, are failures.
         rows: Rows of the table that were encoded, shape (m,); None: all.
         table: The other columns of the whole table.
@@ -238,11 +238,11 @@ def assigned_folds(crystals: Crystals, split: str | Path | None, folds: int, see
     """Return the fold of each crystal, shape (n,).
 
     Args:
-        crystals: Of a table.
+        crystals: Crystals of one table.
         split: The `.split.parquet` that `cloud-hf split` wrote for this table; None: folds by string, so that crystals
             that the paper's string cannot tell apart share one.
         folds: Number of folds by string.
-        seed: Of the folds by string.
+        seed: Seed of the folds by string.
 
     Raises:
         StudyError: The split is of another table.
@@ -273,13 +273,13 @@ def encode_crystals(
     """Encode items, or read what an earlier call kept.
 
     Args:
-        items: From `table_items`, or `Item(source=..., crystal=structure)` for anything that `ScopeEncoder` takes; may
-            be a generator, which is read as the work proceeds.
+        items: Of `table_items`, or `Item(source=..., crystal=structure)` for anything that `ScopeEncoder` takes; may be
+            a generator, which is read as the work proceeds.
         cache_file: Parquet file of the strings; None keeps nothing.
-        processes: That encode.
+        processes: Processes that encode crystals.
         name: What the progress bar shows.
         total: Number of items where they are a generator.
-        encoder: Of the strings; None: that of the grammar `sites`.
+        encoder: What encodes; None: that of the grammar `sites`.
 
     Returns:
         Columns `scope`, `formula`, `space_group`, `n_atoms` (per primitive cell) and `error`, None where the others are

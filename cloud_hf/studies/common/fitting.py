@@ -78,7 +78,7 @@ class Fit:
     """What a training ends with.
 
     Attributes:
-        predictions: Of each set of rows, in the unit of the labels, shape (n,).
+        predictions: Predictions of each set of rows, in the unit of the labels, shape (n,).
         model: The fine-tuned model, in eval mode.
         tokenizer: Its tokenizer.
         selection: How early stopping chose the weights, None without it.
@@ -108,7 +108,7 @@ def fit_and_predict(
         crystals: All rows, with the label of `target`.
         train: Rows to learn from.
         tests: Rows to predict, by name; their labels are not looked at.
-        seed: Of head, dropout and order; None: that of the arguments.
+        seed: Seed of head, dropout and order; None: that of the arguments.
         validation: Rows to stop by.
         early_stopping: Evaluations (one an epoch) without a better one after which to stop; needs `validation`.
 
@@ -215,7 +215,7 @@ def predict_quantity(path: str, crystals: Crystals, quantity: str, unit: str, he
         path: Folder or Hub id.
         crystals: n in number.
         quantity: Its name among those that the checkpoint predicts.
-        unit: That it must have.
+        unit: Unit that it must have.
         head: Head that the checkpoint must have; None: any.
 
     Returns:
@@ -252,8 +252,8 @@ def encoder_folder(model: str, seed: int = 0) -> Path | str:
     """Return the folder or Hub id of an encoder.
 
     Args:
-        model: As in `TrainingStudyArguments`.
-        seed: Of random weights.
+        model: Name, folder or Hub id as in `TrainingStudyArguments`.
+        seed: Seed of random weights.
 
     Raises:
         StudyError: This version of the package has no such weights.
@@ -281,8 +281,8 @@ def random_encoder(folder: Path, grammar: str = "sites", seed: int = 0, **archit
 
     Args:
         folder: For config, weights and tokenizer.
-        grammar: That heads on it will read.
-        seed: Of the weights.
+        grammar: Grammar that heads on it will read.
+        seed: Seed of the weights.
         architecture: Fields of `PretrainArguments`.
     """
     if not (folder / "model.safetensors").is_file():

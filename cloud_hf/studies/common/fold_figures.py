@@ -61,8 +61,8 @@ def arm_bars(
     Args:
         values: Task to arm to height.
         dots: Task to arm to heights of single folds.
-        ylabel: With the unit.
-        title: Of the picture.
+        ylabel: Name of the axis with the unit.
+        title: Title of the picture.
         line: Height of a reference line and its name.
     """
     arms = list(dict.fromkeys(arm for by_arm in values.values() for arm in by_arm))

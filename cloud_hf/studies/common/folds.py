@@ -45,7 +45,7 @@ class Fold:
     """Rows of a data set, from 0, as its benchmark deals them out.
 
     Attributes:
-        number: Of the fold, from 0.
+        number: Number of the fold, from 0.
         train: Rows for training and validation.
         test: Rows to predict.
     """
@@ -62,11 +62,11 @@ class FoldedTask:
     Attributes:
         name: Short name, as `dielectric`.
         quantity: What the labels are, in words.
-        unit: Of the labels.
+        unit: Unit of the labels.
         transform: What a head learns: `standardise`, `log` or `per_atom`.
         crystals: Rows with a usable string; `position` holds their rows in the data set.
-        ids: Of every row, n.
-        labels: Of every row, shape (n,).
+        ids: Ids of all n rows.
+        labels: Labels of all rows, shape (n,).
         folds: Those to run.
         rows: What the test rows are, in words, without the numbers of the folds.
         facts: What results should say about the data: file, hash, number of rows.
@@ -107,8 +107,8 @@ def rows_of_ids(
 
     Args:
         splits: `fold_0`, ... to `train` and `test` to ids.
-        ids: Of the data set's rows, n.
-        path: Of the fold file, for messages.
+        ids: Ids of the data set's rows, n.
+        path: Path of the fold file, for messages.
         chosen: Numbers of the folds to return; none: all.
 
     Raises:
@@ -155,7 +155,7 @@ def check_folds(folds: Sequence[Fold], n: int, path: str) -> None:
     Args:
         folds: All folds of a data set of n rows.
         n: Rows.
-        path: Of the fold file, for messages.
+        path: Path of the fold file, for messages.
 
     Raises:
         StudyError: A fold with an empty part, a row twice, rows on both sides; test rows of two folds, or of none.

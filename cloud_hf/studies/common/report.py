@@ -42,7 +42,7 @@ def finish(folder: StudyFolder, results: Mapping[str, Any], figures: Mapping[str
     """Write `results.json`, the pictures and the report of a study, and return the path of the report.
 
     Args:
-        folder: Of the study.
+        folder: Folder of the study.
         results: All that its report says, as JSON can hold it.
         figures: Name of the file of each picture to the picture.
 

@@ -19,8 +19,8 @@ def compared(
 
     Args:
         labels: Finite numbers, shape (n,).
-        predictions: Of each arm (`model`, `trees`, `mean`, ...), shape (n,).
-        unit: Of all of them.
+        predictions: Predictions of each arm (`model`, `trees`, `mean`, ...), shape (n,).
+        unit: Unit of all of them.
         rows: What they were computed on, in words.
         reference: Arm that the others are compared with; their `difference` is that of the mean absolute errors, with
             its 95 % interval.
@@ -42,10 +42,10 @@ def paired(errors: ArrayLike, others: ArrayLike, resamples: int = 10_000, seed: 
     """Compare two models by their absolute errors on the same rows.
 
     Args:
-        errors: Of the first, shape (n,).
-        others: Of the second on the same rows, shape (n,).
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        errors: Absolute errors of the first, shape (n,).
+        others: Absolute errors of the second on the same rows, shape (n,).
+        resamples: Samples that the bootstrap draws.
+        seed: Seed of the bootstrap.
 
     Returns:
         `difference` of the mean absolute errors (negative: the first is better) with `low` and `high`, the 95 %

@@ -171,11 +171,11 @@ def phonon_panel(
 
     Args:
         axes: Empty axes.
-        title: Of the panel.
+        title: Title of the panel.
         thetas: Debye temperature of each arm in K.
         arms: Which to draw, of `CURVES`.
         wavenumber: 1/cm, shape (m,).
-        density: In any unit, shape (m,).
+        density: Density of states in any unit, shape (m,).
         highest: End of the temperature axis, K.
     """
     kelvin = np.linspace(5, highest, 200)
@@ -193,7 +193,7 @@ def rows_at_quantiles(errors: ArrayLike, usable: ArrayLike, quantiles: Sequence[
     Args:
         errors: Shape (n,).
         usable: Whether a row may be taken, shape (n,).
-        quantiles: From 0 to 1.
+        quantiles: Numbers from 0 to 1.
     """
     rows = np.flatnonzero(np.asarray(usable))
     order = rows[np.argsort(np.asarray(errors, dtype=float)[rows], kind="stable")]

@@ -22,7 +22,7 @@ class Known:
         orbits: Elements and Wyckoff words, as in a `sites` string.
         atoms: Atoms per formula unit.
         heat_capacity: Cv in J/(mol formula unit K) by temperature in K.
-        debye_temperature: From handbooks, K; a range stands as its middle.
+        debye_temperature: Handbook value in K; the middle where handbooks give a range.
     """
 
     name: str

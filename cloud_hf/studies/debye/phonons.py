@@ -22,7 +22,7 @@ def phonon_heat_capacity(wavenumber: ArrayLike, density: ArrayLike, temperature:
 
     Args:
         wavenumber: 1/cm, shape (m,).
-        density: In any unit, shape (m,).
+        density: Density of states in any unit, shape (m,).
         temperature: K, above 0.
     """
     x, weight = _modes(wavenumber, density, temperature)
@@ -41,8 +41,8 @@ def read_densities(wavenumbers: Iterable[Any], densities: Iterable[Any]) -> list
     """Read densities of states from two columns of a table.
 
     Args:
-        wavenumbers: Of each row a list of numbers, or one as JSON text (as in a CSV file), in 1/cm.
-        densities: In the same way.
+        wavenumbers: A list of numbers for each row, or one as JSON text (as in a CSV file), in 1/cm.
+        densities: Densities of states, in the same form.
 
     Returns:
         One for each row; None where the two lists are no density of states: of different lengths or fewer than two

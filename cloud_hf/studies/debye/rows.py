@@ -35,7 +35,7 @@ class DebyeRows:
     Attributes:
         crystals: The labelled crystals, then the measured ones, whose label is NaN; n + k in number.
         label: Name of the label column: Cv at 300 K in J/(mol cell K).
-        fold: Of the labelled crystals, shape (n,); crystals that the paper's string cannot tell apart share one.
+        fold: Fold of the labelled crystals, shape (n,); crystals that the paper's string cannot tell apart share one.
         densities: Phonon density of states of the labelled crystals, None where there is no usable one.
         match: |Cv at 300 K of the density of states - label| in J/(mol atom K), NaN without a density; shape (n,).
         names: Composition names of all crystals.
@@ -98,9 +98,9 @@ def read_debye_rows(
         label: Column of Cv at 300 K in J/(mol cell K).
         columns: Wavenumbers (1/cm) and density of states, lists of numbers; None: not there.
         folds: Number of folds.
-        seed: Of the folds.
+        seed: Seed of the folds.
         cache: Folder that keeps the strings.
-        processes: That encode.
+        processes: Processes that encode crystals.
         n_atoms: Column of atoms per primitive cell; None: as the strings say.
 
     Raises:

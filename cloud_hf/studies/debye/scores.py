@@ -47,9 +47,9 @@ class Predictions:
             it; None where there is none.
         models: Number of those models.
         sources: Where the temperatures of `known` are from, in words; None: from `models`.
-        consistency: Of every row, from `debye.consistency`, shape (m,); empty where no model was at hand.
-        train_rows: Of each fold that was run.
-        seconds: Of each arm, all folds together.
+        consistency: Consistency of every row, from `debye.consistency`, shape (m,); empty where no model was at hand.
+        train_rows: Training rows of each fold that was run.
+        seconds: Seconds of training of each arm, all folds together.
     """
 
     rows: Indices
@@ -69,7 +69,7 @@ def collect(rows: DebyeRows, cells: Mapping[str, Sequence[Mapping[str, Any]]]) -
 
     Args:
         rows: All rows.
-        cells: Of each arm, one for each fold; in the same order of folds.
+        cells: Cells of each arm, one for each fold; in the same order of folds.
 
     Raises:
         StudyError: The cells of two arms hold other rows.
@@ -133,7 +133,7 @@ def debye_results(
 
     Args:
         rows: All rows.
-        predictions: From `collect`.
+        predictions: What `collect` returns.
         temperatures: To compare with densities of states at, K.
         match_below: Largest difference between density of states and label at 300 K, J/(mol atom K).
         chosen: Folds that were run.

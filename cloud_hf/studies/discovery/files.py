@@ -114,7 +114,7 @@ def read_test_crystals(path: str | Path, label: str | None, cache: Path, process
             and a pymatgen dict, e.g. under `initial_structure`.
         label: Column of labels; None: they come from elsewhere. JSON lines of the benchmark have none.
         cache: Folder that keeps the strings.
-        processes: That encode.
+        processes: Processes that encode crystals.
 
     Raises:
         StudyError: No crystal can be encoded, or JSON lines are damaged.

@@ -138,9 +138,9 @@ def offset_removed(
 
     Args:
         labels: Finite, shape (n,).
-        predictions: Of each arm, shape (n,).
+        predictions: Predictions of each arm, shape (n,).
         scopes: Their strings; rows with the same string are in the same half.
-        seed: Of the halves.
+        seed: Seed of the halves.
 
     Returns:
         Corrected predictions of each arm, shape (n,), and what was subtracted in either half.

@@ -17,9 +17,9 @@ def curve_figure(lines: Sequence[Mapping[str, Any]], quantity: str, title: str) 
     """Draw the MAE over the number of training rows, both logarithmic, with the range of the draws as a band.
 
     Args:
-        lines: From `low_data.summary`.
+        lines: What `summary` returns.
         quantity: What is drawn, with its unit.
-        title: Of the picture.
+        title: Title of the picture.
     """
     figure = new_figure(6.6, 4.6)
     axes = figure.add_subplot()

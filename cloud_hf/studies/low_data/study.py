@@ -158,10 +158,10 @@ def paired_over_draws(errors: ArrayLike, others: ArrayLike, resamples: int = 10_
     (2007)), so that the interval is for other draws and other crystals. With one draw only the rows are resampled.
 
     Args:
-        errors: Of the first, shape (draws, n).
-        others: Of the second, in the same order, shape (draws, n).
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        errors: Absolute errors of the first, shape (draws, n).
+        others: Absolute errors of the second, in the same order, shape (draws, n).
+        resamples: Samples that the bootstrap draws.
+        seed: Seed of the bootstrap.
 
     Returns:
         `difference` of the mean absolute errors (negative: the first is better) with `low` and `high`, its 95 %

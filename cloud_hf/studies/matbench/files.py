@@ -50,7 +50,7 @@ class MatbenchTask:
         quantity: What it is, in words.
         rows: Rows of the data set.
         mad: Mean absolute deviation of the target, in its unit.
-        sha256: Of `matbench_<name>.json.gz`.
+        sha256: SHA-256 of `matbench_<name>.json.gz`.
         transform: What a head learns. The logarithm of what is positive and spans orders of magnitude by its nature, a
             refractive index (of 1 at least) and a frequency; no test row has been looked at for it.
     """
@@ -224,12 +224,12 @@ def load_task(
 
     Args:
         name: Without `matbench_`.
-        source: From `find_sources`.
+        source: What `find_sources` returned.
         cache: Folder that keeps the strings for the next time.
         folds: Those to return; none: all.
         inner_folds: Folds that a table without official test rows is dealt out into.
-        seed: Of those folds.
-        processes: That encode.
+        seed: Seed of those folds.
+        processes: Processes that encode crystals.
         target: Column of the target in a table, if it has another name.
         structure: Column of the crystals in a table, if it has another name.
 

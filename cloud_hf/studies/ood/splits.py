@@ -64,9 +64,9 @@ def ood_split(crystals: Crystals, name: str, group: str | None, share: float, se
         group: Element symbols joined by commas (`F,Cl`); a crystal system, or space-group numbers (`62,225`,
             `195-230`); None: the one element or crystal system whose share of rows is nearest to `share`. Prototypes,
             time and size take none.
-        share: Of the rows that are to be outside, roughly: exact for neither elements nor space groups; as many go
-            inside.
-        seed: Of the choice of prototypes and of the rows inside; the same rows in any order give the same split.
+        share: Share of the rows that are to be outside, roughly: it cannot be exact for elements and space groups; as
+            many rows go inside.
+        seed: Seed of the choice of prototypes and of the rows inside; the same rows in any order give the same split.
 
     Raises:
         StudyError: An unknown name or group, too few rows outside or left to train on, or ids without numbers.

@@ -106,7 +106,7 @@ def growth(outside: ArrayLike, inside: ArrayLike, seed: int = 0) -> dict[str, fl
     Args:
         outside: Absolute errors, shape (n,).
         inside: Absolute errors of other rows, shape (m,).
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         `ratio` of the means with `low` and `high`, the 95 % interval of the bootstrap over both sets of rows; empty if

@@ -59,8 +59,8 @@ class Recipe:
         epochs: Passes over the corpus.
         strings_per_step: Strings per step of one process.
         learning_rate: Peak learning rate at `BASE_WIDTH`.
-        weight_decay: Of AdamW.
-        dropout: Of the model.
+        weight_decay: Weight decay of AdamW.
+        dropout: Dropout of the model.
         head_width: See `Size.heads`.
         max_tokens: Longest string.
         chemistry: Whether element descriptors and multiplicities are read too.
@@ -105,7 +105,7 @@ def nested_corpora(
         strings: SCOPE strings; each counts once.
         sizes: Strings of each corpus.
         held_out: Strings kept back.
-        seed: Of the order; the same strings in any order, with any repeats, give the same.
+        seed: Seed of the order; the same strings in any order, with any repeats, give the same.
 
     Returns:
         The strings kept back, by length, and the strings of the largest corpus.
@@ -128,11 +128,11 @@ def train_cell(size: Size, corpus: Sequence[str], held_out: Sequence[str], recip
     """Train a model from random weights and measure its loss on the strings kept back.
 
     Args:
-        size: Of the model.
+        size: Size of the model.
         corpus: Strings to learn from.
         held_out: Strings kept back, masked alike in every cell.
         recipe: How to train.
-        seed: Of weights, order and masks.
+        seed: Seed of weights, order and masks.
 
     Returns:
         Sizes, `loss` (nats per masked word, as are those by class of word), `masked_words`, `masked_accuracy`,

@@ -17,7 +17,7 @@ def figures(cells: list[dict[str, Any]], fits: Fits) -> dict[str, Figure]:
     """Draw the loss of all cells against parameters, data and compute.
 
     Args:
-        cells: From `train_cell`.
+        cells: What `train_cell` returned.
         fits: To the cells.
     """
     corpora = [f"{cell['strings']:,} strings" for cell in cells]

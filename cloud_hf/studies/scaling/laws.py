@@ -173,7 +173,7 @@ def bootstrap(
         loss: Its loss, shape (n,).
         fitted: The law of all of them, where every fit begins.
         resamples: Fits.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     columns = np.stack([np.asarray(values, dtype=float) for values in (parameters, data, loss)])
     chance = np.random.default_rng(seed)
@@ -225,7 +225,7 @@ class Fits:
     """Fits to the cells.
 
     Attributes:
-        law: Of all cells; None where the grid has fewer than three model or corpus sizes.
+        law: Law of all cells; None where the grid has fewer than three model or corpus sizes.
         laws: The bootstrap's, empty without a law.
         by_corpus: Loss against parameters for each corpus (strings), where there are two model sizes or more.
         by_model: Loss against tokens seen for each model, where there are two corpora or more.
@@ -261,9 +261,9 @@ def fit_cells(cells: Sequence[dict[str, Any]], resamples: int, seed: int) -> Fit
     """Fit everything that the grid is large enough for.
 
     Args:
-        cells: From `train_cell`.
+        cells: What `train_cell` returned.
         resamples: Fits of the bootstrap.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     names = np.array([f"{cell['width']}x{cell['layers']}" for cell in cells])
     strings = np.array([cell["strings"] for cell in cells])

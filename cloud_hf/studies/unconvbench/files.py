@@ -50,7 +50,7 @@ class UnconvTask:
         name: Without the prefix `unconvbench_`.
         target: Label column in the benchmark's file.
         quantity: What it is, with the database that it comes from.
-        unit: As that database gives it.
+        unit: Unit that the database gives.
         rows: Rows of the data set; 0: not known.
         transform: What a head learns. `per_atom`: the label is of a whole primitive cell, and grows with it.
     """
@@ -130,10 +130,10 @@ def load_folder(
 
     Args:
         name: Without `unconvbench_`; may be none of the benchmark's.
-        path: From `find_folders`.
+        path: What `find_folders` returned.
         cache: Folder that keeps the strings for the next time.
         folds: Those to return; none: all.
-        processes: That encode.
+        processes: Processes that encode crystals.
         target: Column of the target, if it cannot be told.
         structure: Column of the crystals, if it cannot be told.
 

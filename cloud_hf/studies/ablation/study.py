@@ -109,10 +109,12 @@ def run(arguments: Arguments) -> Path:
     predictions = {"trees": grid.trees()} if arguments.baselines else {}
     details: dict[str, dict[str, Any]] = {}
     failed = []
-    for cell in (bar := tqdm(CELLS, desc="ablation", unit="cell", disable=None)):
+    chosen = [cell.name for cell in CELLS if not arguments.cells or cell.name in arguments.cells]
+    # those that are chosen first, as others may read the same trainings
+    plan = sorted(CELLS, key=lambda cell: cell.name not in chosen)
+    for cell in (bar := tqdm(plan, desc="ablation", unit="cell", disable=None)):
         bar.set_postfix_str(cell.name)
-        chosen = not arguments.cells or cell.name in arguments.cells
-        if not grid.has_encoder(cell.training.encoder) or not (chosen or grid.is_done(cell)):
+        if not grid.has_encoder(cell.training.encoder) or not (cell.name in chosen or grid.is_done(cell)):
             continue
         try:
             predictions[cell.name], details[cell.name] = grid.predictions(cell)
@@ -306,8 +308,9 @@ def _results(grid: _Grid, predictions: Mapping[str, Numbers], details: Mapping[s
     spread = details.get("ensemble_3", {}).get("std_of_seeds", 0.0)
     by_name = {cell.name: cell for cell in CELLS}
     cells: dict[str, Any] = {}
-    for name in details:
-        cell = by_name[name]
+    for name, cell in by_name.items():
+        if name not in details:
+            continue
         gaps = {
             other: paired(errors[name], errors[other])
             for other in (cell.reference, "trees")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError
+from cloud_hf.scope import parse
 from cloud_hf.studies.ablation import study as ablation
 from cloud_hf.studies.ablation.cells import CELLS
 from cloud_hf.studies.ablation.study import Arguments, quarter_of, verdict
@@ -70,15 +72,44 @@ def test_the_grid_goes_on_where_it_stopped(
     assert "`multitask`" in report.split("Not measured:")[1]
     assert found["cells"]["labellings_averaged"]["to_reference"]["low"] <= 0.0
 
-    assert main([*words, "--cells", "composition"]) == 0
-    assert len(trained) == 2
+    assert main([*words, "--cells", "composition", "random_order", "labellings_both"]) == 0
+    assert len(trained) == 4
     cells = json.loads((out / "results.json").read_text())["results"]["cells"]
-    assert set(cells) == {"base", "labellings_averaged", "composition"}  # what was done stays
+    assert list(cells)[:3] == ["base", "composition", "random_order"]  # what was done stays
+    assert set(cells) == {"base", "labellings_averaged", "composition", "random_order", "labellings_trained",
+                          "labellings_both"}  # fmt: skip  # both read the same training
+    assert {parse(given[2].scopes[0]).grammar for given in trained} == {"sites", "composition"}
     assert cells["base"] == found["cells"]["base"]
     assert main([*words[:-2], "1", "--no-baselines", "--cells", "base"]) == 0
-    assert len(trained) == 3  # another fold
+    assert len(trained) == 5  # another fold
     with pytest.raises(StudyError, match="max_steps was 2, is 3"):
         ablation.run(Arguments([str(table)], str(out), label=LABEL, model=str(encoder), max_steps=3, baselines=False))
+
+
+def test_a_pretraining_that_stops_costs_its_cell_only(
+    table: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pd.DataFrame({"scope": [f"word {n}" for n in range(40)]}).to_parquet(tmp_path / "corpus.parquet")
+    commands: list[list[str]] = []
+
+    def stopped(command: list[str], **_: Any) -> Any:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(ablation.subprocess, "run", stopped)
+    arguments = Arguments(
+        [str(table)], str(tmp_path / "out"), label=LABEL, model=str(encoder), max_steps=2, baselines=False, folds=[0],
+        cells=["base", "corpus_quarter"], corpus=[str(tmp_path / "corpus.parquet")], recipe="recipe.yaml",
+    )  # fmt: skip
+    with pytest.raises(StudyError, match=r"corpus_quarter: .*pre-training on a quarter"):
+        ablation.run(arguments)
+    assert set(json.loads((tmp_path / "out/results.json").read_text())["results"]["cells"]) == {
+        "base",
+        "labellings_averaged",
+    }
+    (command,) = commands
+    strings = pd.read_parquet(command[command.index("--data") + 1])["scope"]
+    assert len(strings) == 10
 
 
 def test_a_quarter_of_the_strings_is_always_the_same(tmp_path: Path) -> None:

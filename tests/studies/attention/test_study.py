@@ -157,7 +157,7 @@ def test_what_cannot_be_measured_is_refused(done: Path, encoder: Path, tmp_path:
         (["--model", str(tmp_path)], "no config.json"),
         (["--model", "heat_capacty"], "inside the package there are default.*heat_capacity"),
         (["--model", str(encoder), str(encoder)], "one twice"),
-        (["--model", str(encoder), "--n-gradients", "50"], "n_gradients must be from 2 to 20"),
+        (["--model", str(encoder), "--n-gradients", "50"], "n-gradients must be from 2 to 20"),
         (["--model", str(encoder), "--seed", "9"], "seed was 0, is 9"),
     ):
         with pytest.raises(CloudError, match=reason):

@@ -139,7 +139,7 @@ def test_bad_grids_are_refused(done: Path, tmp_path: Path) -> None:
         (["--corpus-sizes", "5000"], "distinct ones"),
         (["--layers", "1", "2"], "--layers gives 2 numbers"),
         (["--hidden-sizes", "16", "16"], "names a size twice"),
-        (["--corpus-sizes", "0"], "corpus_sizes must be from 1"),
+        (["--corpus-sizes", "0"], "corpus-sizes must be from 1"),
         (["--num-train-epochs", "0"], "num_train_epochs"),
         (["--seed", "5"], "seed was 0, is 5"),
     ):

@@ -100,7 +100,9 @@ def _of_type(word: str, label: str, formula: Collection[str] | None) -> RowEleme
         return _unknown(word, "may be a group of atoms")
     if title in _IN_LABELS and (letters.isupper() or letters.islower()):
         return RowElement(title)
-    return _of_label(letters, formula)
+    if len(letters) == 2 and letters[0] in "HO":  # oxygen of water
+        return _of_label(letters, formula)
+    return _unknown(word, "is not a chemical element")
 
 
 def _of_label(label: str, formula: Collection[str] | None) -> RowElement:
@@ -112,6 +114,8 @@ def _of_label(label: str, formula: Collection[str] | None) -> RowElement:
         return _unknown(label, "names a mixture or a group of atoms")
     if letters.upper() in _SITE_NAMES and letters not in _IN_LABELS:
         return _unknown(label, "is the name of a site")
+    if label.upper() in {"H2O", "H3O"}:
+        return _unknown(label, "may be a molecule or a hydrogen atom")
     if len(letters) == 1:
         return _of_letter(label, letters.upper(), formula)
     if letters[1].islower():
@@ -125,17 +129,18 @@ def _of_letter(label: str, letter: str, formula: Collection[str] | None) -> RowE
         return RowElement("H") if known else _unknown(label, "may be the name of a site")
     if letter not in _ELEMENTS:
         return _unknown(label, "is the name of a site, not a chemical element")
-    return RowElement(letter)
+    return RowElement(letter, has_hydrogen=letter == "O" and re.match(r"O\d*[Ww]", label) is not None)
 
 
 def _of_small(label: str, letters: str, formula: Collection[str] | None) -> RowElement:
     """Labels such as `Na`, `Oa`, `Obm`, `SiT`, `Wat`."""
     first, two = letters[0].upper(), letters[:2].capitalize()
-    if two in _IN_LABELS and not (len(letters) > 3 and letters.islower()):
+    is_word = len(letters) > 3 and letters[1:].islower()
+    if two in _IN_LABELS and not (is_word and not (formula and two in formula)):
         if formula and two not in formula and first in formula and first in _SUFFIXED:
             return RowElement(first)
         return RowElement(two)
-    if first in _SUFFIXED:
+    if first in _SUFFIXED and not is_word:
         return RowElement(first, has_hydrogen=first != "H" and letters[1] in "hw")
     return _unknown(label, "is the name of a site, not a chemical element")
 

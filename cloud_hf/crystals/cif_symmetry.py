@@ -47,6 +47,9 @@ _UNKNOWN = frozenset({"?", ".", ""})
 _METRIC = 2e-2
 """Relative tolerance of the metric: about one degree, or one percent of a length."""
 
+_MOST_IMAGES = 200_000
+"""Images of sites that are compared to tell whether two readings are one."""
+
 Key = tuple[tuple[str, tuple[str, ...]], ...]
 
 
@@ -343,14 +346,19 @@ def symmetry_of(
     if len(fitting) == 1 and len(cells) > 1:
         return fitting[0]
     left = fitting or range(len(cells))
-    first = max(left, key=lambda i: len(groups[i]))
-    if len(cells) == len(candidates.groups) and all(_same(cells[first], cells[i]) for i in left):
-        return first
+    least = min(left, key=lambda i: len(groups[i]))
+    if all(group is groups[least] or _keeps(group, cells[least]) for group in candidates.groups):
+        return least
     raise CrystalReadError(f"{candidates.doubt}.", source=name)
 
 
-def _same(one: Cell, other: Cell) -> bool:
-    places = same_sites(one.frac_coords, other.frac_coords)
-    if places is None:
+def _keeps(group: Group, cell: Cell) -> bool:
+    """Whether the operations map the sites of a cell onto one another, so that both readings mean it."""
+    if len(group) * len(cell) > _MOST_IMAGES:
         return False
-    return all(dict(one.contents[i]) == dict(other.contents[j]) for i, j in enumerate(places.tolist()))
+    rotations, translations = group.operations
+    for rotation, translation in zip(rotations, translations, strict=True):
+        places = same_sites(cell.frac_coords @ rotation.T + translation, cell.frac_coords)
+        if places is None or any(cell.contents[i] != cell.contents[j] for i, j in enumerate(places.tolist())):
+            return False
+    return True

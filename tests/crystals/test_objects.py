@@ -250,3 +250,87 @@ def test_split_positions_may_overlap() -> None:
 def test_what_is_taken_for_no_crystal_is_described(thing: Any, said: str) -> None:
     with pytest.raises(errors.CrystalReadError, match=said):
         read_cell(thing)
+
+
+# ------------------------------------------------------------------------------------------------ meaning
+
+
+def test_the_elements_of_the_atoms_win_over_a_stale_table(atoms: Any) -> None:
+    atoms.info["occupancy"] = {"0": {"Na": 1.0}, "1": {"Cl": 1.0}, "2": {"O": 0.5}}
+    atoms.set_array("spacegroup_kinds", np.array([0, 1, 2]))
+    atoms.symbols[0] = "K"
+    assert read_cell(atoms).contents == ((("K", 1.0),), (("Cl", 1.0),), (("O", 0.5),))
+
+
+@pytest.mark.parametrize("periodic", [[True, True, False], [False, False, True], False])
+def test_what_is_open_in_a_direction_is_refused_with_the_way_out(atoms: Any, periodic: Any) -> None:
+    atoms.pbc = periodic
+    with pytest.raises(errors.CrystalReadError, match=r"set atoms\.pbc = True"):
+        read_cell(atoms)
+    if isinstance(periodic, list):
+        slab = Structure(Lattice(LATTICE, pbc=tuple(periodic)), SYMBOLS, COORDS)
+        for crystal in (slab, slab.as_dict(), optimade(dimension_types=[int(flag) for flag in periodic])):
+            with pytest.raises(errors.CrystalReadError, match=rf"periodic in {sum(periodic)} of 3 directions"):
+                read_cell(crystal)
+
+
+CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "formula": ({"chemical_formula_reduced": "Cl2NaO"}, "the sites hold Na1 Cl1 O1, the formula says Cl2 Na1 O1"),
+    "hydrogen": ({"chemical_formula_reduced": "ClH2NaO"}, "no site holds H"),
+    "nelements": ({"nelements": 4}, "nelements is 4"),
+    "elements": ({"elements": ["Cl", "Na"]}, "elements says Cl, Na"),
+    "nsites": ({"nsites": 4}, "nsites is 4"),
+    "implicit atoms": ({"structure_features": ["implicit_atoms"]}, "implicit_atoms"),
+    "attached": (
+        {"species": [{"name": "O", "chemical_symbols": ["O"], "attached": ["H"], "nattached": [2]}]},
+        "2 H without positions are attached to O",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("as_objects_too", [False, True])
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_optimade_structures_that_contradict_themselves(case: str, as_objects_too: bool) -> None:
+    changes, reason = CONTRADICTIONS[case]
+    crystal = as_objects(optimade(**changes)) if as_objects_too else optimade(**changes)
+    with pytest.raises(errors.CrystalReadError, match=reason) as caught:
+        read_cell(crystal)
+    assert caught.value.flag == "trust_sites"
+    with pytest.warns(UserWarning, match="taken as they are"):
+        cell = read_cell(crystal, trust_sites=True)
+    assert cell.contents == CELL.contents
+    assert cell.note
+
+
+def test_optimade_structures_that_agree() -> None:
+    agreeing = {
+        "chemical_formula_reduced": "ClNaO",
+        "nelements": 3,
+        "elements": ["Cl", "Na", "O"],
+        "structure_features": [],
+    }
+    assert_equal(read_cell(optimade(**agreeing)), CELL)
+    assert read_cell(optimade(**agreeing)).note == ""
+
+
+def test_optimade_mixtures_need_their_concentrations() -> None:
+    mixture = {"name": "A", "chemical_symbols": ["Fe", "Ni"]}
+    with pytest.raises(errors.CrystalReadError, match="without a concentration"):
+        read_cell(optimade(species=[mixture], species_at_sites=["A"] * 3))
+    single = read_cell(optimade(species=[{"name": "A", "chemical_symbols": ["Fe"]}], species_at_sites=["A"] * 3))
+    assert single.amounts() == {"Fe": 3.0}
+
+
+def test_optimade_assemblies_are_occupancies() -> None:
+    assembly = {"sites_in_groups": [[0], [1]], "group_probabilities": [0.25, 0.75]}
+    assert read_cell(optimade(assemblies=[assembly])).amounts() == {"Na": 0.25, "Cl": 0.75, "O": 1.0}
+    with pytest.raises(errors.CrystalReadError, match="the site 7 of 3"):
+        read_cell(optimade(assemblies=[assembly | {"sites_in_groups": [[0], [7]]}]))
+
+
+@pytest.mark.parametrize("total", [1.0001, 1.01])
+def test_occupancies_up_to_a_hundredth_above_one_are_one(total: float) -> None:
+    mixed = Cell(SQUARE, np.zeros((1, 3)), ((("Fe", total / 4), ("Ni", 3 * total / 4)),))
+    assert dict(check_cell(mixed).contents[0]) == pytest.approx({"Fe": 0.25, "Ni": 0.75})
+    single = check_cell(Cell(SQUARE, np.zeros((1, 3)), ((("Fe", total),),)))
+    assert single.is_ordered

@@ -17,7 +17,8 @@ they have expansions of their own, since putting them together from u and c can 
 """
 
 import math
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -39,6 +40,13 @@ _DEEP = 800.0  # e^-800 is 0 in float64, so that the tail is exactly 0 from ther
 _COLDEST = 1e-30  # K; quotients by T that vanish at T = 0 are cut here so that none overflows in float32
 _CHAIN = ("s", "c", "c1", "c2", "c3", "c4")
 _Real = Tensor | float
+Kernel = Callable[[str, Tensor, Tensor], Tensor]
+
+
+class ThermalFunction(Protocol):
+    """A quantity as a function of a characteristic temperature theta in K, T in K and the number of atoms."""
+
+    def __call__(self, theta: Tensor, temperature: Tensor, n_atoms: _Real = 1, /) -> Tensor: ...
 
 
 class DebyeInputError(CloudError):
@@ -55,10 +63,16 @@ class _Form(NamedTuple):
     log: float = 0.0
 
 
-def _forms() -> dict[str, _Form]:
-    b = [1.0, 1 / 12]  # B_2k / (2k)!, by Euler's recurrence: a sum of terms of one sign
-    for k in range(2, _SERIES_TERMS):
+def bernoulli(terms: int) -> list[float]:
+    """B_2k / (2k)! for k = 0, 1, ..., by Euler's recurrence: a sum of terms of one sign."""
+    b = [1.0, 1 / 12]
+    for k in range(2, terms):
         b.append(-math.fsum(b[j] * b[k - j] for j in range(1, k)) / (2 * k + 1))
+    return b
+
+
+def _forms() -> dict[str, _Form]:
+    b = bernoulli(_SERIES_TERMS)
     orders = range(1, _SERIES_TERMS)
     u = [1.0] + [3 * b[k] / (2 * k + 3) for k in orders]  # U/3NRT; the zero-point energy removes its odd term
     c = [(1 - 2 * k) * u[k] for k in range(_SERIES_TERMS)]  # Cv = dU/dT
@@ -84,7 +98,8 @@ def _forms() -> dict[str, _Form]:
 _FORMS = _forms()
 
 
-def _polynomial(coefficients: list[float], z: Tensor) -> Tensor:
+def polynomial(coefficients: list[float], z: Tensor) -> Tensor:
+    """Sum of coefficients[k] z^k, by Horner's scheme."""
     total = torch.full_like(z, coefficients[-1])
     for a in reversed(coefficients[:-1]):
         total = total * z + a
@@ -95,14 +110,14 @@ def _evaluate(name: str, theta: Tensor, temperature: Tensor) -> Tensor:
     """One function, for two tensors of one shape; each expansion is clamped to where it is finite."""
     form = _FORMS[name]
     x = (theta / temperature).clamp(max=_SPLIT)
-    high = _polynomial(form.series, x * x) * (x if form.odd else 1.0)
+    high = polynomial(form.series, x * x) * (x if form.odd else 1.0)
     if form.log:  # the quotient may underflow where its logarithm is an ordinary number
         underflow = x < torch.finfo(x.dtype).tiny
         high = high + form.log * torch.where(underflow, theta.log() - temperature.log(), x.log())
     t = (temperature / theta).clamp(max=1 / _SPLIT)
     k = torch.arange(1, _TAIL_TERMS + 1, dtype=t.dtype, device=t.device)
     y = t.reciprocal().clamp(max=_DEEP).unsqueeze(-1) * k
-    low = form.law * t**3 + (_polynomial(form.tail, 1 / y) * y**form.top * torch.exp(-y) / k).sum(-1)
+    low = form.law * t**3 + (polynomial(form.tail, 1 / y) * y**form.top * torch.exp(-y) / k).sum(-1)
     low = 0.375 + t * low if form.zero_point else low
     if name in ("u", "f"):  # energies: times T or theta, whichever is the larger scale, without a quotient
         high, low = temperature * high, theta * low
@@ -124,6 +139,7 @@ class _Debye(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
         theta, temperature, ctx.name = inputs
         ctx.save_for_backward(theta, temperature)
+        ctx.save_for_forward(theta, temperature)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -133,6 +149,15 @@ class _Debye(torch.autograd.Function):
             for by_theta, wanted in zip((True, False), ctx.needs_input_grad, strict=False)
         ]
         return slopes[0], slopes[1], None
+
+    @staticmethod
+    def jvp(ctx: Any, by_theta: Tensor | None, by_temperature: Tensor | None, _: None) -> Tensor:
+        theta, temperature = ctx.saved_tensors
+        total = torch.zeros_like(theta)
+        for first, tangent in ((True, by_theta), (False, by_temperature)):
+            if tangent is not None:
+                total = total + tangent * _slope(ctx.name, theta, temperature, first)
+        return total
 
 
 class _ForwardDebye(_Debye):
@@ -195,30 +220,36 @@ def _align(*values: _Real) -> list[Tensor]:
     return [torch.as_tensor(v, dtype=dtype, device=device) for v in values]
 
 
-def _quantity(name: str, theta: Tensor, temperature: Tensor, n_atoms: _Real) -> Tensor:
+def quantity(kernel: Kernel, symbol: str, theta: Tensor, temperature: Tensor, n_atoms: _Real) -> Tensor:
+    """3NR times one function of a model of vibrations, of the broadcast shape; `kernel` takes tensors of one shape."""
     theta, temperature, n_atoms = _align(theta, temperature, n_atoms)
     shape = torch.broadcast_shapes(theta.shape, temperature.shape)
-    return 3 * GAS_CONSTANT * n_atoms * _debye(name, theta.expand(shape), temperature.expand(shape))
+    return 3 * GAS_CONSTANT * n_atoms * kernel(symbol, theta.expand(shape), temperature.expand(shape))
 
 
-def heat_capacity_unchecked(debye_temperature: Tensor, temperature: Tensor, n_atoms: _Real = 1) -> Tensor:
-    """`heat_capacity` of tensors with theta > 0 and T >= 0, without checks."""
-    return _quantity("c", debye_temperature, temperature, n_atoms)
+def unchecked(kernel: Kernel, symbol: str, name: str) -> ThermalFunction:
+    """Make a function of theta, T and N that never looks at the data, of the model that `kernel` computes.
+
+    Args:
+        kernel: Function of a symbol and of theta and T of one shape: Cv or S (`c`, `s`) over 3NR, U or F (`u`, `f`)
+            over 3NR in K.
+        symbol: One of these.
+        name: What the function is called, without `_unchecked`.
+    """
+
+    def function(theta: Tensor, temperature: Tensor, n_atoms: _Real = 1) -> Tensor:
+        return quantity(kernel, symbol, theta, temperature, n_atoms)
+
+    function.__module__ = kernel.__module__  # where pickle finds it
+    function.__name__ = function.__qualname__ = f"{name}_unchecked"
+    function.__doc__ = f"`{name}` of tensors with theta > 0 and T >= 0, without checks."
+    return function
 
 
-def internal_energy_unchecked(debye_temperature: Tensor, temperature: Tensor, n_atoms: _Real = 1) -> Tensor:
-    """`internal_energy` of tensors with theta > 0 and T >= 0, without checks."""
-    return _quantity("u", debye_temperature, temperature, n_atoms)
-
-
-def entropy_unchecked(debye_temperature: Tensor, temperature: Tensor, n_atoms: _Real = 1) -> Tensor:
-    """`entropy` of tensors with theta > 0 and T >= 0, without checks."""
-    return _quantity("s", debye_temperature, temperature, n_atoms)
-
-
-def helmholtz_energy_unchecked(debye_temperature: Tensor, temperature: Tensor, n_atoms: _Real = 1) -> Tensor:
-    """`helmholtz_energy` of tensors with theta > 0 and T >= 0, without checks."""
-    return _quantity("f", debye_temperature, temperature, n_atoms)
+heat_capacity_unchecked = unchecked(_debye, "c", "heat_capacity")
+internal_energy_unchecked = unchecked(_debye, "u", "internal_energy")
+entropy_unchecked = unchecked(_debye, "s", "entropy")
+helmholtz_energy_unchecked = unchecked(_debye, "f", "helmholtz_energy")
 
 
 def _refuse(bad: Tensor, name: str, value: Tensor, remedy: str) -> None:
@@ -249,7 +280,7 @@ def _checked(**values: Any) -> list[Tensor]:
 
 
 def _public(name: str, theta: Any, temperature: Any, n_atoms: Any) -> Tensor:
-    return _quantity(name, *_checked(debye_temperature=theta, temperature=temperature, n_atoms=n_atoms))
+    return quantity(_debye, name, *_checked(debye_temperature=theta, temperature=temperature, n_atoms=n_atoms))
 
 
 def heat_capacity(debye_temperature: Any, temperature: Any, n_atoms: Any = 1) -> Tensor:

@@ -11,13 +11,12 @@ ln(2 sinh(x/2)) and what follows from it, above it the closed forms in e^-x: nei
 slopes that automatic differentiation makes of them do not either. Flat: ships as Hub remote code.
 """
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .debye import GAS_CONSTANT, _align, _checked
+from .debye import _checked, bernoulli, polynomial, quantity, unchecked
 
 __all__ = [
     "entropy", "entropy_unchecked", "heat_capacity", "heat_capacity_unchecked", "helmholtz_energy",
@@ -28,14 +27,11 @@ _SPLIT = 1.0  # x = theta/T where series and closed forms meet
 _SERIES_TERMS = 11  # (1 / 2 pi)^(2 * 11) = 3e-18
 _DEEP = 800.0  # e^-800 is 0 in float64
 _COLDEST = 1e-30  # K; keeps theta/T finite in float32
-_Real = Tensor | float
 
 
 def _series() -> dict[str, list[float]]:
     """Coefficients of x^2k: u = x/2 coth(x/2) = sum B_2k x^2k / (2k)!, the rest from f = ln(2 sinh(x/2)), x f' = u."""
-    b = [1.0, 1 / 12]  # B_2k / (2k)!, by Euler's recurrence
-    for k in range(2, _SERIES_TERMS):
-        b.append(-math.fsum(b[j] * b[k - j] for j in range(1, k)) / (2 * k + 1))
+    b = bernoulli(_SERIES_TERMS)
     f = [0.0] + [b[k] / (2 * k) for k in range(1, _SERIES_TERMS)]  # beside ln x
     c = [(1 - 2 * k) * b[k] for k in range(_SERIES_TERMS)]
     return {"u": b, "f": f, "c": c, "s": [u - free for u, free in zip(b, f, strict=True)]}
@@ -44,18 +40,11 @@ def _series() -> dict[str, list[float]]:
 _SERIES = _series()
 
 
-def _polynomial(coefficients: list[float], z: Tensor) -> Tensor:
-    total = torch.full_like(z, coefficients[-1])
-    for a in reversed(coefficients[:-1]):
-        total = total * z + a
-    return total
-
-
 def _evaluate(name: str, theta: Tensor, temperature: Tensor) -> Tensor:
     """Cv or S (`c`, `s`) over 3NR, U or F (`u`, `f`) over 3NR in K, for tensors of one shape."""
     x = theta / temperature.clamp(min=_COLDEST)
     small, large = x.clamp(min=torch.finfo(x.dtype).tiny, max=_SPLIT), x.clamp(min=_SPLIT, max=_DEEP)
-    high = _polynomial(_SERIES[name], small * small)
+    high = polynomial(_SERIES[name], small * small)
     if name in ("f", "s"):
         high = high + (small.log() if name == "f" else -small.log())
     decay = torch.exp(-large)
@@ -69,34 +58,14 @@ def _evaluate(name: str, theta: Tensor, temperature: Tensor) -> Tensor:
     return torch.where(x < _SPLIT, high, low)
 
 
-def _quantity(name: str, theta: Tensor, temperature: Tensor, n_atoms: _Real) -> Tensor:
-    theta, temperature, n_atoms = _align(theta, temperature, n_atoms)
-    shape = torch.broadcast_shapes(theta.shape, temperature.shape)
-    return 3 * GAS_CONSTANT * n_atoms * _evaluate(name, theta.expand(shape), temperature.expand(shape))
-
-
-def heat_capacity_unchecked(einstein_temperature: Tensor, temperature: Tensor, n_atoms: _Real = 1) -> Tensor:
-    """`heat_capacity` of tensors with theta > 0 and T >= 0, without checks."""
-    return _quantity("c", einstein_temperature, temperature, n_atoms)
-
-
-def internal_energy_unchecked(einstein_temperature: Tensor, temperature: Tensor, n_atoms: _Real = 1) -> Tensor:
-    """`internal_energy` of tensors with theta > 0 and T >= 0, without checks."""
-    return _quantity("u", einstein_temperature, temperature, n_atoms)
-
-
-def entropy_unchecked(einstein_temperature: Tensor, temperature: Tensor, n_atoms: _Real = 1) -> Tensor:
-    """`entropy` of tensors with theta > 0 and T >= 0, without checks."""
-    return _quantity("s", einstein_temperature, temperature, n_atoms)
-
-
-def helmholtz_energy_unchecked(einstein_temperature: Tensor, temperature: Tensor, n_atoms: _Real = 1) -> Tensor:
-    """`helmholtz_energy` of tensors with theta > 0 and T >= 0, without checks."""
-    return _quantity("f", einstein_temperature, temperature, n_atoms)
+heat_capacity_unchecked = unchecked(_evaluate, "c", "heat_capacity")
+internal_energy_unchecked = unchecked(_evaluate, "u", "internal_energy")
+entropy_unchecked = unchecked(_evaluate, "s", "entropy")
+helmholtz_energy_unchecked = unchecked(_evaluate, "f", "helmholtz_energy")
 
 
 def _public(name: str, theta: Any, temperature: Any, n_atoms: Any) -> Tensor:
-    return _quantity(name, *_checked(einstein_temperature=theta, temperature=temperature, n_atoms=n_atoms))
+    return quantity(_evaluate, name, *_checked(einstein_temperature=theta, temperature=temperature, n_atoms=n_atoms))
 
 
 def heat_capacity(einstein_temperature: Any, temperature: Any, n_atoms: Any = 1) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.bert.modeling_bert import BertModel
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 
 from .embeddings_cloud import ChemistryEmbedding, OrbitReader
 from .heads_cloud import at_position
@@ -50,7 +52,7 @@ class ChemistryBertModel(BertModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         sequence_ids: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> Any:
         """Encode token ids.
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 from transformers.models.bert.modeling_bert import BertOnlyMLMHead
-from transformers.utils import logging
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_cloud import DEBYE_NAMES, HEAD_FIELDS, CloudConfig
@@ -88,7 +89,7 @@ class CloudForMaskedLM(CloudPreTrainedModel):
         self.cls.predictions.bias = new_embeddings.bias
 
     @can_return_tuple
-    def forward(
+    def forward(  # noqa: D417  (the encoder's inputs are described there)
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -97,16 +98,13 @@ class CloudForMaskedLM(CloudPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         sequence_ids: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MaskedLMOutput:
         """Predict the masked words.
 
         Args:
-            input_ids: Token ids, shape (batch, length).
-            attention_mask: 1 for tokens, 0 for padding, shape (batch, length).
-            token_type_ids: Zeros, shape (batch, length).
-            position_ids: Positions, shape (batch, length).
-            inputs_embeds: Embeddings instead of ids, shape (batch, length, hidden_size).
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: Of the encoder, see
+                `CloudModel.forward`.
             labels: Ids to predict, -100 where nothing is asked, shape (batch, length).
             sequence_ids: Which string of a packed row each token belongs to, shape (batch, length); see `CloudModel`.
             **kwargs: `num_items_in_batch` from Trainer, `output_attentions` and the like for the encoder.
@@ -252,7 +250,11 @@ class CloudPropertyModel(CloudPreTrainedModel):
             part.classifier.apply(self._init_weights)
 
     def raw_outputs(
-        self, input_ids: Tensor | None, attention_mask: Tensor | None = None, *args: Tensor | None, **kwargs: Any
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None = None,
+        *args: Tensor | None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Tensor, Any]:
         """Return the mean raw output, shape (batch, n_outputs), and what the first encoder gives."""
         first = first_positions(attention_mask)
@@ -292,7 +294,7 @@ class CloudForPropertyRegression(CloudPropertyModel):
         super().__init__(config, len(self.targets(config)[0]))
 
     @can_return_tuple
-    def forward(
+    def forward(  # noqa: D417  (the encoder's inputs are described there)
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -301,16 +303,13 @@ class CloudForPropertyRegression(CloudPropertyModel):
         inputs_embeds: Tensor | None = None,
         n_atoms: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
         """Predict the targets.
 
         Args:
-            input_ids: Token ids, shape (batch, length).
-            attention_mask: 1 for tokens, 0 for padding, shape (batch, length).
-            token_type_ids: Zeros, shape (batch, length).
-            position_ids: Positions, shape (batch, length).
-            inputs_embeds: Embeddings instead of ids, shape (batch, length, hidden_size).
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: Of the encoder, see
+                `CloudModel.forward`.
             n_atoms: Atoms that labels and predictions stand for, shape (batch,); needed if one of
                 `config.target_transforms` is per atom.
             labels: Labels in the units of `config.target_units`, shape (batch, n_targets) or (batch,) for one
@@ -372,7 +371,7 @@ class CloudForDebye(CloudPropertyModel):
         return DEBYE_NAMES, ["K"]
 
     @can_return_tuple
-    def forward(
+    def forward(  # noqa: D417  (the encoder's inputs are described there)
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -382,16 +381,13 @@ class CloudForDebye(CloudPropertyModel):
         n_atoms: Tensor | None = None,
         temperature: Tensor | float | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> CloudDebyeOutput:
         """Predict the Debye temperature and the thermal properties that follow from it.
 
         Args:
-            input_ids: Token ids, shape (batch, length).
-            attention_mask: 1 for tokens, 0 for padding, shape (batch, length).
-            token_type_ids: Zeros, shape (batch, length).
-            position_ids: Positions, shape (batch, length).
-            inputs_embeds: Embeddings instead of ids, shape (batch, length, hidden_size).
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: Of the encoder, see
+                `CloudModel.forward`.
             n_atoms: Atoms per cell, shape (batch,); 1 if absent, so that quantities are per atom.
             temperature: K, a number or shape (batch,); 300 K if absent.
             labels: Cv in J/(mol K), U in J/mol (zero-point energy included) of `n_atoms` atoms, in the order of

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_cloud import CloudConfig
@@ -46,7 +48,7 @@ class CloudForCrystalProperties(CloudPropertyModel):
         super().__init__(config, len(self.targets(config)[0]) + len(edges) - 1 + ACOUSTIC_BRANCHES)
 
     @can_return_tuple
-    def forward(
+    def forward(  # noqa: D417  (the encoder's inputs are described there)
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -62,18 +64,15 @@ class CloudForCrystalProperties(CloudPropertyModel):
         internal_energy_labels: Tensor | None = None,
         label_temperature: Tensor | None = None,
         debye_temperature_labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> CloudPropertiesOutput:
         """Predict all targets and the density of states.
 
         A label that is missing is NaN, a kind of labels that is missing None; all that are there are learned from.
 
         Args:
-            input_ids: Token ids, shape (batch, length).
-            attention_mask: 1 for tokens, 0 for padding, shape (batch, length).
-            token_type_ids: Zeros, shape (batch, length).
-            position_ids: Positions, shape (batch, length).
-            inputs_embeds: Embeddings instead of ids, shape (batch, length, hidden_size).
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: Of the encoder, see
+                `CloudModel.forward`.
             n_atoms: Atoms that labels and predictions stand for, shape (batch,); 1 if absent: per atom.
             n_atoms_primitive: Atoms in the primitive cell, shape (batch,); if absent it is read off `sites` strings.
             temperature: K, a number or shape (batch,); 300 K if absent.

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_hf.models import debye
+from cloud_hf.models import debye, einstein
 from cloud_hf.models.debye import (
     GAS_CONSTANT,
     DebyeInputError,
@@ -519,6 +519,25 @@ def test_unchecked_twins_agree_and_never_look():
         assert torch.equal(UNCHECKED[name](theta, temperature, 2), function(theta, temperature, 2))
         UNCHECKED[name](-theta, -temperature, 2)  # meaningless, and not refused
         assert UNCHECKED[name](theta.to("meta"), temperature.to("meta")).shape == (3, 2)
+
+
+@pytest.mark.parametrize("model", [debye, einstein], ids=["debye", "einstein"])
+@each_quantity
+def test_forward_mode_gives_what_backward_mode_gives(model, name):
+    """jvp, jacfwd and hessian of torch.func, the second of them also over rows, at cold and warm temperatures."""
+    function = getattr(model, f"{name}_unchecked")
+    theta, kelvin = d64(343, 645, 1200, 250), d64(300, 20, 5, 4000)
+    forward = torch.func.jacfwd(function, (0, 1))(theta, kelvin)
+    backward = torch.func.jacrev(function, (0, 1))(theta, kelvin)
+    for one, other in zip(forward, backward, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
+    tangents = torch.full_like(theta, 2.0), torch.full_like(theta, -3.0)
+    _, slope = torch.func.jvp(function, (theta, kelvin), tangents)
+    by_rows = torch.vmap(torch.func.jacfwd(function, (0, 1)))(theta, kelvin)
+    torch.testing.assert_close(slope, 2 * by_rows[0] - 3 * by_rows[1], rtol=1e-12, atol=0)
+    second = torch.func.hessian(lambda theta: function(theta, kelvin).sum())(theta)
+    expected = torch.autograd.functional.hessian(lambda theta: function(theta, kelvin).sum(), theta)
+    torch.testing.assert_close(second, expected, rtol=1e-10, atol=1e-18)
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])

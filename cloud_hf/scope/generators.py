@@ -18,7 +18,12 @@ PUBLISHED_GENERATORS: dict[int, str] = {
 }
 """The three space groups for which the paper's table differs from pymatgen's (older values).
 
-The published weights were trained on them, and a string stays unique per space group, so they are kept.
+Taken as generators, the words of 39 generate group 21 (C222) and those of 131 generate group 130 (P4/ncc); those of 222
+generate 222. Here they are labels: a string has the words of its group's number, they are different for all 230 groups,
+and symmetry operations never come from them but from the tables of spglib and pymatgen.
+
+They are kept in every grammar. The published weights and the bundled ones have learned 39, 131 and 222 by these words;
+pymatgen's would be words of the vocabulary too, so that nothing could refuse them, in an order that no model has seen.
 """
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, pipeline
 
 from cloud_hf import (
     CloudConfig,
@@ -238,6 +238,17 @@ def test_bundled_heads_are_not_mistaken_for_one_another() -> None:
     ):
         with pytest.raises(CheckpointError, match=right):
             kind.from_pretrained(bundled_model(head))
+
+
+def test_a_new_head_has_no_intervals_of_the_old_one() -> None:
+    folder, options = bundled_model("band_gap"), {"target_names": ["band_gap"], "target_units": ["eV"]}
+    model = CloudForPropertyRegression.from_pretrained(folder, ignore_mismatched_sizes=True, **options)
+    tokenizer = ScopeTokenizer.from_pretrained(folder)
+    predict = pipeline("crystal-property", model=model, tokenizer=tokenizer)
+    assert predict.calibration is None
+    (quantity,) = predict("1 0 0 | Cu 2i O 1a C 1b")
+    assert quantity.keys() == {"name", "value", "unit"}
+    assert pipeline("crystal-property", model=folder).calibration is not None
 
 
 def test_a_new_head_on_the_encoder_of_another_class(folders: dict[str, Path]) -> None:

@@ -191,6 +191,6 @@ def test_a_compiled_model_gives_the_same(batch: dict[str, torch.Tensor]) -> None
 
 def test_a_masked_language_model_keeps_the_shape_of_its_logits(batch: dict[str, torch.Tensor]) -> None:
     """A user's own loss reads `logits` as BERT gives them, in training too."""
-    model = AutoModelForMaskedLM.from_pretrained(bundled_likelihood(), sparse_prediction=False).train()
+    model = AutoModelForMaskedLM.from_pretrained(bundled_likelihood()).train()
     labels = torch.where(batch["attention_mask"] == 1, batch["input_ids"], -100)
     assert model(**batch, labels=labels).logits.shape == (*labels.shape, 585)

@@ -54,6 +54,11 @@ def test_it_loads_through_the_auto_classes(pretrained: Path, strings: list[str])
     assert tokenizer.model_max_length == model.config.max_position_embeddings
 
 
+def test_whoever_trains_on_gets_all_logits(pretrained: Path) -> None:
+    """Training computes those of masked words alone; the saved model is for other loops too."""
+    assert CloudForMaskedLM.from_pretrained(pretrained).config.sparse_prediction is False
+
+
 def test_metrics_count_the_strings(pretrained: Path, strings: list[str]) -> None:
     (path,) = pretrained.glob("validation_results.json")
     metrics = json.loads(path.read_text())

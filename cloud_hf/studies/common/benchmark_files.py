@@ -6,7 +6,6 @@ it is one row at a time.
 """
 
 import gzip
-import hashlib
 import io
 import json
 import zlib
@@ -33,7 +32,7 @@ from cloud_hf.studies.common.crystals import encode_crystals
 
 __all__ = [
     "SplitJson", "encode_split_json", "open_split_json", "read_fold_file", "read_items", "read_labelled_table",
-    "sha256_of", "target_column",
+    "target_column",
 ]  # fmt: skip
 
 BLOCK = 1 << 22
@@ -355,16 +354,3 @@ def _number(value: Any, where: str, column: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise StudyError(f"{where} holds {value!r} in {column!r}, not a number.")
     return float(value)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises:
-        StudyError: It cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror}).") from error

@@ -14,7 +14,7 @@ from cloud_hf.data.tables import check_output
 from cloud_hf.errors import StudyError
 from cloud_hf.files import refuse_other_settings, write_text
 
-__all__ = ["STUDY_FILE", "StudyFolder", "digest_of", "provenance"]
+__all__ = ["STUDY_FILE", "StudyFolder", "digest_of", "provenance", "sha256_of"]
 
 STUDY_FILE = "study.json"
 RESULTS_FILE = "results.json"
@@ -86,6 +86,19 @@ class StudyFolder:
         return self.path / REPORT_FILE
 
 
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        StudyError: There is no such file.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
 def digest_of(path: str | Path) -> str:
     """Short hash of a file, or of the weights in the folder of a checkpoint, by which results know what made them.
 
@@ -93,15 +106,7 @@ def digest_of(path: str | Path) -> str:
         StudyError: There is no such file.
     """
     path = Path(path)
-    file = path / "model.safetensors" if path.is_dir() else path
-    digest = hashlib.sha256()
-    try:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise StudyError(f"{file}: cannot be read ({error.strerror}).") from error
-    return digest.hexdigest()[:12]
+    return sha256_of(path / "model.safetensors" if path.is_dir() else path)[:12]
 
 
 def provenance() -> dict[str, str]:

@@ -25,9 +25,9 @@ from cloud_hf.studies.common.benchmark_files import (
     encode_split_json,
     read_fold_file,
     read_labelled_table,
-    sha256_of,
 )
 from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals
+from cloud_hf.studies.common.folder import sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, kfold_rows, rows_of_ids
 from cloud_hf.studies.common.published import MATBENCH_UNITS
 
@@ -70,73 +70,23 @@ class MatbenchTask:
 
 
 _TASKS = (
-    MatbenchTask(
-        "jdft2d",
-        "exfoliation_en",
-        "exfoliation energy",
-        636,
-        67.20200406491116,
-        "26057dc4524e193e32abffb296ce819b58b6e11d1278cae329a2f97817a4eddf",
-    ),
-    MatbenchTask(
-        "phonons",
-        "last phdos peak",
-        "frequency of the last phonon DOS peak",
-        1265,
-        323.78696979348734,
-        "4db551f21ec5f577e6202725f10e34dfc509aa7df3a6bdaac497da7f6dbbb9b3",
-        "log",
-    ),
-    MatbenchTask(
-        "dielectric",
-        "n",
-        "refractive index",
-        4764,
-        0.808534704217072,
-        "83befa09bc2ec2f4b6143afc413157827a90e5e2e42c1eb507ccfa01bf26a1d6",
-        "log",
-    ),
-    MatbenchTask(
-        "log_gvrh",
-        "log10(G_VRH)",
-        "log10 of the shear modulus",
-        10987,
-        0.29313828328604646,
-        "098af941f4c663270f1fe21abf20ffad6fb85ecbfcba5786ceac03983ac29da7",
-    ),
-    MatbenchTask(
-        "log_kvrh",
-        "log10(K_VRH)",
-        "log10 of the bulk modulus",
-        10987,
-        0.2896736342937069,
-        "44b113ddb7e23aa18731a62c74afa7e5aa654199e0db5f951c8248a00955c9cd",
-    ),
-    MatbenchTask(
-        "perovskites",
-        "e_form",
-        "formation energy",
-        18928,
-        0.5659924184827462,
-        "4641e2417f8ec8b50096d2230864468dfa08278dc9d257c327f65d0305278483",
-    ),
-    MatbenchTask(
-        "mp_gap",
-        "gap pbe",
-        "PBE band gap",
-        106113,
-        1.3271449960162496,
-        "58b65746bd88329986ed66031a2ac1369c7c522f7bc9f9081528e07097c2c057",
-    ),
-    MatbenchTask(
-        "mp_e_form",
-        "e_form",
-        "formation energy",
-        132752,
-        1.0059220443295362,
-        "dedcb1d4ba2e3e50dbdd45ba5bc647a00e9c2bcf8f8bf556dc8e92caa39eb21f",
-    ),
-)
+    MatbenchTask("jdft2d", "exfoliation_en", "exfoliation energy", 636, 67.20200406491116,
+                 "26057dc4524e193e32abffb296ce819b58b6e11d1278cae329a2f97817a4eddf"),
+    MatbenchTask("phonons", "last phdos peak", "frequency of the last phonon DOS peak", 1265, 323.78696979348734,
+                 "4db551f21ec5f577e6202725f10e34dfc509aa7df3a6bdaac497da7f6dbbb9b3", "log"),
+    MatbenchTask("dielectric", "n", "refractive index", 4764, 0.808534704217072,
+                 "83befa09bc2ec2f4b6143afc413157827a90e5e2e42c1eb507ccfa01bf26a1d6", "log"),
+    MatbenchTask("log_gvrh", "log10(G_VRH)", "log10 of the shear modulus", 10987, 0.29313828328604646,
+                 "098af941f4c663270f1fe21abf20ffad6fb85ecbfcba5786ceac03983ac29da7"),
+    MatbenchTask("log_kvrh", "log10(K_VRH)", "log10 of the bulk modulus", 10987, 0.2896736342937069,
+                 "44b113ddb7e23aa18731a62c74afa7e5aa654199e0db5f951c8248a00955c9cd"),
+    MatbenchTask("perovskites", "e_form", "formation energy", 18928, 0.5659924184827462,
+                 "4641e2417f8ec8b50096d2230864468dfa08278dc9d257c327f65d0305278483"),
+    MatbenchTask("mp_gap", "gap pbe", "PBE band gap", 106113, 1.3271449960162496,
+                 "58b65746bd88329986ed66031a2ac1369c7c522f7bc9f9081528e07097c2c057"),
+    MatbenchTask("mp_e_form", "e_form", "formation energy", 132752, 1.0059220443295362,
+                 "dedcb1d4ba2e3e50dbdd45ba5bc647a00e9c2bcf8f8bf556dc8e92caa39eb21f"),
+)  # fmt: skip
 
 MATBENCH_TASKS = {task.name: task for task in _TASKS}
 """The eight structure tasks, without the prefix `matbench_`."""

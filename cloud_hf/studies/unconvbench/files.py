@@ -29,9 +29,9 @@ from cloud_hf.studies.common.benchmark_files import (
     encode_split_json,
     read_fold_file,
     read_labelled_table,
-    sha256_of,
 )
 from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals
+from cloud_hf.studies.common.folder import sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, rows_of_ids
 
 __all__ = ["FOLD_FILE", "UNCONVBENCH_TASKS", "UnconvTask", "find_folders", "load_folder"]

@@ -1,6 +1,7 @@
 """Tables of crystals as a study reads them: strings of the grammar `sites`, and labels."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.assignment import folds_of_strings
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import numeric_column, read_table, write_table
@@ -19,8 +21,8 @@ from cloud_hf.scope import ScopeEncoder, parse
 from cloud_hf.studies.common.folder import digest_of
 
 __all__ = [
-    "MAX_TOKENS", "Crystals", "assigned_folds", "crystals_from_strings", "encode_crystals", "read_crystals",
-    "with_atoms",
+    "MAX_TOKENS", "Crystals", "assigned_folds", "crystals_from_strings", "encode_crystals", "file_of",
+    "read_crystals", "with_atoms",
 ]  # fmt: skip
 
 MAX_TOKENS = 128
@@ -158,12 +160,24 @@ def read_crystals(
     chosen = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.int64)
     items = list(table_items(table.iloc[chosen], str(path)))
     cache_file = None
-    if cache is not None:
+    if cache is not None and not any(file_of(item) for item in items):
         which = hashlib.sha256(chosen.tobytes()).hexdigest()[:6]
         cache_file = Path(cache) / f"{Path(path).stem}-{digest_of(path)}-{which}.parquet"
     strings = encode_crystals(items, cache_file, processes, str(Path(path).stem))
     sources = [item.source for item in items]
     return crystals_from_strings(strings, sources, numbers, path, max_tokens, chosen, table.drop(columns=[*labels]))
+
+
+def file_of(item: Item) -> Path | None:
+    """Return the file that an item's cell of a table names; it may change while the table does not. None: no file."""
+    raw = item.crystal
+    if not isinstance(raw, Raw) or raw.kind != "value":
+        return None
+    content, _, folder = raw.value
+    if folder is None or not isinstance(content, str) or "\n" in content:
+        return None
+    path = os.path.join(folder, content.strip())  # noqa: PTH118  (pathlib refuses names that are too long)
+    return Path(path) if os.path.isfile(path) else None  # noqa: PTH113
 
 
 def crystals_from_strings(

@@ -26,7 +26,7 @@ from cloud_hf.studies.common.benchmark_files import (
     read_fold_file,
     read_labelled_table,
 )
-from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals
+from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals, file_of
 from cloud_hf.studies.common.folder import sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, kfold_rows, rows_of_ids
 from cloud_hf.studies.common.published import MATBENCH_UNITS
@@ -192,7 +192,7 @@ def load_task(
     facts: dict[str, Any] = {"file": source.path.name, "sha256": sha256}
     if source.is_table:
         items, ids, labels = read_labelled_table(source.path, target, structure, [task.target, name])
-        in_files = any(isinstance(item.crystal, Path) for item in items)  # which may change while the table does not
+        in_files = any(file_of(item) for item in items)  # which may change while the table does not
         cache_file = None if in_files else cache / f"{name}-{sha256[:12]}-{structure or 'crystals'}.parquet"
         strings = encode_crystals(items, cache_file, processes, name)
     else:

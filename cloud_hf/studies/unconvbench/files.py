@@ -12,7 +12,7 @@ units, so those of the databases stand here. No checksums are published.
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cloud_hf.crystals.cell import Cell
+from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.benchmark_files import (
@@ -30,7 +30,7 @@ from cloud_hf.studies.common.benchmark_files import (
     read_fold_file,
     read_labelled_table,
 )
-from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals
+from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals, file_of
 from cloud_hf.studies.common.folder import sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, rows_of_ids
 
@@ -224,7 +224,7 @@ def _encoded(name: str, items: Sequence[Item], cache: Path, processes: int) -> p
     first: dict[Any, int] = {}
     for row, item in enumerate(items):
         first.setdefault(_key(item), row)
-    in_files = any(isinstance(item.crystal, Path) for item in items)  # which may change while the tables do not
+    in_files = any(file_of(item) for item in items)  # which may change while the tables do not
     digest = hashlib.sha256(repr(list(first)).encode()).hexdigest()[:12]
     cache_file = None if in_files else cache / f"{name}-{digest}.parquet"
     strings = encode_crystals([items[row] for row in first.values()], cache_file, processes, name)
@@ -232,16 +232,18 @@ def _encoded(name: str, items: Sequence[Item], cache: Path, processes: int) -> p
     return strings.iloc[[place[_key(item)] for item in items]].reset_index(drop=True)
 
 
-def _key(item: Item) -> Any:
-    """The same for the same crystal."""
-    crystal = item.crystal
-    if crystal is None:
+def _key(item: Item) -> str:
+    """The same for the same crystal, whatever it is called and whichever fold's folder it is in."""
+    raw = item.crystal
+    if not isinstance(raw, Raw):
         return item.scope or item.source
-    if isinstance(crystal, Cell):
-        return crystal.lattice.tobytes(), crystal.frac_coords.tobytes(), crystal.contents
-    if isinstance(crystal, dict):
-        return json.dumps(crystal, sort_keys=True, default=str)
-    return str(crystal)
+    file = file_of(item)
+    if file is not None:
+        return str(file.resolve())
+    content = raw.value[0] if raw.kind == "value" else raw.value
+    if isinstance(content, Mapping):
+        content = {name: value for name, value in content.items() if name != "id"}
+    return json.dumps(content, sort_keys=True, default=lambda value: getattr(value, "tolist", lambda: str(value))())
 
 
 def _refuse_copies(task: FoldedTask, path: Path) -> None:

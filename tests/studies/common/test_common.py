@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError
@@ -102,6 +103,17 @@ class TestCrystals:
         assert again.digest == found.digest
         assert again.failures["reason"].tolist() == found.failures["reason"].tolist()
         assert found.take([4, 0]).ids == [found.ids[4], found.ids[0]]
+
+    def test_strings_of_files_that_may_change_are_not_kept(self, tmp_path: Path) -> None:
+        for name, anion in (("a", 17), ("b", 35)):
+            cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), [11, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
+            cell.to(filename=str(tmp_path / f"{name}.cif"))
+        pd.DataFrame({"structure": ["x.cif"], "energy": [1.0]}).to_csv(tmp_path / "rows.csv")
+        strings = []
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.cif").replace(tmp_path / "x.cif")
+            strings += read_crystals(tmp_path / "rows.csv", ["energy"], tmp_path / "kept").scopes
+        assert ["Cl" in strings[0], "Br" in strings[1]] == [True, True]
 
     def test_a_table_without_any_crystal(self, tmp_path: Path) -> None:
         pd.DataFrame({"scope": ["nonsense"], "energy": [1.0]}).to_csv(tmp_path / "rows.csv")

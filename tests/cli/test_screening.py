@@ -176,7 +176,7 @@ def test_evaluate_in_processes(cloud, tmp_path: Path) -> None:
     rows = [{**crystal, "numbers": [11, z], "y": 20.0 + z} for z in (9, 17, 35, 300)]
     pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
     argv = ["evaluate", "--data", tmp_path / "t.parquet", "--label", "y"]
-    one, two = cloud(*argv), cloud(*argv, "--processes", 2, "--timeout", 30)
+    one, two = cloud(*argv), cloud(*argv, "--processes", 2, "--timeout", 600)
     assert one.status == two.status == 1
     assert one.out == two.out
     assert "1 of 4 rows failed" in two.err

@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ def main() -> None:
     data, rounds, out = arguments.data, arguments.rounds, arguments.output
     jobs: list[tuple[str, Callable[[], dict[str, Any]]]] = []
     if "memory" in arguments.parts:
-        jobs += [(f"memory_{n}", lambda n=n: memory(data, n)) for n in arguments.sizes]
+        jobs += [(f"memory_{n}", partial(memory, data, n)) for n in arguments.sizes]
     if "speed" in arguments.parts:
         jobs.append(("speed", lambda: speed(data, arguments.piece, rounds)))
     if "processes" in arguments.parts:

@@ -151,7 +151,7 @@ def _paper(sizes: dict[str, Any], scopes: list[str]) -> Callable[[], None]:
 
 def _predictor(sizes: dict[str, Any], dtype: torch.dtype) -> CrystalPropertyPipeline:
     torch.manual_seed(0)
-    model = CloudForDebye(CloudConfig(**sizes)).eval().to(dtype)
+    model: Any = CloudForDebye(CloudConfig(**sizes)).eval().to(dtype)
     return CrystalPropertyPipeline(model, tokenizer=ScopeTokenizer(), task="crystal-property")
 
 

@@ -109,7 +109,8 @@ class Arm:
         """Train for so long; return seconds, steps, strings, real tokens and tokens."""
         self.process.stdin.write(f"{seconds}\n")  # type: ignore[union-attr]
         self.process.stdin.flush()  # type: ignore[union-attr]
-        return json.loads(self._answer("SLICE"))
+        measured: list[float] = json.loads(self._answer("SLICE"))
+        return measured
 
     def end(self) -> None:
         """End the process."""

@@ -72,7 +72,8 @@ def scored(frame: pd.DataFrame, unit: str) -> dict[str, Any]:
 def mean_prediction(predictions: list[Numbers], target: str, n_atoms: Numbers | None) -> Numbers:
     """What the joined model predicts: the exponential of the mean ln(Debye temperature) or ln(label)."""
     if len(predictions) == 1 or n_atoms is None:
-        return np.exp(np.mean([np.log(values) for values in predictions], axis=0))
+        means: Numbers = np.exp(np.mean([np.log(values) for values in predictions], axis=0))
+        return means
     thetas = [effective_debye_temperature(values, 300.0, n_atoms, clip=True) for values in predictions]
     return heat_capacity(np.exp(np.mean(np.log(thetas), axis=0)), 300.0, n_atoms).numpy()
 

@@ -124,7 +124,7 @@ def write_small(data: Path, split: Path, output: Path, counts: dict[str, dict[st
     rows = split_of(split, "heat_capacity_structures_train").set_index("row")
     frame = rows[["id", "scope", "group", "fold"]].assign(
         heat_capacity=table.cloud_cv_J_molcell_K.to_numpy()[rows.index],
-        n_atoms=[parse(scope).n_atoms_primitive for scope in rows.scope],
+        n_atoms=pd.Series([parse(scope).n_atoms_primitive for scope in rows.scope], index=rows.index),
         paper_scope=table.cloud_scope.to_numpy()[rows.index],
     )
     frame.to_parquet(output / "heat_capacity.parquet", index=False)

@@ -13,7 +13,8 @@ SHOWN = tuple(name for _, names, _ in BUNDLED.values() for name in names)
 
 def read(name: str) -> dict[str, Any]:
     """Content of a result file."""
-    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return content
 
 
 def intervals() -> dict[str, Any]:

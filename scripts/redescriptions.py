@@ -201,7 +201,7 @@ class SharedSearch:
 
     def __enter__(self) -> "SharedSearch":
         self._search = spglib.get_symmetry_dataset
-        spglib.get_symmetry_dataset = self  # type: ignore[assignment]
+        spglib.get_symmetry_dataset = self
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -19,7 +19,8 @@ CONDITIONS = {"raw": "as they are", "idealised": "symmetry-idealised"}
 @cache
 def results() -> dict[str, Any]:
     """Everything that `benchmark_scope.py` measured."""
-    return json.loads(RESULTS.read_text(encoding="utf-8"))
+    measured: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return measured
 
 
 def _table(rows: list[list[Any]], headers: list[str], floatfmt: str = ".4g") -> str:

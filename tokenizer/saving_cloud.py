@@ -27,7 +27,7 @@ class PushedWithCard:
         """
         push = kwargs.pop("push_to_hub", False)
         if not push:
-            return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+            return super().save_pretrained(save_directory, *args, **kwargs)
         repo_id = kwargs.pop("repo_id", None) or Path(save_directory).name
         options = {name: kwargs.pop(name) for name in PUSH_OPTIONS if name in kwargs}
         result = self.save_pretrained(save_directory, *args, **kwargs)
@@ -66,5 +66,5 @@ class PushedWithCard:
         try:
             from cloud_hf.checkpoints.hub import push
         except ImportError:
-            return super().push_to_hub(repo_id, **options)  # type: ignore[misc]
+            return super().push_to_hub(repo_id, **options)
         return push(self, repo_id, **options)

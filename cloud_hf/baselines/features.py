@@ -49,7 +49,7 @@ def element_properties() -> NDArray[np.float64]:
             for column, name in enumerate(ELEMENT_PROPERTIES):
                 value = getattr(Element.from_Z(z), name)
                 table[z - 1, column] = np.nan if value is None else float(value)
-    table = np.nan_to_num(table, nan=0.0)
+    np.nan_to_num(table, copy=False, nan=0.0)
     table.flags.writeable = False  # it is cached
     return table
 

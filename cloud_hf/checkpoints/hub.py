@@ -109,6 +109,7 @@ def _settle_card(folder: Path, repo_id: str, remote: str | None, is_model: bool,
 
 def _remote_card(api: HfApi, repo_id: str) -> str | None:
     try:
-        return ModelCard.load(repo_id, token=api.token, ignore_metadata_errors=True).content
+        card: Any = ModelCard.load(repo_id, token=api.token or None, ignore_metadata_errors=True)  # type: ignore[arg-type]
+        return str(card.content)
     except EntryNotFoundError:
         return None

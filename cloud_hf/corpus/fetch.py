@@ -147,7 +147,7 @@ def _client(urls: Sequence[str] | None, request: Request, **choice: Any) -> Any:
             for scheme in ("http://", "https://"):
                 self.mount(scheme, HTTPAdapter(max_retries=retry))
 
-        def get(self, url: Any, **options: Any) -> Any:
+        def get(self, url: Any, **options: Any) -> Any:  # type: ignore[override]
             time.sleep(max(0.0, PoliteSession.last + request.delay - time.monotonic()))
             try:
                 answer = super().get(url, **options)

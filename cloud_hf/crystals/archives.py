@@ -178,7 +178,7 @@ def _walk_tar(path: Path, read: bool, start: int) -> Iterator[tuple[Member, Cont
             number += 1
             yield member, data
         file: Any = archive.fileobj
-        file.seek(archive.offset)  # type: ignore[attr-defined]
+        file.seek(archive.offset)
         if not file.read(1):  # tarfile takes a cut between two members for the end
             raise tarfile.ReadError("it ends without the mark of its end, so it was cut")
 

@@ -191,7 +191,8 @@ def _matrix(lattice: Any, name: str) -> NDArray[np.float64]:
 def _fractional(lattice: Any, cartesian: Any, name: str) -> NDArray[np.float64]:
     matrix = _matrix(lattice, name)
     try:
-        return np.array(cartesian, dtype=float).reshape(-1, 3) @ np.linalg.inv(matrix)
+        fractional: NDArray[np.float64] = np.array(cartesian, dtype=float).reshape(-1, 3) @ np.linalg.inv(matrix)
+        return fractional
     except np.linalg.LinAlgError as error:
         raise DegenerateLatticeError(f"{name}: the lattice vectors span no volume.") from error
 

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -63,7 +63,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
             return _with_id(pd.read_parquet(path))
         if path.suffix.lower() == ".jsonl":
             return _ids_as_text(pd.read_json(path, lines=True, **_JSONL))
-        return pd.read_csv(path, **_CSV)
+        return cast(pd.DataFrame, pd.read_csv(path, **_CSV))
     except Exception as error:  # the readers of three formats raise almost anything on damaged files
         raise _damaged(path, error) from error
 

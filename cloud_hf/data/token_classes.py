@@ -44,7 +44,8 @@ class TokenClasses:
         before = np.cumsum(ids == self.separator)
         at_start = before[starts] - (ids[starts] == self.separator)
         segment = before - np.repeat(at_start, np.diff(starts, append=len(ids)))
-        return np.where(segment == 0, self._first[ids], self._later[ids])
+        classes: NDArray[np.int64] = np.where(segment == 0, self._first[ids], self._later[ids])
+        return classes
 
 
 def _class_of(word: str) -> int:

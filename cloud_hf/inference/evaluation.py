@@ -93,7 +93,7 @@ def evaluate_table(
         scored.append(index)
     metrics = regression_metrics(labels[rows][scored], values[scored])
     unit = _unit(predictor, head, debye, per_cell=n_atoms is not None)
-    metrics |= {"n_failed": len(failures), "n_unlabelled": len(labels) - len(rows)}  # type: ignore[dict-item]
+    metrics |= {"n_failed": len(failures), "n_unlabelled": len(labels) - len(rows)}
     extra = {"temperature": temperature} if debye else {}
     extra |= _coverage(labels[rows][scored], ends[scored])
     warnings = []

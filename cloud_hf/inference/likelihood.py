@@ -158,7 +158,9 @@ class StringLikelihood:
             bar.update(len(batch))
         bar.close()
         numbers = np.array([len(places) for places in counted], dtype=float)
-        return np.divide(total, numbers, out=np.full(len(ids), np.nan), where=numbers > 0)
+        means = np.full(len(ids), np.nan)
+        np.divide(total, numbers, out=means, where=numbers > 0)
+        return means
 
     def outside(self, values: NDArray[np.float64]) -> NDArray[np.bool_] | None:
         """Tell which log-likelihoods are out of distribution; None without a threshold."""

@@ -191,7 +191,8 @@ class CloudConfig(PushedWithCard, BertConfig):
         fields, kwargs = super().get_config_dict(*args, **kwargs)
         if fields.get("model_type") == "bert":
             padding = fields.get("pad_token_id", BertConfig().pad_token_id)
-            if padding != 1 and PUBLISHED_SHAPE.items() - fields.items():
+            differs = any(fields.get(name) != value for name, value in PUBLISHED_SHAPE.items())
+            if padding != 1 and differs:
                 logger.warning(
                     f"{args[0] if args else 'This'} is a BERT checkpoint, but not of the published CLOUD's shape. It "
                     f"is read as a CLOUD model, which pads with id 1, [PAD] in the SCOPE vocabulary, not with id "

@@ -145,7 +145,8 @@ class Difficulty:
     def __call__(self, features: NDArray[np.float64], predictions: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return positive numbers, shape (n,), proportional to the expected size of the error."""
         logarithm = self.design(features, predictions) @ np.array(self.coefficients) + self.intercept
-        return np.exp(self.exponent * np.clip(logarithm, self.lowest, self.highest))
+        sizes: NDArray[np.float64] = np.exp(self.exponent * np.clip(logarithm, self.lowest, self.highest))
+        return sizes
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Without either it is `BertModel`, with the same parameters.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ class ChemistryBertModel(BertModel):
             position_ids = (torch.arange(attention_mask.shape[1], device=first.device) - first[:, None]).clamp(min=0)
         if sequence_ids is not None:
             attention_mask = self._packed_mask(sequence_ids, attention_mask)
-        outputs = super().forward(
+        outputs: Any = super().forward(
             input_ids,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
@@ -105,7 +105,7 @@ class ChemistryBertModel(BertModel):
             return None
         if input_ids is None:
             raise ValueError(NEEDS_IDS)
-        return self.orbits(input_ids).weights()
+        return cast(Tensor, self.orbits(input_ids).weights())
 
     def _packed_mask(self, sequence_ids: Tensor, attention_mask: Tensor | None) -> Any:
         """The mask of the attention that is in use; padding sees padding, so that no row is without any key."""

@@ -22,7 +22,7 @@ code (Trainer, peft, pipelines) finds what it looks for:
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -127,7 +127,7 @@ class CloudHead(nn.Module):
                 raise ValueError("pooling 'cls_multiplicity' needs the weights of the tokens, CloudModel.orbits gives.")
             mean = (weights[..., None].to(hidden_states.dtype) * hidden_states).sum(1)
             state = torch.cat([state, mean], dim=-1)
-        return self.layers(self.dropout(state)).float()
+        return cast(Tensor, self.layers(self.dropout(state)).float())
 
 
 def at_position(states: Tensor, position: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import os
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -155,7 +155,7 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
             batch = self._encode_plain(text, **kwargs)
             if batch is not None:
                 return batch
-        return super().__call__(text, *args, truncation=truncation, **kwargs)
+        return cast(BatchEncoding, super().__call__(text, *args, truncation=truncation, **kwargs))
 
     def encode(
         self,
@@ -283,6 +283,7 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
                 f"model: {' '.join(self.convert_ids_to_tokens(ids[:12]))} ... Pass truncation=True only if a cut "
                 "string is really wanted, or use a model with more positions."
             )
+        truncation = False if truncation is None else truncation
         return super().prepare_for_model(ids, pair_ids, add_special_tokens, padding, truncation, max_length, **kwargs)
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:

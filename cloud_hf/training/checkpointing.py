@@ -60,7 +60,9 @@ def run_settings(args: TrainingArguments, model_config: Any, more: dict[str, Any
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    return json.loads(json.dumps({"decisive": decisive | more, "rounding": rounding}, default=str))
+    settings: dict[str, dict[str, Any]] = {"decisive": decisive | more, "rounding": rounding}
+    as_stored: dict[str, dict[str, Any]] = json.loads(json.dumps(settings, default=str))
+    return as_stored
 
 
 def data_hash(ids: Any, lengths: Any) -> str:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -78,9 +78,8 @@ class _Job:
         given = given_arguments(self.training, plain)
         own = {key: value for key, value in asdict(self.own).items() if key not in NOT_DECISIVE}
         decisive = own | {key: value for key, value in given.items() if key not in HARMLESS}
-        return json.loads(
-            json.dumps(decisive | {"rows": self.rows.digest, "first_seed": self.training.seed}, default=str)
-        )
+        decisive |= {"rows": self.rows.digest, "first_seed": self.training.seed}
+        return cast(dict[str, Any], json.loads(json.dumps(decisive, default=str)))
 
 
 def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,7 @@ def build_model(own: FinetuneArguments, config: CloudConfig) -> CloudForDebye | 
         )
     remedy = "Nothing was trained. Give the folder that `cloud-hf pretrain` wrote."
     refuse_missing_weights(own.checkpoint, loaded, ENCODER, remedy)
-    return model
+    return cast(CloudForDebye | CloudForPropertyRegression, model)
 
 
 @contextmanager

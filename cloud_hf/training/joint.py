@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -227,7 +227,7 @@ def build_model(checkpoint: str, config: CloudConfig, rows: JointRows | None = N
         with torch.no_grad():
             last.bias[start : start + len(mean)] = mean - mean.mean()
             last.weight[start : start + len(mean)] *= 0.1
-    return model
+    return cast(CloudForCrystalProperties, model)
 
 
 @torch.no_grad()

@@ -68,7 +68,8 @@ class JointRows(Dataset[dict[str, Any]]):
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each place."""
-        return np.array([len(ids) for ids in self.input_ids])[self.order]
+        lengths: NDArray[np.int64] = np.array([len(ids) for ids in self.input_ids])[self.order]
+        return lengths
 
     def __len__(self) -> int:
         return len(self.order)

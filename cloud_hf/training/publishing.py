@@ -26,7 +26,7 @@ class PublishingTrainer(Trainer):
             (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
             write_card(folder, repo_id=self.hub_model_id)
 
-    def create_model_card(self, license: str | None = None, tags: Any = None, dataset: Any = None, **_: Any) -> None:
+    def create_model_card(self, license: str | None = None, tags: Any = None, dataset: Any = None, **_: Any) -> None:  # type: ignore[override]
         """Write the model card of the output folder; of `Trainer`'s arguments only these three have a place there."""
         if self.is_world_process_zero():
             write_card(

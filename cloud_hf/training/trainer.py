@@ -112,11 +112,11 @@ class CloudTrainer(PublishingTrainer):
             return super().floating_point_ops(inputs)
         if self._flops_per_token is None:
             self._flops_per_token = super().floating_point_ops({"input_ids": ids.new_empty(1)})
-        return self._flops_per_token * ids.numel()
+        return cast(int, self._flops_per_token * ids.numel())
 
     # ---- exactness
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Train; see `Trainer.train`.
 
         Args:
@@ -137,7 +137,7 @@ class CloudTrainer(PublishingTrainer):
             return None
         if str(wanted).lower() != "true":
             return Path(str(wanted))
-        found: list[Any] = [newest_checkpoint(self._folder) if self.is_world_process_zero() else None]
+        found: list[Path | None] = [newest_checkpoint(self._folder) if self.is_world_process_zero() else None]
         if dist.is_available() and dist.is_initialized():
             dist.broadcast_object_list(found)
         if found[0] is None:

@@ -298,7 +298,7 @@ class TestTheFolder:
         model = CloudForPropertyRegression.from_pretrained(trained)
         model.save_pretrained(tmp_path / "same")
         assert read_records(tmp_path / "same") == read_records(trained)
-        model.head.layers[-1].bias.data += 1
+        model.classifier.layers[-1].bias.data += 1
         model.save_pretrained(tmp_path / "changed")
         assert not (tmp_path / "changed" / "metrics.json").exists()
         assert "Errors of these weights: not recorded." in (tmp_path / "changed" / CARD_FILE).read_text()

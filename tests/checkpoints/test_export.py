@@ -140,7 +140,7 @@ print(json.dumps([run(sys.argv[1], AutoModel), run(sys.argv[2], AutoModelForMask
     def test_inputs_that_bert_does_not_have_are_refused_by_name(
         self, name: str, value: Any, checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from cloud_hf.checkpoints.reading import export as module
+        from cloud_hf.checkpoints import export as module
 
         network = CloudForMaskedLM.from_pretrained(checkpoint("mlm"))
         setattr(network.config, name, value)

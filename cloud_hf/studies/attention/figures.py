@@ -23,7 +23,7 @@ def figures(models: Mapping[str, Any]) -> dict[str, Figure]:
     Args:
         models: Name of each model to its results, as in `results.json`.
     """
-    drawn = {}
+    drawn: dict[str, Figure] = {}
     for name, measured in models.items():
         file = "".join(sign if sign.isalnum() else "_" for sign in name)
         drawn |= {

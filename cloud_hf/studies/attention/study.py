@@ -123,7 +123,7 @@ def run(arguments: Arguments) -> Path:
     if len(failures):
         write_table(failures, folder.path / FAILURES_FILE)
     first = next(iter(samples.values()))
-    results = {
+    results: dict[str, Any] = {
         "rows": f"{len(first.scopes):,} distinct strings of {', '.join(Path(path).name for path in arguments.data)}, "
         f"drawn with seed {arguments.seed}",
         "n": len(first.scopes),

@@ -85,7 +85,8 @@ def summary(cells: Mapping[str, Any]) -> dict[str, Any]:
 
 def _matrix(cell: Mapping[str, Any]) -> Numbers:
     """Attention between classes, mean over layers and heads, shape (classes, classes)."""
-    return np.array(cell["between"], dtype=float).mean(axis=(0, 1))
+    mean: Numbers = np.array(cell["between"], dtype=float).mean(axis=(0, 1))
+    return mean
 
 
 def _rounded(values: Numbers, present: list[int]) -> Any:

@@ -33,7 +33,7 @@ from cloud_hf.studies.debye.rows import DebyeRows, read_debye_rows, table_of
 from cloud_hf.studies.debye.scores import UNIT, Predictions, collect, debye_results, predictions_table
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["HEADS", "REPORT_VALUES", "Arguments", "consistency", "model_thetas", "run"]
+__all__ = ["HEADS", "REPORT_VALUES", "UNIT", "Arguments", "consistency", "model_thetas", "run"]
 
 REPORT_VALUES = {"NAMES": NAMES, "THETAS": THETAS}
 

@@ -40,9 +40,9 @@ def hull_distances(true_distances: ArrayLike, true_energies: ArrayLike, predicte
     Returns:
         true distance + (predicted - true formation energy), eV/atom, shape (n,).
     """
-    return np.asarray(true_distances, float) + (
-        np.asarray(predicted_energies, float) - np.asarray(true_energies, float)
-    )
+    errors = np.asarray(predicted_energies, float) - np.asarray(true_energies, float)
+    distances: NDArray[np.float64] = np.asarray(true_distances, float) + errors
+    return distances
 
 
 def stability_metrics(

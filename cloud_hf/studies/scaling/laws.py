@@ -181,7 +181,7 @@ def bootstrap(
     while len(laws) < resamples:
         drawn = columns[:, chance.integers(0, columns.shape[1], columns.shape[1])]
         if min(len(np.unique(drawn[0])), len(np.unique(drawn[1]))) >= MIN_LEVELS:
-            laws.append(fit_loss_law(*drawn, start=fitted))
+            laws.append(fit_loss_law(drawn[0], drawn[1], drawn[2], start=fitted))
     return laws
 
 

@@ -139,7 +139,6 @@ class _Debye(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
         theta, temperature, ctx.name = inputs
         ctx.save_for_backward(theta, temperature)
-        ctx.save_for_forward(theta, temperature)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -149,15 +148,6 @@ class _Debye(torch.autograd.Function):
             for by_theta, wanted in zip((True, False), ctx.needs_input_grad, strict=False)
         ]
         return slopes[0], slopes[1], None
-
-    @staticmethod
-    def jvp(ctx: Any, by_theta: Tensor | None, by_temperature: Tensor | None, _: None) -> Tensor:
-        theta, temperature = ctx.saved_tensors
-        total = torch.zeros_like(theta)
-        for first, tangent in ((True, by_theta), (False, by_temperature)):
-            if tangent is not None:
-                total = total + tangent * _slope(ctx.name, theta, temperature, first)
-        return total
 
 
 class _ForwardDebye(_Debye):

@@ -155,7 +155,9 @@ def table_items(
     """
     if column is not None and column not in table.columns:
         raise TableError(f"there is no column {column!r}; it has {_listed(table)}.", source=str(path))
-    keys = (column,) if column is not None else STRUCTURE_COLUMNS if has_structures(table) else None
+    keys: tuple[str, ...] | None = STRUCTURE_COLUMNS if has_structures(table) else None
+    if column is not None:
+        keys = (column,)
     if keys is None and SCOPE_COLUMN not in table.columns:
         keys = structure_keys(map(str, table.columns))
         if keys is None:
@@ -168,7 +170,8 @@ def table_items(
     atoms = _atoms(table, path, n_atoms)
     wanted = dict.fromkeys(("id", "species", *(keys or (SCOPE_COLUMN,))))
     names = [name for name in wanted if name in table.columns]
-    for position, (index, row) in enumerate(zip(table.index, table[names].to_dict("records"), strict=True)):
+    rows: list[dict[Any, Any]] = table[names].to_dict("records")
+    for position, (index, row) in enumerate(zip(table.index, rows, strict=True)):
         source = str(row["id"]) if "id" in row and not is_missing(row["id"]) else f"{path}:{index}"
         item = Item(source)
         try:

@@ -363,9 +363,10 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
         """
         atoms = [self._atoms(item.scope, item.n_atoms) for item in items]
         scopes, shared = [item.scope for item in items], shared or {}
-        tokens = {name: shared[name] for name in self.tokenizer.model_input_names if name in shared}
+        tokenizer: Any = self.tokenizer
+        tokens = {name: shared[name] for name in tokenizer.model_input_names if name in shared}
         if not tokens:
-            tokens = dict(self.tokenizer(scopes, padding=True, return_tensors="pt"))
+            tokens = dict(tokenizer(scopes, padding=True, return_tensors="pt"))
         features = {name: shared[name] for name in ("string_features",) if name in shared}
         if self.calibration is None or not features:
             features = self._string_features(scopes)

@@ -116,8 +116,13 @@ class Picture:
             ends_on_top = abs(lane - self.centres[imported][0]) < WIDTH / 2
             stop = self.row_of[imported] - ends_on_top
             boxes = [self.centres[room][0] for row in self.rows[start + 1 : stop + 1] for room in row]
+            target = self.centres[imported][0]
+            between = [] if ends_on_top else self.rows[stop]
+            crossed = [room for room in between if min(lane, target) < self.centres[room][0] < max(lane, target)]
             taken = [place for place, first, last in self.lanes if first <= stop and start <= last]
-            if all(abs(lane - box) > WIDTH / 2 + 0.1 for box in boxes) and all(abs(lane - p) > 0.1 for p in taken):
+            if crossed or any(abs(lane - place) < 0.1 for place in taken):
+                continue
+            if all(abs(lane - box) > WIDTH / 2 + 0.1 for box in boxes):
                 self.lanes.append((lane, start, stop))
                 return lane
         raise AssertionError("count() has no end")

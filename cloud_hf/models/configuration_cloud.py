@@ -146,6 +146,9 @@ class CloudConfig(PushedWithCard, BertConfig):
     type_vocab_size: int = 1
     pad_token_id: int | None = 1
     use_cache: bool = False
+    hidden_dropout_prob: float | int = 0.1
+    attention_probs_dropout_prob: float | int = 0.1
+    classifier_dropout: float | int | None = None
     initializer_range: float | int = 0.02
     layer_norm_eps: float | int = 1e-12
 

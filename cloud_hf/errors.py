@@ -35,6 +35,7 @@ __all__ = [
     "PhononDOSError",
     "ScopeError",
     "ScopeTooLongError",
+    "SeveralCrystalsError",
     "StudyError",
     "SymmetryError",
     "TableError",
@@ -70,6 +71,10 @@ class CrystalError(CloudError):
 
 class CrystalReadError(CrystalError):
     """A file or object that cannot be read as a crystal."""
+
+
+class SeveralCrystalsError(CrystalReadError):
+    """A file of several crystals where one was asked for."""
 
 
 class EmptyCrystalError(CrystalError):
@@ -134,6 +139,7 @@ class StudyError(CloudError):
 
 _WAYS_OUT: dict[type[CloudError], tuple[str, str]] = {
     CrystalReadError: ("no crystal that can be read", "mend the file as its message says, or convert it"),
+    SeveralCrystalsError: ("several crystals in the place of one", "give each a row or a file of its own"),
     EmptyCrystalError: ("no atoms", "give the file that lists the sites"),
     DegenerateLatticeError: ("no volume, or numbers that are not finite", "check the cell and the coordinates"),
     DisorderedStructureError: ("partially occupied sites", "order the crystal, or use the grammar 'composition'"),

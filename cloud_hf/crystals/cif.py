@@ -8,7 +8,7 @@ stand in for it.
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import acos, cos, isfinite, radians, sin
 
@@ -18,7 +18,7 @@ from pymatgen.core import Element
 from pymatgen.io.cif import CifParser
 
 from cloud_hf.crystals.cell import Cell, Content
-from cloud_hf.crystals.cif_items import Items, block_name, read_items, split_blocks, unused_name
+from cloud_hf.crystals.cif_items import Items, read_items, split_blocks
 from cloud_hf.crystals.cif_sites import SAME_SITE, distinct_sites, same_sites
 from cloud_hf.crystals.cif_species import row_element
 from cloud_hf.crystals.cif_symmetry import LISTS, candidate_groups, symmetry_of
@@ -34,7 +34,7 @@ from cloud_hf.errors import (
     UnknownElementError,
 )
 
-__all__ = ["cell_from_cif", "cif_blocks", "has_rows"]
+__all__ = ["cell_from_cif", "has_rows"]
 
 _CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
 _COORDS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
@@ -74,43 +74,6 @@ def cell_from_cif(text: str, name: str, max_atoms: int, exact_order: bool = Fals
         except EmptyCrystalError:
             continue
     raise _no_rows(name)
-
-
-def cif_blocks(
-    text: str, name: str, max_atoms: int, exact_order: bool = False, trust_sites: bool = False
-) -> Iterator[tuple[str, Cell | CloudError]]:
-    """Read every data block of a CIF that holds atoms.
-
-    Args:
-        text: The file, lines ended by a newline character.
-        name: What error messages call it.
-        max_atoms: Largest number of sites in each cell.
-        exact_order: As for `cell_from_cif`.
-        trust_sites: As for `cell_from_cif`.
-
-    Yields:
-        `name` and the cell where one block lists atom sites; where several do, `name#block` and the cell, or what is
-        wrong with that block. Blocks of the same name get `-2`, `-3` and so on; lists without rows are passed over.
-
-    Raises:
-        CrystalError: Not a CIF, or no block with atoms.
-    """
-    blocks = split_blocks(text, name)
-    names: dict[str, None] = {}
-    found = False
-    for block in blocks:
-        full = name if len(blocks) == 1 else unused_name(f"{name}#{block_name(block)}", names)
-        names[full] = None
-        try:
-            cell: Cell | CloudError = _cell_of_block(block, full, max_atoms, exact_order, trust_sites)
-        except EmptyCrystalError:
-            continue
-        except CloudError as error:
-            cell = error
-        found = True
-        yield full, cell
-    if not found:
-        raise _no_rows(name)
 
 
 def has_rows(block: str) -> bool:

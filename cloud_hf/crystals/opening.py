@@ -6,6 +6,7 @@ the same crystal or the same error.
 
 import json
 from collections.abc import Callable, Mapping
+from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +17,12 @@ from cloud_hf.crystals.cif_items import block_name, split_blocks, unused_name
 from cloud_hf.crystals.files import check_content, packing_of, read_content
 from cloud_hf.crystals.frames import frames_of, holds_frames, read_frame
 from cloud_hf.crystals.objects import cell_from_object
-from cloud_hf.crystals.readers import MAX_ATOMS, _cell_of, _text, kind_of_text
+from cloud_hf.crystals.readers import MAX_ATOMS, _cell_of, _text, check_cell, kind_of_text
 from cloud_hf.crystals.rows import cell_from_row, is_missing, raw_row, without_gaps
 from cloud_hf.crystals.sources import Raw
-from cloud_hf.errors import CloudError, CrystalReadError, about
+from cloud_hf.errors import CloudError, CrystalReadError, SeveralCrystalsError, about
 
-__all__ = ["Limits", "open_line", "open_raw"]
+__all__ = ["Limits", "open_line", "open_raw", "read_cells", "read_texts"]
 
 _CIF = (".cif", ".mcif")
 _SHOWN_NAMES = 4
@@ -63,6 +64,64 @@ def open_raw(raw: Raw, limits: Limits) -> Opened:
     except CloudError as error:
         about(error, raw.source)
         raise
+
+
+def read_cells(
+    path: str | PathLike[str], max_atoms: int = MAX_ATOMS, exact_order: bool = False, trust_sites: bool = False
+) -> list[tuple[str, Cell | CloudError]]:
+    """Read every crystal of a file: every data block of a CIF that holds atoms, every structure of a trajectory.
+
+    Args:
+        path: Path of a file that `read_cell` reads.
+        max_atoms: Largest number of sites in each cell.
+        exact_order: As for `read_cell`.
+        trust_sites: As for `read_cell`.
+
+    Returns:
+        Name and cell of each crystal, or what is wrong with it, never an empty list. The name is the path where the
+        file holds one crystal, else `path#block` or `path#number`.
+    """
+    path = fspath(path)
+    return _all_cells(Raw(path, "path", path), Limits(max_atoms, exact_order, trust_sites))
+
+
+def read_texts(
+    text: str | bytes,
+    name: str = "text",
+    max_atoms: int = MAX_ATOMS,
+    exact_order: bool = False,
+    trust_sites: bool = False,
+    kind: str | None = None,
+) -> list[tuple[str, Cell | CloudError]]:
+    """Read every crystal of the text of a CIF or POSCAR file, with the result of `read_cells` for a file that holds it.
+
+    Args:
+        text: As for `read_text`.
+        name: What error messages call it.
+        max_atoms: As for `read_cell`.
+        exact_order: As for `read_cell`.
+        trust_sites: As for `read_cell`.
+        kind: As for `read_text`.
+    """
+    data = text.encode("utf-8", errors="replace") if isinstance(text, str) else text
+    raw = Raw(name, "file", (f".{kind or kind_of_text(data)}", data))
+    return _all_cells(raw, Limits(max_atoms, exact_order, trust_sites))
+
+
+def _all_cells(raw: Raw, limits: Limits) -> list[tuple[str, Cell | CloudError]]:
+    found: list[tuple[str, Cell | CloudError]] = []
+    waiting = [raw]
+    while waiting:
+        raw = waiting.pop()
+        try:
+            opened = open_raw(raw, limits)
+            if isinstance(opened, Cell):
+                found.append((raw.source, check_cell(opened, limits.max_atoms)))
+            else:
+                waiting += reversed(opened)
+        except CloudError as error:
+            found.append((raw.source, about(error, raw.source)))
+    return found
 
 
 def open_line(raw: Raw) -> Raw:
@@ -111,12 +170,20 @@ def _file(raw: Raw, limits: Limits) -> Opened:
 
 def _content(raw: Raw, name: str, data: bytes, path: str, limits: Limits) -> Opened:
     """What a file holds, by its name in lower case."""
-    if name.endswith(_CIF):
+    if name.endswith(_CIF) and _may_hold_blocks(data):
         blocks = split_blocks(_text(data), path)
         blocks = [block for block in blocks if has_rows(block)] if len(blocks) > 1 else blocks
         if len(blocks) > 1:
             return _named_blocks(raw.source, blocks)
-    return _cell_of(data, path, name, *limits)
+    try:
+        return _cell_of(data, path, name, *limits)
+    except SeveralCrystalsError:
+        return frames_of(raw._replace(value=path), limits.max_atoms)
+
+
+def _may_hold_blocks(data: bytes) -> bool:
+    """Whether a CIF may hold several blocks; a quick look, so that most files are split once, by their reader."""
+    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or data.lower().count(b"data_") > 1
 
 
 def _named_blocks(source: str, blocks: list[str]) -> list[Raw]:
@@ -165,7 +232,9 @@ def _only(opened: Opened) -> Cell:
         return opened
     names = ", ".join(raw.source.rpartition("#")[2] for raw in opened[:_SHOWN_NAMES])
     more = ", ..." if len(opened) > _SHOWN_NAMES else ""
-    raise CrystalReadError(f"holds several crystals ({names}{more}), where a row has room for one; give each a row.")
+    raise SeveralCrystalsError(
+        f"holds several crystals ({names}{more}), where a row has room for one; give each a row."
+    )
 
 
 def _row(raw: Raw, limits: Limits) -> Opened:

@@ -17,7 +17,7 @@ from pymatgen.core import Element, Lattice, Structure
 from scipy.spatial import cKDTree
 
 from cloud_hf.crystals.cell import Cell
-from cloud_hf.crystals.cif import cell_from_cif, cif_blocks
+from cloud_hf.crystals.cif import cell_from_cif
 from cloud_hf.crystals.files import check_content, read_content
 from cloud_hf.crystals.objects import cell_from_object, cell_from_structure, refuse_size
 from cloud_hf.crystals.poscar import cell_from_poscar
@@ -27,6 +27,8 @@ from cloud_hf.errors import (
     CrystalTooLargeError,
     DegenerateLatticeError,
     OverlappingAtomsError,
+    SeveralCrystalsError,
+    about,
 )
 
 __all__ = [
@@ -36,10 +38,8 @@ __all__ = [
     "check_cell",
     "crystal_name",
     "read_cell",
-    "read_cells",
     "read_crystal",
     "read_text",
-    "read_texts",
 ]
 
 Crystal = str | PathLike[str] | Structure | Cell | Any
@@ -124,32 +124,6 @@ def read_text(
     return check_cell(_cell_of(data, name, suffix, max_atoms, exact_order, trust_sites), max_atoms)
 
 
-def read_texts(
-    text: str | bytes,
-    name: str = "text",
-    max_atoms: int = MAX_ATOMS,
-    exact_order: bool = False,
-    trust_sites: bool = False,
-    kind: str | None = None,
-) -> list[tuple[str, Cell | CloudError]]:
-    """Read every crystal of the text of a CIF or POSCAR file, with the result of `read_cells` for a file that holds it.
-
-    Args:
-        text: As for `read_text`.
-        name: What error messages call it.
-        max_atoms: As for `read_cell`.
-        exact_order: As for `read_cell`.
-        trust_sites: As for `read_cell`.
-        kind: As for `read_text`.
-    """
-    data = text.encode("utf-8", errors="replace") if isinstance(text, str) else text
-    try:
-        check_content(data, name)
-    except CloudError as error:
-        return [(name, error)]
-    return _cells_of(data, name, f".{kind or kind_of_text(data)}", max_atoms, exact_order, trust_sites)
-
-
 def kind_of_text(data: str | bytes) -> str:
     """Return `"cif"` for a text with a data block or CIF items, `"poscar"` for any other."""
     text = data if isinstance(data, str) else _text(data)
@@ -157,47 +131,6 @@ def kind_of_text(data: str | bytes) -> str:
 
 
 _CIF_LINE = re.compile(r"^[ \t]*(data_|_cell[_.]length_a\b)", re.IGNORECASE | re.MULTILINE)
-
-
-def read_cells(
-    path: str | PathLike[str], max_atoms: int = MAX_ATOMS, exact_order: bool = False, trust_sites: bool = False
-) -> list[tuple[str, Cell | CloudError]]:
-    """Read every crystal of a file: every data block of a CIF that holds atoms, the one crystal of other files.
-
-    Args:
-        path: Path of a file that `read_cell` reads.
-        max_atoms: Largest number of sites in each cell.
-        exact_order: As for `read_cell`.
-        trust_sites: As for `read_cell`.
-
-    Returns:
-        Name and cell of each crystal, or what is wrong with it, never an empty list. The name is the path where the
-        file holds one crystal, else `path#block`.
-    """
-    path = os.fspath(path)
-    try:
-        data, path, name = read_content(path)
-    except CloudError as error:
-        return [(path, error)]
-    return _cells_of(data, path, name, max_atoms, exact_order, trust_sites)
-
-
-def _cells_of(
-    data: bytes, path: str, name: str, max_atoms: int, exact_order: bool, trust_sites: bool
-) -> list[tuple[str, Cell | CloudError]]:
-    try:
-        if not name.endswith(_CIF):
-            return [(path, check_cell(_cell_of(data, path, name, max_atoms, exact_order, trust_sites), max_atoms))]
-        found = list(cif_blocks(_text(data), path, max_atoms, exact_order, trust_sites))
-    except CloudError as error:
-        return [(path, error)]
-    for i, (block, cell) in enumerate(found):
-        if isinstance(cell, Cell):
-            try:
-                found[i] = (block, check_cell(cell, max_atoms))
-            except CloudError as error:
-                found[i] = (block, error)
-    return found
 
 
 def read_crystal(crystal: Crystal, max_atoms: int = MAX_ATOMS) -> Structure:
@@ -284,11 +217,13 @@ def _read_other(path: str, max_atoms: int, trust_sites: bool = False) -> Cell:
                 "(pip install 'cloud-hf[ase]') its formats are tried too."
             ) from error
         try:
-            cell = cell_from_object(read(path), max_atoms, trust_sites)
-        except CrystalReadError as error:
-            raise CrystalReadError(f"{path}: {error}") from error
+            images = read(path, index=":")
+            if len(images) > 1:
+                raise SeveralCrystalsError(f"holds {len(images)} structures; read_cells and cloud-hf encode read each.")
+            cell = cell_from_object(images[0], max_atoms, trust_sites)
         except CloudError as error:
-            raise type(error)(f"{path}: {error}") from error
+            about(error, path)
+            raise
         except Exception as error:
             raise CrystalReadError(
                 f"{path}: neither pymatgen ({reason}) nor ASE ({_reason(error)}) reads it."

@@ -14,7 +14,7 @@ from cloud_hf.crystals.opening import Limits, open_raw
 from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing, raw_row, structure_keys
 from cloud_hf.crystals.sources import Raw, raw_crystals
 from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, read_chunks
-from cloud_hf.errors import CloudError, EncoderFailureError, GrammarError, TableError, about
+from cloud_hf.errors import CloudError, EncoderFailureError, GrammarError, SeveralCrystalsError, TableError, about
 from cloud_hf.parallel.batch import encode_pairs
 from cloud_hf.parallel.worker import Several
 from cloud_hf.scope import ScopeEncoder
@@ -263,7 +263,7 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
     """Fill in the SCOPE string of an item, or its error; never raises. A file of several crystals is an error."""
     row = _encoded(item, encoder)
     if isinstance(row, Several):
-        return item.failed(TableError("holds several crystals; encode_items gives each a row."))
+        return item.failed(SeveralCrystalsError("holds several crystals; encode_items gives each a row."))
     return row
 
 

@@ -1,7 +1,8 @@
 """From a `Cell` to its SCOPE string and back to numbers: symmetry search, canonical form, grammar."""
 
 from cloud_hf.crystals.cell import Cell
-from cloud_hf.crystals.readers import Crystal, read_cell, read_cells, read_crystal
+from cloud_hf.crystals.opening import read_cells
+from cloud_hf.crystals.readers import Crystal, read_cell, read_crystal
 from cloud_hf.parallel.batch import encode_batch
 from cloud_hf.scope.encoder import EncodedCrystal, ScopeEncoder
 from cloud_hf.scope.grammar import Scope, parse

@@ -14,8 +14,9 @@ from pymatgen.io.cif import CifParser, CifWriter
 
 from cloud_hf import errors
 from cloud_hf.crystals.cell import Cell
-from cloud_hf.crystals.cif import cell_from_cif, cif_blocks
+from cloud_hf.crystals.cif import cell_from_cif
 from cloud_hf.crystals.objects import cell_from_structure
+from cloud_hf.crystals.opening import read_texts
 from cloud_hf.crystals.readers import read_cell
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.cif"))
@@ -193,7 +194,7 @@ def test_every_block_with_atoms_is_read(exact_order: bool) -> None:
     powder = "data_powder\n_publ_section_title 'no atoms'\n"
     hollow = block("hollow", "")
     text = powder + block("salt", SALT) + hollow + broken + block("salt", "Cu1 Cu 0 0 0\n") + powder
-    found = dict(cif_blocks(text, "my.cif", 9, exact_order))
+    found = dict(read_texts(text, "my.cif", 9, exact_order))
     assert list(found) == ["my.cif#salt", "my.cif#broken", "my.cif#salt-2"]
     salt, error, copper = found.values()
     assert isinstance(salt, Cell)
@@ -206,12 +207,13 @@ def test_every_block_with_atoms_is_read(exact_order: bool) -> None:
 
 
 def test_a_file_with_one_block_of_atoms_keeps_its_name() -> None:
-    [(name, cell)] = cif_blocks("data_global\n_publ_section_title 'salts'\n" + HEAD + P1 + COLUMNS + SALT, "my.cif", 9)
+    [(name, cell)] = read_texts("data_global\n_publ_section_title 'salts'\n" + HEAD + P1 + COLUMNS + SALT, "my.cif", 9)
     assert name == "my.cif"
     assert isinstance(cell, Cell)
-    for text, error in ((HEAD + P1 + COLUMNS, errors.EmptyCrystalError), ("no data", errors.CrystalReadError)):
-        with pytest.raises(error, match=r"^my\.cif:"):
-            list(cif_blocks(text, "my.cif", 9))
+    for text, kind in ((HEAD + P1 + COLUMNS, errors.EmptyCrystalError), ("no data", errors.CrystalReadError)):
+        [(name, error)] = read_texts(text, "my.cif", 9, kind="cif")
+        assert isinstance(error, kind)
+        assert str(error).startswith("my.cif: ")
 
 
 @pytest.mark.parametrize(

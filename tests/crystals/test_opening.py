@@ -19,6 +19,7 @@ import pytest
 from cloud_hf.crystals import frames, opening
 from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.inputs import Item, encode_items, iterate_items, table_items
+from cloud_hf.errors import SeveralCrystalsError
 from cloud_hf.parallel import pool
 from cloud_hf.scope import ScopeEncoder
 from waiting import Hang
@@ -203,6 +204,25 @@ def test_a_file_of_structures_that_holds_one_keeps_its_name(tmp_path: Path) -> N
     assert [item.formula for item in items] == ["Cu", "Cu", "Ag", None, None, None, None]
     reasons = ("no number of atoms", "no structures", "o such file", "no such file")
     assert all(reason in str(item.message) for reason, item in zip(reasons, items[3:], strict=True))
+
+
+def test_any_file_that_ase_reads_as_several_is_several_rows(tmp_path: Path) -> None:
+    ase = pytest.importorskip("ase")
+    from ase.io import write
+
+    images = [ase.Atoms(symbol, cell=[4, 4, 4], pbc=True) for symbol in ("Cu", "Ag")]
+    (tmp_path / "XDATCAR").write_text(
+        "Cu\n1.0\n4 0 0\n0 4 0\n0 0 4\nCu\n1\nDirect configuration=     1\n0 0 0\n"
+        "Direct configuration=     2\n0.1 0 0\n"
+    )
+    write(tmp_path / "two.json", images)
+    for name, found in (("XDATCAR", ["Cu", "Cu"]), ("two.json", ["Cu", "Ag"])):
+        path = tmp_path / name
+        items = encoded(path)
+        assert [(item.source, item.formula) for item in items] == [(f"{path}#{i}", f) for i, f in enumerate(found)]
+        assert [source for source, _ in opening.read_cells(path)] == [item.source for item in items]
+    with pytest.raises(SeveralCrystalsError, match="2 structures"):
+        ScopeEncoder().encode(tmp_path / "two.json")
 
 
 def test_blocks_without_atoms_are_passed_over(texts: dict[str, str], tmp_path: Path) -> None:

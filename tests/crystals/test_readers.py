@@ -13,7 +13,8 @@ from pymatgen.io.vasp import Poscar
 
 from cloud_hf import errors
 from cloud_hf.crystals.cell import Cell
-from cloud_hf.crystals.readers import read_cell, read_cells
+from cloud_hf.crystals.opening import read_cells
+from cloud_hf.crystals.readers import read_cell
 from cloud_hf.scope import ScopeEncoder, read_crystal
 
 CUBE = Lattice.cubic(4.0)

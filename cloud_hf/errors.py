@@ -57,9 +57,7 @@ def about(error: Error, source: str) -> Error:
         error: Changed and returned.
         source: What rows and messages call the input.
     """
-    if error.source is None:
-        error.reason = error.reason.removeprefix(f"{source}: ")
-    elif error.source != source:
+    if error.source not in (None, source):
         error.reason, error.row = str(error), None
     error.source = source
     return error

@@ -13,7 +13,7 @@ from cloud_hf.models.debye import DebyeInputError
 
 @pytest.mark.parametrize("error", [
     CrystalReadError("is empty."), CrystalReadError("is empty.", source="a.cif"),
-    CrystalReadError("a.cif: is empty."), EncodingTimeoutError("is empty.", source="a.cif", flag="timeout"),
+    EncodingTimeoutError("is empty.", source="a.cif", flag="timeout"),
 ])  # fmt: skip
 def test_an_error_names_its_input_once(error: CloudError) -> None:
     assert str(about(error, "a.cif")) == "a.cif: is empty."

@@ -57,8 +57,9 @@ def build_corpus(
                 engine.run_local(folders.root, processes, timeout, bar.update)
         except OSError as error:
             raise CorpusError(
-                f"{folders.root}: cannot be written ({error.strerror or error}). What was written before is whole: "
-                "make room, then give the same command again."
+                f"cannot be written ({error.strerror or error}). What was written before is whole: "
+                "make room, then give the same command again.",
+                source=str(folders.root),
             ) from error
     engine.remove_leftovers(folders)
     return read_report(folders)

@@ -283,7 +283,7 @@ class _Provider:
         try:
             state = Fetched(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise CorpusError(f"{path}: cannot be read ({error}); fetch into another folder.") from error
+            raise CorpusError(f"cannot be read ({error}); fetch into another folder.", source=str(path)) from error
         if (state.url, state.filter, state.most) != (new.url, new.filter, new.most):
             limit = f", at most {state.most}" if state.most is not None else ""
             raise CorpusError(

@@ -96,7 +96,9 @@ def make_plan(inputs: Sequence[str], folders: Folders, settings: BuildSettings) 
         return plan
     encoder, versions = settings.encoder().settings, package_versions()
     if not inputs:
-        raise CorpusError(f"{folders.root}: there is no corpus to go on with; name what it is to be built from.")
+        raise CorpusError(
+            "there is no corpus to go on with; name what it is to be built from.", source=str(folders.root)
+        )
     number = rows = 0
     for number, task in enumerate(plan_tasks(inputs, settings.rows), 1):
         rows += int(task["rows"])
@@ -121,7 +123,7 @@ def load_plan(folders: Folders) -> Plan:
         settings = BuildSettings(**(settings | {"grammars": tuple(settings["grammars"])}))
         return Plan(**(found | {"inputs": tuple(found["inputs"]), "settings": settings}))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CorpusError(f"{path}: the plan of the corpus cannot be read ({error}).") from error
+        raise CorpusError(f"the plan of the corpus cannot be read ({error}).", source=str(path)) from error
 
 
 def load_task(folders: Folders, number: int) -> Task:
@@ -134,7 +136,7 @@ def load_task(folders: Folders, number: int) -> Task:
     try:
         task: Task = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{path}: a task of the plan cannot be read ({error}).") from error
+        raise CorpusError(f"a task of the plan cannot be read ({error}).", source=str(path)) from error
     return task
 
 

@@ -49,8 +49,9 @@ def write_report(folders: Folders, plan: Plan) -> dict[str, Any]:
         counts = {"in": read, "out": out, "duplicates": duplicates, "quarantined": quarantined}
         if read != encoded + quarantined or encoded != out + duplicates:
             raise CorpusError(
-                f"{folders.root}: task {task} does not add up ({equation(counts)}, {encoded} encoded): its files were "
-                "changed from outside; build the corpus anew in another folder."
+                f"task {task} does not add up ({equation(counts)}, {encoded} encoded): its files were "
+                "changed from outside; build the corpus anew in another folder.",
+                source=str(folders.root),
             )
         total.update(counts)
         shards.append({"file": folders.table(SHARDS, task).relative_to(folders.root).as_posix(), "rows": out})
@@ -79,7 +80,7 @@ def read_report(folders: Folders) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         expected = [int(shard["rows"]) for shard in report["shards"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"{path}: cannot be read as the report of a corpus ({error}).") from error
+        raise CorpusError(f"cannot be read as the report of a corpus ({error}).", source=str(path)) from error
     for number, rows in enumerate(expected):
         if (found := _n_rows(folders, SHARDS, number)) != rows:
             raise CorpusError(
@@ -104,7 +105,9 @@ def _metadata(folders: Folders, kind: str, task: int) -> Any:
     try:
         return parquet.read_metadata(path)
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{path}: cannot be read ({error}); build the corpus anew in another folder.") from error
+        raise CorpusError(
+            f"cannot be read ({error}); build the corpus anew in another folder.", source=str(path)
+        ) from error
 
 
 def _counts(folders: Folders, plan: Plan) -> dict[str, dict[str, int]]:

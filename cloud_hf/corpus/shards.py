@@ -72,7 +72,7 @@ def open_corpus(name: str | os.PathLike[str]) -> Corpus:
         path = folder / CORPUS_FILE
         if not path.is_file():
             state = "not complete: repeat `cloud-hf corpus build`" if (folder / "work").is_dir() else "no corpus"
-            raise CorpusError(f"{text}: is {state} (it has no {CORPUS_FILE}).")
+            raise CorpusError(f"is {state} (it has no {CORPUS_FILE}).", source=text)
         base = str(folder.absolute())
     else:
         path, base = _from_hub(text)
@@ -82,7 +82,7 @@ def open_corpus(name: str | os.PathLike[str]) -> Corpus:
         rows = tuple(int(shard["rows"]) for shard in report["shards"] if shard["rows"])
         return Corpus(text, report, files, rows)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"{path}: cannot be read as the report of a corpus ({error}).") from error
+        raise CorpusError(f"cannot be read as the report of a corpus ({error}).", source=str(path)) from error
 
 
 def _from_hub(name: str) -> tuple[Path, str]:
@@ -93,5 +93,5 @@ def _from_hub(name: str) -> tuple[Path, str]:
         path = Path(hf_hub_download(name, CORPUS_FILE, repo_type="dataset"))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CorpusError(f"{name}: neither a folder nor a corpus on the Hub ({reason}).") from error
+        raise CorpusError(f"neither a folder nor a corpus on the Hub ({reason}).", source=name) from error
     return path, f"hf://datasets/{name}"

@@ -52,17 +52,22 @@ def _tasks(text: str, rows: int) -> Iterator[Task]:
         yield from _hub_dataset(text, rows)
     elif path.is_dir():
         if _is_corpus(path):
-            raise CorpusError(f"{text}: is a corpus, which holds strings; name the structures that it was built from.")
+            raise CorpusError(
+                "is a corpus, which holds strings; name the structures that it was built from.", source=text
+            )
         if any((path / name).is_file() for name in _DATASET_FILES):
             yield from _saved_dataset(path, text, rows)
         else:
             yield from _folder(path, text, rows)
     elif not path.is_file():
-        raise CorpusError(f"{text}: there is no such file or folder; a data set on the Hub is named {HUB}OWNER/NAME.")
+        raise CorpusError(
+            f"there is no such file or folder; a data set on the Hub is named {HUB}OWNER/NAME.", source=text
+        )
     elif not _is_input(path):
         raise CorpusError(
-            f"{text}: not an input of a corpus; those are folders, tar and zip archives of CIFs, CIF and POSCAR files, "
-            f".parquet and .jsonl tables of structures, and data sets (a folder of save_to_disk, or {HUB}OWNER/NAME)."
+            f"not an input of a corpus; those are folders, tar and zip archives of CIFs, CIF and POSCAR files, "
+            f".parquet and .jsonl tables of structures, and data sets (a folder of save_to_disk, or {HUB}OWNER/NAME).",
+            source=text,
         )
     elif is_crystal(path.name):
         yield {"kind": "files", "path": str(path.absolute()), "source": text, "files": [""], "rows": 1}
@@ -93,7 +98,7 @@ def _folder(path: Path, source: str, rows: int) -> Iterator[Task]:
             found = True
             yield from _file(path / name, f"{source.rstrip('/')}/{name}", rows)
     if not found:
-        raise CorpusError(f"{source}: the folder holds no crystal files, archives or tables of structures.")
+        raise CorpusError("the folder holds no crystal files, archives or tables of structures.", source=source)
 
 
 def _names(root: Path, folder: Path) -> Iterator[str]:
@@ -105,7 +110,7 @@ def _names(root: Path, folder: Path) -> Iterator[str]:
         with os.scandir(folder) as entries:
             inside = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file()) for entry in entries)
     except OSError as error:
-        raise CorpusError(f"{folder}: the folder cannot be read ({error.strerror}).") from error
+        raise CorpusError(f"the folder cannot be read ({error.strerror}).", source=str(folder)) from error
     for name, is_folder, is_file in inside:
         if is_folder:
             if not _is_corpus(folder / name):
@@ -196,7 +201,7 @@ def _saved_dataset(path: Path, source: str, rows: int) -> Iterator[Task]:
     try:
         loaded: Any = load_from_disk(str(path))
     except Exception as error:  # datasets raises almost anything on damaged folders
-        raise CorpusError(f"{source}: not a readable data set ({' '.join(str(error).split())[:200]}).") from error
+        raise CorpusError(f"not a readable data set ({' '.join(str(error).split())[:200]}).", source=source) from error
     splits = {"": loaded} if isinstance(loaded, Dataset) else dict(loaded)
     for split, dataset in splits.items():
         name = f"{source}/{split}" if split else source
@@ -212,7 +217,9 @@ def _hub_dataset(text: str, rows: int) -> Iterator[Task]:
     try:
         dataset: Any = load_dataset(name, config or None, split=split or "train")
     except Exception as error:  # the Hub client raises almost anything
-        raise CorpusError(f"{text}: the data set cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
+        raise CorpusError(
+            f"the data set cannot be loaded ({' '.join(str(error).split())[:200]}).", source=text
+        ) from error
     common = {"path": name, "config": config, "split": split or "train", "source": text}
     for task in _ranges("hub", len(dataset), rows):
         yield {**common, **task}

@@ -57,11 +57,11 @@ def check_content(data: bytes, path: str) -> None:
         CrystalReadError: It is empty, or holds an endless number or an endless row of quotation marks.
     """
     if not data or data.isspace():
-        raise CrystalReadError(f"{path}: the file is empty.")
+        raise CrystalReadError("the file is empty.", source=str(path))
     if _ENDLESS_NUMBER in data.translate(_DIGITS_TO_ZERO):
-        raise CrystalReadError(f"{path}: holds a number of more than 60 digits, so it is damaged.")
+        raise CrystalReadError("holds a number of more than 60 digits, so it is damaged.", source=str(path))
     if any(mark in data for mark in _ENDLESS_QUOTES):
-        raise CrystalReadError(f"{path}: holds a row of more than 1000 quotation marks, so it is damaged.")
+        raise CrystalReadError("holds a row of more than 1000 quotation marks, so it is damaged.", source=str(path))
 
 
 def _bytes(path: str, opener: Callable[..., Any]) -> bytes:
@@ -70,7 +70,7 @@ def _bytes(path: str, opener: Callable[..., Any]) -> bytes:
         status = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
             raise CrystalReadError(
-                f"{path}: is {'a folder' if stat.S_ISDIR(status.st_mode) else 'a device'}, not a file."
+                f"is {'a folder' if stat.S_ISDIR(status.st_mode) else 'a device'}, not a file.", source=str(path)
             )
         data = b""
         if status.st_size <= MAX_FILE_BYTES:
@@ -78,12 +78,14 @@ def _bytes(path: str, opener: Callable[..., Any]) -> bytes:
                 data = file.read(status.st_size + 1 if opener is open else MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
         hint = " A SCOPE string is read by cloud_hf.scope.parse." if "|" in path else ""
-        raise CrystalReadError(f"{path}: there is no such file.{hint}") from error
+        raise CrystalReadError(f"there is no such file.{hint}", source=str(path)) from error
     except CloudError:
         raise
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-        raise CrystalReadError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+        raise CrystalReadError(
+            f"cannot be read ({getattr(error, 'strerror', None) or error}).", source=str(path)
+        ) from error
     if max(status.st_size, len(data)) > MAX_FILE_BYTES:
         limit = MAX_FILE_BYTES / 1e6
-        raise CrystalTooLargeError(f"{path}: the file has more than {limit:.0f} MB; no crystal needs that.")
+        raise CrystalTooLargeError(f"the file has more than {limit:.0f} MB; no crystal needs that.", source=str(path))
     return data

@@ -142,11 +142,12 @@ def refuse_size(n_sites: int, name: str, max_atoms: int) -> None:
         CrystalTooLargeError: There are too many.
     """
     if n_sites == 0:
-        raise EmptyCrystalError(f"{name}: the crystal has no atoms.")
+        raise EmptyCrystalError("the crystal has no atoms.", source=name)
     if n_sites > max_atoms:
         raise CrystalTooLargeError(
-            f"{name}: the cell has {n_sites} sites, more than the limit of {max_atoms}; "
-            "reduce it to its primitive cell, or raise max_atoms (--max-atoms)."
+            f"the cell has {n_sites} sites, more than the limit of {max_atoms}; "
+            "reduce it to its primitive cell, or raise max_atoms (--max-atoms).",
+            source=name,
         )
 
 
@@ -165,7 +166,7 @@ def _content(species: Species, name: str) -> Content:
 
 def _refuse_element(kind: Any, name: str) -> NoReturn:
     raise UnknownElementError(
-        f"{name}: {kind} is not a chemical element; replace the dummy species or remove its sites."
+        f"{kind} is not a chemical element; replace the dummy species or remove its sites.", source=name
     )
 
 
@@ -174,7 +175,7 @@ def _cell(lattice: Any, frac_coords: Any, sites: Sequence[Species], name: str) -
     contents = [_content(site, name) for site in sites]
     coords = np.array(frac_coords, dtype=float).reshape(-1, 3)
     if len(coords) != len(contents):
-        raise CrystalReadError(f"{name}: {len(coords)} coordinates for {len(contents)} sites.")
+        raise CrystalReadError(f"{len(coords)} coordinates for {len(contents)} sites.", source=name)
     if not all(contents):
         coords = coords[[bool(content) for content in contents]]
         contents = [content for content in contents if content]
@@ -184,7 +185,9 @@ def _cell(lattice: Any, frac_coords: Any, sites: Sequence[Species], name: str) -
 def _matrix(lattice: Any, name: str) -> NDArray[np.float64]:
     matrix = np.array(lattice, dtype=float)  # None, which OPTIMADE allows for a missing vector, becomes NaN
     if matrix.shape != (3, 3):
-        raise CrystalReadError(f"{name}: three lattice vectors of three numbers (Å) are needed, not {matrix.shape}.")
+        raise CrystalReadError(
+            f"three lattice vectors of three numbers (Å) are needed, not {matrix.shape}.", source=name
+        )
     return matrix
 
 
@@ -194,7 +197,7 @@ def _fractional(lattice: Any, cartesian: Any, name: str) -> NDArray[np.float64]:
         fractional: NDArray[np.float64] = np.array(cartesian, dtype=float).reshape(-1, 3) @ np.linalg.inv(matrix)
         return fractional
     except np.linalg.LinAlgError as error:
-        raise DegenerateLatticeError(f"{name}: the lattice vectors span no volume.") from error
+        raise DegenerateLatticeError("the lattice vectors span no volume.", source=name) from error
 
 
 def _refuse_open_directions(periodic: Iterable[Any], name: str, way_out: str) -> None:
@@ -328,7 +331,7 @@ def _from_optimade(resource: Any, max_atoms: int, trust_sites: bool = False) -> 
         species[_field(kind, "name")] = _optimade_species(kind, name, notes)
     lattice = _matrix(_field(attributes, "lattice_vectors"), name)
     if not np.isfinite(lattice).all():
-        raise DegenerateLatticeError(f"{name}: a lattice vector is missing, so the structure is no crystal.")
+        raise DegenerateLatticeError("a lattice vector is missing, so the structure is no crystal.", source=name)
     directions = _field(attributes, "dimension_types", None)
     if directions is None and (n_directions := _field(attributes, "nperiodic_dimensions", None)) is not None:
         directions = [i < n_directions for i in range(3)]

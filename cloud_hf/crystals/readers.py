@@ -208,13 +208,16 @@ def _read_other(path: str, max_atoms: int, trust_sites: bool = False) -> Cell:
         except Exception as error:  # third-party parsers raise almost anything on malformed text
             reason = _reason(error)
         if path.lower().endswith(("xyz", "xyz.gz")) and _first_number(path) > max_atoms:
-            raise CrystalTooLargeError(f"{path}: announces more atoms than the limit of {max_atoms} (--max-atoms).")
+            raise CrystalTooLargeError(
+                f"announces more atoms than the limit of {max_atoms} (--max-atoms).", source=str(path)
+            )
         try:
             from ase.io import read
         except ImportError as error:
             raise CrystalReadError(
-                f"{path}: not a crystal file that pymatgen reads ({reason}); with ASE installed "
-                "(pip install 'cloud-hf[ase]') its formats are tried too."
+                f"not a crystal file that pymatgen reads ({reason}); with ASE installed "
+                "(pip install 'cloud-hf[ase]') its formats are tried too.",
+                source=str(path),
             ) from error
         try:
             images = read(path, index=":")
@@ -226,7 +229,7 @@ def _read_other(path: str, max_atoms: int, trust_sites: bool = False) -> Cell:
             raise
         except Exception as error:
             raise CrystalReadError(
-                f"{path}: neither pymatgen ({reason}) nor ASE ({_reason(error)}) reads it."
+                f"neither pymatgen ({reason}) nor ASE ({_reason(error)}) reads it.", source=str(path)
             ) from error
     return replace(cell, name=path)
 
@@ -256,32 +259,33 @@ def check_cell(cell: Cell, max_atoms: int = MAX_ATOMS) -> Cell:
     a, b, c = cell.lattice.tolist()
     farthest = np.abs(cell.frac_coords).max()
     if not (isfinite(farthest) and all(map(isfinite, (*a, *b, *c)))):
-        raise DegenerateLatticeError(f"{cell.name}: lattice vectors or coordinates are not finite numbers.")
+        raise DegenerateLatticeError("lattice vectors or coordinates are not finite numbers.", source=cell.name)
     if farthest > MAX_COORDINATE:
         raise DegenerateLatticeError(
-            f"{cell.name}: fractional coordinates beyond {MAX_COORDINATE:g} have lost their digits."
+            f"fractional coordinates beyond {MAX_COORDINATE:g} have lost their digits.", source=cell.name
         )
     if max(hypot(*a), hypot(*b), hypot(*c)) > MAX_EDGE:
-        raise DegenerateLatticeError(f"{cell.name}: a cell edge is longer than {MAX_EDGE:g} Å; check the lattice.")
+        raise DegenerateLatticeError(f"a cell edge is longer than {MAX_EDGE:g} Å; check the lattice.", source=cell.name)
     normals = (_cross(b, c), _cross(c, a), _cross(a, b))
     volume = abs(sum(x * y for x, y in zip(a, normals[0], strict=True)))
     total = {content: sum([share for _, share in content]) for content in set(cell.contents)}
     if max(total.values()) > 1.01 or not all(share > 0 for content in total for _, share in content):
-        raise CrystalReadError(f"{cell.name}: the occupancies of a site must be positive and add up to 1 at most.")
+        raise CrystalReadError("the occupancies of a site must be positive and add up to 1 at most.", source=cell.name)
     if max(total.values()) > 1 + 1e-8:  # by rounding
         full = {content: tuple([(e, x / max(1.0, sum_)) for e, x in content]) for content, sum_ in total.items()}
         cell = replace(cell, contents=tuple([full[content] for content in cell.contents]))
         total = {full[content]: min(1.0, sum_) for content, sum_ in total.items()}
     if not volume >= MIN_VOLUME_PER_ATOM * max(1.0, sum([total[content] for content in cell.contents])):
         raise DegenerateLatticeError(
-            f"{cell.name}: the cell volume is {volume:.3g} Å³ for {len(cell)} sites; check the lattice parameters."
+            f"the cell volume is {volume:.3g} Å³ for {len(cell)} sites; check the lattice parameters.", source=cell.name
         )
     heights = [volume / hypot(*normal) for normal in normals]
     for i, j, distance in _close_pairs(cell, heights):
         if min(total[cell.contents[i]], total[cell.contents[j]]) > 0.99:
             raise OverlappingAtomsError(
-                f"{cell.name}: sites {i} ({_content_text(cell, i)}) and {j} ({_content_text(cell, j)}) are "
-                f"{distance:.3f} Å apart; remove the duplicate or mark the sites as partially occupied."
+                f"sites {i} ({_content_text(cell, i)}) and {j} ({_content_text(cell, j)}) are "
+                f"{distance:.3f} Å apart; remove the duplicate or mark the sites as partially occupied.",
+                source=cell.name,
             )
     return cell
 
@@ -330,13 +334,17 @@ def _reduced(cell: Cell) -> tuple[Cell, list[float]]:
     try:
         lattice = Lattice(cell.lattice).get_lll_reduced_lattice()
     except np.linalg.LinAlgError as error:
-        raise DegenerateLatticeError(f"{cell.name}: the lattice vectors lie in a plane; check the lattice.") from error
+        raise DegenerateLatticeError(
+            "the lattice vectors lie in a plane; check the lattice.", source=cell.name
+        ) from error
     if min(lattice.abc) < MIN_DISTANCE:
         raise OverlappingAtomsError(
-            f"{cell.name}: an atom is {min(lattice.abc):.3f} Å from its own image; check the lattice parameters."
+            f"an atom is {min(lattice.abc):.3f} Å from its own image; check the lattice parameters.", source=cell.name
         )
     heights = [1.0 / length for length in lattice.reciprocal_lattice_crystallographic.abc]
     if min(heights) < MIN_DISTANCE:
-        raise DegenerateLatticeError(f"{cell.name}: lattice planes are {min(heights):.3g} Å apart; check the lattice.")
+        raise DegenerateLatticeError(
+            f"lattice planes are {min(heights):.3g} Å apart; check the lattice.", source=cell.name
+        )
     coords = (cell.frac_coords - np.floor(cell.frac_coords)) @ cell.lattice @ np.linalg.inv(lattice.matrix)
     return Cell(lattice.matrix, coords, cell.contents, cell.name), heights

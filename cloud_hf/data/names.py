@@ -100,7 +100,9 @@ def name_rows(
     table = read_table(path)
     columns = scope_columns(table)
     if not columns and not has_structures(table):
-        raise TableError(f"{path}: needs structure columns or a column {SCOPE_COLUMN!r}; see cloud-hf encode --help.")
+        raise TableError(
+            f"needs structure columns or a column {SCOPE_COLUMN!r}; see cloud-hf encode --help.", source=str(path)
+        )
     given = [[None if is_missing(text) else str(text) for text in table[column]] for column in columns]
     errors: list[str | None] = [None] * len(table)
     if has_structures(table):

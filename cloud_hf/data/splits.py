@@ -79,14 +79,19 @@ def read_split_column(values: Sequence[Any], column: str, path: str) -> NDArray[
     if None not in numbers and not any(parts):
         folds = np.array(numbers, dtype=np.int64)
         if len(np.unique(folds)) < 2:
-            raise TableError(f"{path}: column {column!r} holds one fold number only; there must be 2 or more.")
+            raise TableError(
+                f"column {column!r} holds one fold number only; there must be 2 or more.", source=str(path)
+            )
         return folds
     for position, (part, number) in enumerate(zip(parts, numbers, strict=True)):
         if part is None and (number is None or any(parts)):
             raise TableError(
-                f"{path}: column {column!r} must say train, validation or test in every labelled row, or give fold "
-                f"numbers; labelled row {position} holds {values[position]!r}."
+                f"column {column!r} must say train, validation or test in every labelled row, or give fold "
+                f"numbers; labelled row {position} holds {values[position]!r}.",
+                source=str(path),
             )
     if "train" not in parts:
-        raise TableError(f"{path}: column {column!r} leaves no row to train on; it holds {', '.join(set(words))}.")
+        raise TableError(
+            f"column {column!r} leaves no row to train on; it holds {', '.join(set(words))}.", source=str(path)
+        )
     return np.array(parts)

@@ -121,17 +121,17 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise TableError(
-            f"{path}: a table is one of {', '.join(TABLE_SUFFIXES)}, not {path.suffix or 'no extension'!r}."
+            f"a table is one of {', '.join(TABLE_SUFFIXES)}, not {path.suffix or 'no extension'!r}.", source=str(path)
         )
     if not path.is_file():
-        raise TableError(f"{path}: there is no such file.")
+        raise TableError("there is no such file.", source=str(path))
     return path
 
 
 def _damaged(path: Path, error: Exception, row: int = 0) -> TableError:
     reason = " ".join(str(error).split())[:200]
     where = f"from row {row} on it cannot" if row else "cannot"
-    return TableError(f"{path}: {where} be read as a {path.suffix[1:]} table ({reason}).")
+    return TableError(f"{where} be read as a {path.suffix[1:]} table ({reason}).", source=str(path))
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -167,16 +167,16 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> 
     """
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
-        raise TableError(f"{path}: the output's extension must be one of {', '.join(suffixes)}.")
+        raise TableError(f"the output's extension must be one of {', '.join(suffixes)}.", source=str(path))
     if os.path.isdir(path):  # noqa: PTH112  (False, not an error, where a folder may not be read)
-        raise TableError(f"{path}: is a folder; give the name of a file.")
+        raise TableError("is a folder; give the name of a file.", source=str(path))
     try:
         folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
         writable = folder.is_dir() and os.access(folder, os.W_OK)
     except OSError as error:
-        raise TableError(f"{path}: cannot be written ({error.strerror}).") from error
+        raise TableError(f"cannot be written ({error.strerror}).", source=str(path)) from error
     if not writable:
-        raise TableError(f"{path}: {folder} is not a folder that can be written to.")
+        raise TableError(f"{folder} is not a folder that can be written to.", source=str(path))
 
 
 def recorded_settings(table: pd.DataFrame) -> set[str]:
@@ -205,15 +205,18 @@ def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str
         TableError: The column is missing, not numeric, or holds an infinity; the message names the first bad row.
     """
     if column not in table.columns:
-        raise TableError(f"{path}: there is no column {column!r}; it has {', '.join(map(str, table.columns))}.")
+        raise TableError(
+            f"there is no column {column!r}; it has {', '.join(map(str, table.columns))}.", source=str(path)
+        )
     values = pd.to_numeric(table[column], errors="coerce").astype("float64")
     if table[column].dtype == bool:
-        raise TableError(f"{path}: column {column!r} holds true and false, not numbers.")
+        raise TableError(f"column {column!r} holds true and false, not numbers.", source=str(path))
     bad = (values.isna() & table[column].notna()) | np.isinf(values)
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
         raise TableError(
-            f"{path}: column {column!r} must hold finite numbers; row {row} holds '{table[column].iloc[row]}' "
-            f"({int(bad.sum())} such rows). Leave the cell empty where there is no number."
+            f"column {column!r} must hold finite numbers; row {row} holds '{table[column].iloc[row]}' "
+            f"({int(bad.sum())} such rows). Leave the cell empty where there is no number.",
+            source=str(path),
         )
     return values

@@ -174,8 +174,9 @@ def find_orbits(
     else:
         if not crystal.is_ordered:
             raise DisorderedStructureError(
-                f"{name}: partially occupied sites have no element to name; use grammar='composition', or order "
-                "the crystal first (pymatgen's OrderDisorderedStructureTransformation)."
+                "partially occupied sites have no element to name; use grammar='composition', or order "
+                "the crystal first (pymatgen's OrderDisorderedStructureTransformation).",
+                source=name,
             )
         frac_coords = crystal.frac_coords
         if isinstance(crystal, Cell):
@@ -187,7 +188,7 @@ def find_orbits(
     try:
         kinds = [ELEMENT_RANK[element] for element in elements]
     except KeyError as error:
-        raise UnknownElementError(f"{name}: {error.args[0]} is not a chemical element.") from None
+        raise UnknownElementError(f"{error.args[0]} is not a chemical element.", source=name) from None
     found = find_kind_orbits(lattice, kinds, frac_coords, symprec, angle_tolerance, name, backend)
     return SymmetryOrbits(
         space_group=found.space_group,

@@ -181,8 +181,10 @@ class ScopeEncoder:
         cell = read_cell(crystal, self.max_atoms, not self.canonical, self.trust_sites)
         if self.grammar != "composition" and not cell.is_ordered:
             raise DisorderedStructureError(
-                f"{cell.name}: the grammar {self.grammar!r} cannot write partially occupied sites; use "
-                "grammar='composition', or order the crystal first (pymatgen's OrderDisorderedStructureTransformation)."
+                f"the grammar {self.grammar!r} cannot write partially occupied sites; use "
+                "grammar='composition', or order the crystal first (pymatgen's "
+                "OrderDisorderedStructureTransformation).",
+                source=cell.name,
             )
         return cell
 

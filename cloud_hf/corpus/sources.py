@@ -12,6 +12,7 @@ import pyarrow.parquet as parquet
 
 from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.crystals.archives import JSON_LINES, is_archive, is_crystal, is_plain_tar, members
+from cloud_hf.crystals.frames import holds_frames
 from cloud_hf.errors import CloudError, CorpusError, CrystalReadError, CrystalTooLargeError
 
 __all__ = ["MAX_LINE_BYTES", "Task", "json_lines", "open_lines", "plan_tasks"]
@@ -63,14 +64,14 @@ def _tasks(text: str, rows: int) -> Iterator[Task]:
         raise CorpusError(
             f"there is no such file or folder; a data set on the Hub is named {HUB}OWNER/NAME.", source=text
         )
+    elif is_crystal(path.name) or holds_frames(path.name):
+        yield {"kind": "files", "path": str(path.absolute()), "source": text, "files": [""], "rows": 1}
     elif not _is_input(path):
         raise CorpusError(
-            f"not an input of a corpus; those are folders, tar and zip archives of CIFs, CIF and POSCAR files, "
+            f"not an input of a corpus; those are folders, tar and zip archives of CIFs, CIF, POSCAR and XYZ files, "
             f".parquet and .jsonl tables of structures, and data sets (a folder of save_to_disk, or {HUB}OWNER/NAME).",
             source=text,
         )
-    elif is_crystal(path.name):
-        yield {"kind": "files", "path": str(path.absolute()), "source": text, "files": [""], "rows": 1}
     else:
         yield from _file(path, text, rows)
 

@@ -11,7 +11,7 @@ from cloud_hf.crystals.files import packing_of
 from cloud_hf.crystals.readers import CRYSTAL_PATTERNS
 from cloud_hf.errors import CloudError, CrystalReadError
 
-__all__ = ["TABLE_SUFFIXES", "Raw", "entry_name", "is_table", "raw_crystals", "raw_member", "refused"]
+__all__ = ["TABLE_SUFFIXES", "Raw", "entry_name", "is_table", "raw_crystals", "raw_member", "refused", "table_suffix"]
 
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -80,8 +80,14 @@ def _named(text: str) -> Iterator[Raw]:
 
 
 def is_table(name: str) -> bool:
-    """Whether a file is a table, by its name."""
-    return name.lower().endswith(TABLE_SUFFIXES)
+    """Whether a file is a table, by its name, compressed or not."""
+    return table_suffix(name) in TABLE_SUFFIXES
+
+
+def table_suffix(name: str) -> str:
+    """Return what tells the format of a table: its extension in lower case, `.jsonl` also for `.ndjson`."""
+    suffix = Path(packing_of(name)[0]).suffix
+    return ".jsonl" if suffix == ".ndjson" else suffix
 
 
 def _folder(path: Path) -> Iterator[Raw]:

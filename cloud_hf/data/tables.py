@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as parquet
 
 from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, cell_from_row, is_missing
-from cloud_hf.crystals.sources import TABLE_SUFFIXES
+from cloud_hf.crystals.sources import TABLE_SUFFIXES, is_table, table_suffix
 from cloud_hf.errors import TableError
 from cloud_hf.files import new_file
 
@@ -59,9 +59,9 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     path = _existing(path)
     try:
-        if path.suffix.lower() == ".parquet":
+        if table_suffix(path.name) == ".parquet":
             return _with_id(pd.read_parquet(path))
-        if path.suffix.lower() == ".jsonl":
+        if table_suffix(path.name) == ".jsonl":
             return _ids_as_text(pd.read_json(path, lines=True, **_JSONL))
         return cast(pd.DataFrame, pd.read_csv(path, **_CSV))
     except Exception as error:  # the readers of three formats raise almost anything on damaged files
@@ -93,13 +93,13 @@ def read_chunks(path: str | os.PathLike[str], rows: int = CHUNK_ROWS) -> Iterato
 
 
 def _chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    if path.suffix.lower() == ".parquet":
+    if table_suffix(path.name) == ".parquet":
         with parquet.ParquetFile(path) as file:
             if not file.metadata.num_rows:
                 yield file.schema_arrow.empty_table().to_pandas()
             for batch in file.iter_batches(batch_size=rows):
                 yield _with_id(batch.to_pandas())
-    elif path.suffix.lower() == ".jsonl":
+    elif table_suffix(path.name) == ".jsonl":
         empty = True
         with pd.read_json(path, lines=True, chunksize=rows, **_JSONL) as reader:
             for chunk in reader:
@@ -119,7 +119,7 @@ def _with_id(table: pd.DataFrame) -> pd.DataFrame:
 
 def _existing(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
-    if path.suffix.lower() not in TABLE_SUFFIXES:
+    if not is_table(path.name):
         raise TableError(
             f"a table is one of {', '.join(TABLE_SUFFIXES)}, not {path.suffix or 'no extension'!r}.", source=str(path)
         )
@@ -131,7 +131,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 def _damaged(path: Path, error: Exception, row: int = 0) -> TableError:
     reason = " ".join(str(error).split())[:200]
     where = f"from row {row} on it cannot" if row else "cannot"
-    return TableError(f"{where} be read as a {path.suffix[1:]} table ({reason}).", source=str(path))
+    return TableError(f"{where} be read as a {table_suffix(path.name)[1:]} table ({reason}).", source=str(path))
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:

@@ -323,6 +323,18 @@ def test_a_crystal_that_hangs_while_it_is_parsed_costs_its_own_row(
     assert "600 s" in found["quarantine"]["reason"].iloc[0]
 
 
+def test_every_structure_of_a_file_is_a_row(tmp_path: Path) -> None:
+    pytest.importorskip("ase")
+    head = 'Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"'
+    path = tmp_path / "all.extxyz"
+    path.write_text("".join(f"1\n{head}\n{symbol} 0 0 0\n" for symbol in ("Cu", "Ag", "Qq", "Au")))
+    report = build([str(path)], tmp_path / "corpus")
+    assert report["rows"] == {"in": 4, "out": 3, "duplicates": 0, "quarantined": 1}
+    found = tables(tmp_path / "corpus")
+    assert found["shards"]["source"].tolist() == [f"{path}#0", f"{path}#1", f"{path}#3"]
+    assert found["quarantine"]["source"].tolist() == [f"{path}#2"]
+
+
 def test_a_path_in_a_table_is_relative_to_its_folder(crystals: list[Crystal], tmp_path: Path) -> None:
     (tmp_path / "a.cif").write_text(cif(crystals[0]))
     path = write_jsonl([{"structure": "a.cif"}, {"structure": "absent.cif"}], tmp_path / "rows.jsonl")

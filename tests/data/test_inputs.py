@@ -159,6 +159,17 @@ class TestTables:
         assert [item.source for item in items] == [f"{path}:{row}" for row in range(5)]
         assert [item.error is None for item in items] == [True, False, True, True, True]
 
+    @pytest.mark.parametrize("suffix", [".csv.gz", ".jsonl.gz", ".ndjson", ".JSONL.xz", ".csv.bz2"])
+    def test_compressed_tables_are_tables(self, tmp_path: Path, suffix: str) -> None:
+        path = tmp_path / f"t{suffix}"
+        frame = pd.DataFrame({"scope": [COPPER, COPPER]})
+        if "csv" in suffix:
+            frame.to_csv(path, index=False)
+        else:
+            frame.to_json(path, orient="records", lines=True, compression="xz" if "xz" in suffix else "infer")
+        assert [item.scope for item in collect_items([str(path)])] == [COPPER, COPPER]
+        assert len(tables.read_table(path)) == 2
+
     def test_structure_columns_win_over_strings(self, encoder: ScopeEncoder) -> None:
         table = pd.DataFrame([{"scope": COPPER, **SALT}])
         (item,) = (encode_item(item, encoder) for item in table_items(table, "t.parquet"))

@@ -20,7 +20,7 @@ from cloud_hf.metrics import regression_metrics
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.studies.ablation.cells import BASE, CELLS, COPIES, Cell, Training
 from cloud_hf.studies.ablation.labellings import equivalent_strings, random_description
-from cloud_hf.studies.common.arguments import TrainingStudyArguments
+from cloud_hf.studies.common.arguments import TrainingStudyArguments, one_table
 from cloud_hf.studies.common.crystals import assigned_folds, encode_crystals, read_crystals
 from cloud_hf.studies.common.fitting import (
     StudyTarget,
@@ -85,8 +85,7 @@ class Arguments(TrainingStudyArguments):
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         super().__post_init__()
-        if len(self.data) != 1:
-            raise StudyError(f"The study reads one table, but --data names {len(self.data)}: {', '.join(self.data)}.")
+        one_table(self.data)
         names = [cell.name for cell in CELLS]
         unknown = [name for name in self.cells if name not in names]
         if unknown:

@@ -1,6 +1,8 @@
 """What every study can be told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -8,7 +10,7 @@ from cloud_hf.errors import StudyError
 from cloud_hf.models.configuration_cloud import TARGET_TRANSFORMS
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["LabelStudyArguments", "StudyArguments", "TrainingStudyArguments"]
+__all__ = ["LabelStudyArguments", "StudyArguments", "TrainingStudyArguments", "one_table"]
 
 
 @dataclass
@@ -90,7 +92,17 @@ class LabelStudyArguments(TrainingStudyArguments):
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         super().__post_init__()
-        if len(self.data) != 1:
-            raise StudyError(f"The study reads one table, but --data names {len(self.data)}: {', '.join(self.data)}.")
+        one_table(self.data)
         if self.transform not in TARGET_TRANSFORMS:
             raise StudyError(f"--transform {self.transform}: choose from {', '.join(TARGET_TRANSFORMS)}.")
+
+
+def one_table(data: Sequence[str]) -> Path:
+    """Return the one table that `--data` names.
+
+    Raises:
+        StudyError: It names several.
+    """
+    if len(data) != 1:
+        raise StudyError(f"The study reads one table, but --data names {len(data)}: {', '.join(data)}.")
+    return Path(data[0])

@@ -93,7 +93,7 @@ def _table(text: str, digits: int | None = 4) -> str:
     headings, *rows = (
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in text.splitlines() if line.strip()
     )
-    form = {"disable_numparse": True} if digits is None else {"floatfmt": f".{digits}g"}
+    form: dict[str, Any] = {"disable_numparse": True} if digits is None else {"floatfmt": f".{digits}g"}
     return tabulate(rows, headers=headings, tablefmt="github", missingval="", **form) + "\n"
 
 

@@ -101,14 +101,17 @@ def _known(
     sources, counts = [], []
     for place, scope in enumerate(crystals.scopes):
         row = row_of.get(scope)
+        theta: float | None = None
+        tree: float | None = None
         if row is not None and row not in place_of:
-            theta, tree, source, count = None, None, "in the table, not predicted", 0
+            source, count = "in the table, not predicted", 0
         elif row is not None:
             at = place_of[row]
             theta, tree = float(thetas["debye"][at]), float(thetas["trees"][at])
             source, count = f"held-out row {rows.crystals.ids[row]}", 1
         else:
-            theta = float(np.mean([values[place] for values in models])) if models else None
+            if models:
+                theta = float(np.mean([values[place] for values in models]))
             tree, count = float(by_trees[place]), len(models)
             source = f"mean of {count} models" if count > 1 else "by one model" if count else "no model"
         known["debye"].append(theta)

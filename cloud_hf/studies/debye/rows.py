@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cloud_hf.data.assignment import composition_name, folds_of_strings
 from cloud_hf.errors import StudyError, TableError
+from cloud_hf.studies.common.arguments import one_table
 from cloud_hf.studies.common.crystals import Crystals, read_crystals, with_atoms
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known
 from cloud_hf.studies.debye.phonons import Density, phonon_heat_capacity, read_densities
@@ -77,9 +78,7 @@ def table_of(data: list[str]) -> Path:
     Raises:
         StudyError: Several, or a folder without it.
     """
-    if len(data) != 1:
-        raise StudyError(f"The study reads one table, but --data names {len(data)}: {', '.join(data)}.")
-    path = Path(data[0])
+    path = one_table(data)
     if path.is_dir():
         if not (path / TABLE).is_file():
             raise StudyError(f"{path}: the folder has no {TABLE}; name the table itself with --data.")

@@ -140,7 +140,7 @@ def test_bad_grids_are_refused(done: Path, tmp_path: Path) -> None:
         (["--layers", "1", "2"], "--layers gives 2 numbers"),
         (["--hidden-sizes", "16", "16"], "names a size twice"),
         (["--corpus-sizes", "0"], "corpus-sizes must be from 1"),
-        (["--num-train-epochs", "0"], "num_train_epochs"),
+        (["--num-train-epochs", "0"], "num-train-epochs"),
         (["--seed", "5"], "seed was 0, is 5"),
     ):
         with pytest.raises(CloudError, match=reason):

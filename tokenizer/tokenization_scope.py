@@ -275,7 +275,8 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
         length = len(ids) + len(pair_ids or ())
         if add_special_tokens:
             length += self.num_special_tokens_to_add(pair=pair_ids is not None)
-        if truncation not in (False, None, "do_not_truncate"):
+        truncation = truncation or False
+        if truncation not in (False, "do_not_truncate"):
             length = min(length, self.model_max_length if max_length is None else max_length)
         if length > self.model_max_length:
             raise ScopeTooLongError(

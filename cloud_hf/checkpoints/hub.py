@@ -109,7 +109,6 @@ def _settle_card(folder: Path, repo_id: str, remote: str | None, is_model: bool,
 
 def _remote_card(api: HfApi, repo_id: str) -> str | None:
     try:
-        card: Any = ModelCard.load(repo_id, token=api.token or None, ignore_metadata_errors=True)  # type: ignore[arg-type]
-        return str(card.content)
+        return Path(api.hf_hub_download(repo_id, CARD_FILE)).read_text(encoding="utf-8")
     except EntryNotFoundError:
         return None

@@ -5,12 +5,14 @@ Flat: ships as Hub remote code. Without the package it takes SCOPE strings and n
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import hf_hub_download
 from transformers import Pipeline
-from transformers.utils import cached_file, logging
+from transformers.utils import logging
 
 from .conformal import CALIBRATION_FILE, DEFAULT_LEVEL, Calibration, TargetCalibration, string_features
 from .debye import DebyeInputError
@@ -391,18 +393,13 @@ def calibration_of(model: Any) -> Calibration | None:
     name = model.name_or_path
     if not name:
         return None
-    try:
-        path = cached_file(
-            name,
-            CALIBRATION_FILE,
-            revision=getattr(model.config, "_commit_hash", None),
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-    except OSError:  # no such folder or repository any more
-        return None
-    if path is None:
+    path = Path(name) / CALIBRATION_FILE
+    if not path.parent.is_dir():
+        try:
+            path = Path(hf_hub_download(name, CALIBRATION_FILE, revision=getattr(model.config, "_commit_hash", None)))
+        except (OSError, ValueError):  # no such file or repository, no Hub to ask, or not even the name of one
+            return None
+    if not path.is_file():
         return None
     calibration = Calibration.load(path)
     if calibration.fits(model):

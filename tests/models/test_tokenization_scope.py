@@ -486,3 +486,13 @@ def test_the_settings_of_the_encoder_are_saved_with_it(tmp_path: Path) -> None:
     again.save_pretrained(tmp_path / "two")
     assert ScopeTokenizer.from_pretrained(tmp_path / "two").encoder_settings == "others"
     assert ScopeTokenizer().encoder_settings is None
+
+
+def test_a_user_s_subclass_is_saved_and_comes_back(tmp_path: Path, scopes: list[str]) -> None:
+    class MyTokenizer(ScopeTokenizer):
+        pass
+
+    MyTokenizer(model_max_length=99).save_pretrained(tmp_path)
+    again = MyTokenizer.from_pretrained(tmp_path)
+    assert (type(again), again.model_max_length) == (MyTokenizer, 99)
+    assert again(scopes)["input_ids"] == ScopeTokenizer()(scopes)["input_ids"]

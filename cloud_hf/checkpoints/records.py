@@ -5,6 +5,7 @@ The records hold for one set of weights, whose checksum they carry; beside other
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,9 @@ PRETRAINED_METRICS_FILE = "validation_results.json"
 RECORDS = (TRAINING_DATA_FILE, METRICS_FILE, PRETRAINING_FILE, PRETRAINED_METRICS_FILE, CALIBRATION_FILE)
 
 
+_HEAD = re.compile(r"^(members\.\d+\.)?classifier\.")
+
+
 @dataclass(frozen=True)
 class Records:
     """Records of one checkpoint.
@@ -68,18 +72,20 @@ class Records:
 def checksum_of_weights(folder: Path) -> str | None:
     """Return the SHA-256 of all tensors (names, types, shapes, values), however they are split; None without any.
 
-    Half precision counts as the float32 that holds the same values, as which it may be loaded and saved again.
+    Half precision counts as the float32 that holds the same values, as which it may be loaded and saved again; a head
+    counts by its older name, `head`, with which checkpoints have been recorded.
     """
-    files: dict[str, Path] = {}
+    files: dict[str, tuple[str, Path]] = {}
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as tensors:
-            files |= dict.fromkeys(tensors.keys(), path)
+            names = tensors.keys()
+        files |= {_HEAD.sub(r"\1head.", name): (name, path) for name in names}
     found = hashlib.sha256()
-    for name, path in sorted(files.items()):
+    for older_name, (name, path) in sorted(files.items()):
         with safe_open(path, "pt") as tensors:
             tensor = tensors.get_tensor(name)
         tensor = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(f"{older_name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest() if files else None
 

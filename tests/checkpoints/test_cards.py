@@ -303,6 +303,11 @@ class TestTheFolder:
         assert not (tmp_path / "changed" / "metrics.json").exists()
         assert "Errors of these weights: not recorded." in (tmp_path / "changed" / CARD_FILE).read_text()
 
+    @pytest.mark.parametrize("head", ["heat_capacity", "band_gap"])
+    def test_a_bundled_checkpoint_saved_again_keeps_its_records(self, head: str, tmp_path: Path) -> None:
+        AutoModelForSequenceClassification.from_pretrained(bundled_model(head)).save_pretrained(tmp_path)
+        assert read_records(tmp_path) == read_records(Path(bundled_model(head)))
+
     def test_a_user_s_subclass_loads_as_the_class_it_derives_from(
         self, make_config: Callable[..., CloudConfig], tmp_path: Path, scopes: list[str]
     ) -> None:

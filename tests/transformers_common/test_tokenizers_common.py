@@ -14,9 +14,8 @@ from pathlib import Path
 import mixins
 import pytest
 from mixin_tests.test_tokenization_common import TokenizerTesterMixin
-from transformers import PreTrainedTokenizerFast
-
 from testers import refused
+from transformers import PreTrainedTokenizerFast
 
 from cloud_hf import ScopeTokenizer
 from cloud_hf.errors import ScopeTooLongError

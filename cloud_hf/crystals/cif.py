@@ -18,7 +18,7 @@ from pymatgen.core import Element
 from pymatgen.io.cif import CifParser
 
 from cloud_hf.crystals.cell import Cell, Content
-from cloud_hf.crystals.cif_items import Items, read_items, split_blocks
+from cloud_hf.crystals.cif_items import ATOM_TAGS, Items, read_items, split_blocks
 from cloud_hf.crystals.cif_sites import SAME_SITE, distinct_sites, same_sites
 from cloud_hf.crystals.cif_species import row_element
 from cloud_hf.crystals.cif_symmetry import LISTS, candidate_groups, symmetry_of
@@ -40,6 +40,7 @@ _CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for
 _COORDS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 _LABEL, _SYMBOL, _OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
 _UNKNOWN = frozenset({"?", ".", ""})
+_ONE = frozenset({"1", "1.", "1.0", "1.00", "1.000", "1.0000", "1.00000"})
 _UNCERTAINTY = re.compile(r"\(\d*\)$")
 
 _IMAGES_PER_ATOM = 200
@@ -152,7 +153,7 @@ def _cell_of_items(items: Items, name: str, max_atoms: int, trust_sites: bool) -
 
 def _rows(items: Items, name: str) -> list[int]:
     """Numbers of the rows of the atom loop that hold anything; rows of question marks are place holders."""
-    columns = {tag: values for tag, values in items.items() if tag.startswith("_atom_site_")}
+    columns = {tag: items[tag] for tag in ATOM_TAGS if tag in items}
     names = columns.get(_LABEL) or columns.get(_SYMBOL) or []
     for tag, values in columns.items():
         if len(values) != len(names):
@@ -161,6 +162,8 @@ def _rows(items: Items, name: str) -> list[int]:
             )
     if not names:
         return []
+    if _UNKNOWN.isdisjoint(names):
+        return list(range(len(names)))
     kept = [columns[tag] for tag in (_LABEL, _SYMBOL, *_COORDS) if tag in columns]
     return [i for i in range(len(names)) if not all(column[i] in _UNKNOWN for column in kept)]
 
@@ -224,15 +227,16 @@ def _coordinates(items: Items, rows: Sequence[int], name: str) -> NDArray[np.flo
             numbers = list(map(float, values)) if len(rows) == len(values) else [_number(values[i]) for i in rows]
         except ValueError:
             numbers = [_number(values[i]) for i in rows]
-        for i, number in zip(rows, numbers, strict=True):
-            if not isfinite(number):
-                label = (items.get(_LABEL) or items[_SYMBOL])[i]
-                raise CrystalReadError(
-                    f"{tag} of {label} is {values[i]!r}, not a number; give its position, or remove its row.",
-                    source=name,
-                )
         columns.append(numbers)
     coords = np.array(columns, dtype=float).T.copy()
+    if not np.isfinite(coords).all():
+        row, axis = np.argwhere(~np.isfinite(coords))[0].tolist()
+        label = (items.get(_LABEL) or items[_SYMBOL])[rows[row]]
+        raise CrystalReadError(
+            f"{_COORDS[axis]} of {label} is {items[_COORDS[axis]][rows[row]]!r}, not a number; give its position, or "
+            "remove its row.",
+            source=name,
+        )
     near = np.abs(coords[..., None] / _THIRDS - 1) <= 1e-4  # what is meant to be 1/3 or 2/3
     if near.any():
         coords[near[..., 0]], coords[near[..., 1]] = _THIRDS.tolist()
@@ -257,6 +261,8 @@ def _occupancies(items: Items, rows: Sequence[int], name: str) -> list[float]:
     """Occupancies, 1 where they are unknown or above 1 by rounding."""
     values = items.get(_OCCUPANCY)
     if values is None:
+        return [1.0] * len(rows)
+    if set(values) <= _ONE:
         return [1.0] * len(rows)
     found = []
     for i in rows:
@@ -402,8 +408,11 @@ def _units(items: Items) -> float | None:
 def _formula_mismatch(cell: Cell, formula: dict[str, tuple[float, float]] | None, units: float | None) -> str | None:
     if formula is None:
         return None
+    amounts = cell.amounts()
+    if mismatch(amounts, formula, units) is None:
+        return None
     partial = {e for content in set(cell.contents) for e, x in content if len(content) > 1 or x < 0.99}
-    return mismatch(cell.amounts(), formula, units, partial)
+    return mismatch(amounts, formula, units, partial)
 
 
 # ------------------------------------------------------------------------------------------------ pymatgen's order

@@ -9,19 +9,22 @@ import gemmi
 
 from cloud_hf.errors import CrystalReadError, EmptyCrystalError
 
-__all__ = ["Items", "block_name", "read_items", "split_blocks", "unused_name"]
+__all__ = ["ATOM_TAGS", "Items", "block_name", "read_items", "split_blocks", "unused_name"]
 
 Items: TypeAlias = dict[str, list[str]]
 """Values of each item, quotes removed; the tag in lower case, dots as underscores, one value for a pair."""
 
 _CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
+ATOM_TAGS = (
+    *("_atom_site_label", "_atom_site_type_symbol", "_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z"),
+    *("_atom_site_occupancy", "_atom_site_attached_hydrogens", "_atom_site_calc_flag"),
+    *("_atom_site_disorder_group", "_atom_site_disorder_assembly"),
+)
+"""Items of the loop of atoms."""
 _WANTED = frozenset(
     (
         *_CELL,
-        *(f"_atom_site_fract_{axis}" for axis in "xyz"),
-        *("_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy", "_atom_site_attached_hydrogens"),
-        *("_atom_site_disorder_group", "_atom_site_disorder_assembly", "_atom_site_calc_flag"),
-        *("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity"),
+        *ATOM_TAGS,
         *("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz_"),
         *("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz"),
         *("_symmetry_space_group_name_hall", "_space_group_name_hall"),
@@ -48,6 +51,10 @@ def split_blocks(text: str, name: str) -> list[str]:
         CrystalReadError: There is no data block, or the atoms have neither label nor type symbol.
         EmptyCrystalError: No block names atom sites.
     """
+    if text.count("data_") == 1 and "DATA_" not in text and "_atom_site_label" in text:  # nearly every file
+        start = text.find("data_")
+        if not text[text.rfind("\n", 0, start) + 1 : start].strip():
+            return [text[start:]]
     starts = [match.start() for match in _DATA.finditer(text)]
     if len(starts) > 1:
         starts = list(_outside_text_fields(text, starts))
@@ -117,22 +124,23 @@ def read_items(block: str, name: str) -> Items:
     item: Any
     for item in document[0]:
         if (pair := item.pair) is not None:
-            tag = _plain_tag(pair[0])
-            if tag in _WANTED:
+            tag = _wanted_tag(pair[0])
+            if tag is not None:
                 _add(items, tag, _plain_values([pair[1] or "?"]), name)
         elif (loop := item.loop) is not None:
-            tags = [_plain_tag(tag) for tag in loop.tags]
-            if not _WANTED.isdisjoint(tags):
+            tags = [_wanted_tag(tag) for tag in loop.tags]
+            if any(tags):
                 values, width = loop.values, len(tags)
                 for i, tag in enumerate(tags):
-                    if tag in _WANTED:
+                    if tag is not None:
                         _add(items, tag, _plain_values(values[i::width]), name)
     return items
 
 
 @lru_cache(maxsize=4096)
-def _plain_tag(tag: str) -> str:
-    return tag.lower().replace(".", "_")
+def _wanted_tag(tag: str) -> str | None:
+    plain = tag.lower().replace(".", "_")
+    return plain if plain in _WANTED else None
 
 
 def _plain_values(values: list[str]) -> list[str]:

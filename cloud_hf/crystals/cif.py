@@ -367,7 +367,7 @@ def _expanded(
     """Apply the operations; atoms on the same place share a site."""
     if np.abs(coords).max() > 1e6:
         raise DegenerateLatticeError("fractional coordinates beyond 1e6 have lost their digits.", source=name)
-    found = distinct_sites(coords, group.operations, tolerances)
+    found = distinct_sites(coords, group.operations, tolerances, is_full=min(occupancies) == 1.0)
     if found is None and len(group) > 1:
         found = distinct_sites(coords, group.operations, np.full(len(coords), SAME_SITE))
     if found is None:

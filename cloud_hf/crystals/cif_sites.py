@@ -17,6 +17,8 @@ Sites: TypeAlias = tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]
 SAME_SITE = 1e-4
 """Fractions of a lattice vector; points nearer than this in each of the three are one site, as in pymatgen's parser."""
 
+_BASE = np.array([1.0, 1e5, 1e10])
+"""Makes one number of three whole ones below 10,000."""
 _PARTS = 2**16
 """Exact images of an atom coincide to rounding, or differ by more than one of these parts of a lattice vector."""
 _SHIFT = np.array([0.1327391, 0.2714913, 0.4193877])
@@ -24,7 +26,7 @@ _SHIFT = np.array([0.1327391, 0.2714913, 0.4193877])
 
 
 def distinct_sites(
-    coords: NDArray[np.float64], operations: Operations, tolerances: NDArray[np.float64]
+    coords: NDArray[np.float64], operations: Operations, tolerances: NDArray[np.float64], is_full: bool = False
 ) -> Sites | None:
     """Apply the operations and keep the first of all coinciding images.
 
@@ -35,6 +37,7 @@ def distinct_sites(
         coords: Fractional coordinates of the atoms, shape (n, 3).
         operations: A group; the identity is among them.
         tolerances: Of each atom, shape (n,), fractions of a lattice vector.
+        is_full: Whether all atoms are fully occupied, so that none shares its site with another.
 
     Returns:
         The sites; `None` where atoms lie so near to a special position that their images cannot be told apart, or
@@ -42,6 +45,8 @@ def distinct_sites(
     """
     if len(operations[0]) == 1:
         images = _wrapped(coords)
+        if is_full and len(set((np.rint(images * 1e4) @ _BASE).tolist())) == len(images):
+            return images, np.arange(len(images)), np.arange(len(images))
         pairs = near_pairs(images)
         orbits = _leaders(len(images), pairs)
         chosen = np.flatnonzero(orbits == np.arange(len(images)))

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_model
     from cloud_hf.checkpoints.registration import register
+    from cloud_hf.data.strings import encode
     from cloud_hf.errors import CloudError
+    from cloud_hf.inference.api import embed, predict
     from cloud_hf.models.configuration_cloud import CloudConfig
     from cloud_hf.models.modeling_cloud import (
         CloudForDebye,
@@ -52,7 +54,10 @@ __all__ = [
     "__version__",
     "bundled_heads",
     "bundled_model",
+    "embed",
+    "encode",
     "grammar_of",
+    "predict",
     "register",
 ]
 
@@ -72,11 +77,16 @@ _MODULE_OF = {
     "ScopeTokenizer": "models.tokenization_scope",
     "bundled_heads": "checkpoints.bundled",
     "bundled_model": "checkpoints.bundled",
+    "embed": "inference.api",
+    "encode": "data.strings",
     "grammar_of": "models.tokenization_scope",
+    "predict": "inference.api",
     "register": "checkpoints.registration",
 }
 
-_LIGHT = frozenset({"DEFAULT_HEAD", "CloudError", "EncodedCrystal", "ScopeEncoder", "bundled_heads", "register"})
+_LIGHT = frozenset(
+    {"DEFAULT_HEAD", "CloudError", "EncodedCrystal", "ScopeEncoder", "bundled_heads", "encode", "register"}
+)
 """Names that are used without transformers, or before it is asked to know CLOUD; any other registers CLOUD."""
 
 

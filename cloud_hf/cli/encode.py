@@ -5,9 +5,9 @@ import math
 
 from tqdm import tqdm
 
-from cloud_hf.cli.output import ITEM_COLUMNS, check_table_output, item_row, open_rows, show
+from cloud_hf.cli.output import check_table_output, open_rows, show
 from cloud_hf.crystals.readers import MAX_ATOMS
-from cloud_hf.data.inputs import encode_items, iterate_items
+from cloud_hf.data.strings import STRING_COLUMNS, string_rows
 from cloud_hf.data.tables import ENCODER_COLUMN
 from cloud_hf.errors import CloudError
 from cloud_hf.scope import ScopeEncoder
@@ -106,15 +106,11 @@ def encode(arguments: argparse.Namespace) -> int:
         max_atoms=arguments.max_atoms,
         trust_sites=arguments.trust_sites,
     )
-    settings, all_strings = encoder.settings, True
-    items = encode_items(iterate_items(arguments.inputs), encoder, arguments.processes, arguments.timeout)
-    columns = {**ITEM_COLUMNS, "error": "object", ENCODER_COLUMN: "object"}
-    with open_rows(columns, arguments.output) as rows:
-        for item in tqdm(items, desc="encode", unit="crystal", disable=None):
-            # strings that were given were made by an encoder that is not known here
-            made_by = f"{settings} ({item.note})" if item.note else settings
-            row = item_row(item) | {"error": item.message, ENCODER_COLUMN: made_by if item.is_encoded else None}
-            rows.add(row | {"scope": None} if item.error else row)  # a given string that was refused is no result
+    found = string_rows(arguments.inputs, encoder, arguments.processes, arguments.timeout)
+    all_strings = True
+    with open_rows(STRING_COLUMNS, arguments.output) as rows:
+        for item, row in tqdm(found, desc="encode", unit="crystal", disable=None):
+            rows.add(row)
             rows.failed(item.error)
             all_strings &= item.source == item.scope
     if arguments.output:

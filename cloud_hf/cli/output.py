@@ -11,31 +11,18 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from cloud_hf.data.inputs import Item
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output
 from cloud_hf.data.writers import TableWriter, open_writer
 from cloud_hf.errors import CloudError, TableError, summary
 
 __all__ = [
-    "ITEM_COLUMNS",
     "Rows",
     "check_table_output",
-    "item_row",
     "open_rows",
     "report_failures",
     "show",
     "show_reasons",
 ]
-
-ITEM_COLUMNS = {
-    "source": "object",
-    "formula": "object",
-    "space_group": "Int64",
-    "space_group_symbol": "object",
-    "scope": "object",
-    "n_atoms": "float64",
-}
-"""Fields of an `Item` that are written to columns of the same name, with their dtypes."""
 
 SHOWN_ROWS = 40
 """Rows on the terminal where a file holds all of them."""
@@ -45,11 +32,6 @@ MOST_ROWS = 1000
 
 SHOWN_FAILURES = 10
 """Failed rows that are named on the terminal; the output file names all."""
-
-
-def item_row(item: Item) -> dict[str, Any]:
-    """Return the columns of an item, without its error."""
-    return {column: getattr(item, column) for column in ITEM_COLUMNS}
 
 
 def check_table_output(arguments: argparse.Namespace) -> None:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from cloud_hf.cli.encode import add_input_arguments, positive_integer
-from cloud_hf.cli.output import ITEM_COLUMNS, check_table_output, item_row, open_rows, show
-from cloud_hf.cli.prediction_table import OUTSIDE, terminal_table, unknown_elements
+from cloud_hf.cli.output import check_table_output, open_rows, show
+from cloud_hf.cli.prediction_table import OUTSIDE, terminal_table
 from cloud_hf.cli.ranking import Best
 from cloud_hf.data.inputs import encode_items, iterate_items
 from cloud_hf.data.tables import check_output
 from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.inference.prediction_rows import prediction_columns, prediction_row
 
 if TYPE_CHECKING:  # torch, which the help does not need
     from cloud_hf.inference.prediction import Prediction, Predictors
@@ -109,15 +110,15 @@ def predict(arguments: argparse.Namespace) -> int:
     given = iterate_items(arguments.inputs, arguments.n_atoms)
     encoded = encode_items(given, predictor.encoder, arguments.processes, arguments.timeout)
     bar = tqdm(encoded, desc="predict", unit="crystal", disable=None)
-    constants = {"temperature (K)": arguments.temperature} if predictor.has_temperature else {}
+    temperature = arguments.temperature if predictor.has_temperature else None
     n_items = n_outside = 0
     shown: list[Prediction] = []
-    with open_rows(_columns(predictor, list(constants)), arguments.output) as rows:
+    with open_rows(prediction_columns(predictor), arguments.output) as rows:
 
         def add(prediction: "Prediction") -> None:
             if rows.has_room:
                 shown.append(prediction)
-            rows.add(_row(prediction) | constants)
+            rows.add(prediction_row(prediction, temperature))
 
         for prediction in predict_encoded(predictor, bar, arguments.temperature, arguments.batch_size):
             n_items += 1
@@ -147,23 +148,6 @@ def predict(arguments: argparse.Namespace) -> int:
     return rows.report(n_items)
 
 
-def _columns(predictor: "Predictors", constants: list[str]) -> dict[str, str]:
-    """Columns of the output and their dtypes."""
-    columns = ITEM_COLUMNS | dict.fromkeys(constants, "float64")
-    ends = predictor.interval_names
-    for name, unit in predictor.units.items():
-        columns[f"{name} ({unit})"] = "float64"
-        if name in ends:
-            columns |= {f"{name}_{end} ({unit})": "float64" for end in ("low", "high")}
-    if predictor.likelihood is not None:
-        columns["log_likelihood"] = "float64"
-        if predictor.likelihood.settings.threshold is not None:
-            columns["out_of_distribution"] = "boolean"
-    if ends:
-        columns["unknown_elements"] = "object"
-    return columns | {"error": "object"}
-
-
 def _notes(predictor: "Predictors", temperature: float, n_outside: int) -> list[str]:
     """What the reader of the table has to know."""
     notes = [f"At {temperature:g} K."] if predictor.has_temperature else []
@@ -184,13 +168,3 @@ def _quantity(predictor: "Predictors", text: str | None) -> str:
     if text is not None and text not in names:
         raise CloudError(f"--by {text!r}: this model predicts {', '.join(predictor.units)}.")
     return next(iter(names.values())) if text is None else names[text]
-
-
-def _row(prediction: "Prediction") -> dict[str, Any]:
-    row: dict[str, Any] = item_row(prediction.item)
-    for quantity in prediction.quantities:
-        name, unit = quantity["name"], quantity["unit"]
-        row[f"{name} ({unit})"] = quantity["value"]
-        row |= {f"{name}_{end} ({unit})": quantity[end] for end in ("low", "high") if end in quantity}
-    row |= {"log_likelihood": prediction.log_likelihood, "out_of_distribution": prediction.out_of_distribution}
-    return row | {"unknown_elements": unknown_elements(prediction.quantities), "error": prediction.item.message}

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cloud_hf.cli.output import ITEM_COLUMNS, item_row
+from cloud_hf.data.inputs import ITEM_COLUMNS, item_row
+from cloud_hf.inference.prediction_rows import unknown_elements
 
 if TYPE_CHECKING:
     from cloud_hf.inference.prediction import Prediction
 
-__all__ = ["OUTSIDE", "terminal_table", "unknown_elements"]
+__all__ = ["OUTSIDE", "terminal_table"]
 
 OUTSIDE = "(!)"
 """Marks crystals that are out of distribution."""
@@ -21,15 +22,6 @@ UNKNOWN = "unknown\nelements"
 NARROW = 3
 """With more quantities than this intervals stand below the values, and strings, values per cell and the heads that do
 not know an element are left to the output file."""
-
-
-def unknown_elements(quantities: Sequence[Mapping[str, Any]]) -> str | None:
-    """Name the elements that a head has never seen, e.g. `At: band_gap, bulk_modulus; Po: band_gap`; None without."""
-    heads: dict[str, list[str]] = {}
-    for quantity in quantities:
-        for element in quantity.get("unknown_elements", ()):
-            heads.setdefault(element, []).append(quantity["name"])
-    return "; ".join(f"{element}: {', '.join(names)}" for element, names in sorted(heads.items())) or None
 
 
 def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]) -> pd.DataFrame:

@@ -16,12 +16,24 @@ from cloud_hf.crystals.sources import Raw, raw_crystals
 from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, read_chunks
 from cloud_hf.errors import CloudError, EncoderFailureError, GrammarError, SeveralCrystalsError, TableError, about
 from cloud_hf.parallel.batch import encode_pairs
-from cloud_hf.parallel.worker import Several
+from cloud_hf.parallel.worker import Several, name_of
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.grammar import parse
 from cloud_hf.scope.pairing import sites_scope
 
-__all__ = ["Item", "collect_items", "encode_item", "encode_items", "iterate_items", "table_items"]
+__all__ = [
+    "ITEM_COLUMNS", "Item", "collect_items", "encode_item", "encode_items", "item_row", "iterate_items", "table_items",
+]  # fmt: skip
+
+ITEM_COLUMNS = {
+    "source": "object",
+    "formula": "object",
+    "space_group": "Int64",
+    "space_group_symbol": "object",
+    "scope": "object",
+    "n_atoms": "float64",
+}
+"""Fields of an `Item` that are written to columns of the same name, with their dtypes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +74,38 @@ class Item:
         return replace(self, crystal=None, error=about(error, self.source))
 
 
-def collect_items(inputs: Sequence[str], n_atoms: str | None = None) -> list[Item]:
+def item_row(item: Item) -> dict[str, Any]:
+    """Return the columns of an item, without its error."""
+    return {column: getattr(item, column) for column in ITEM_COLUMNS}
+
+
+def collect_items(inputs: Sequence[Any], n_atoms: str | None = None) -> list[Item]:
     """Return what `iterate_items` yields, all of it in memory."""
     return list(iterate_items(inputs, n_atoms))
 
 
-def iterate_items(inputs: Iterable[str], n_atoms: str | None = None) -> Iterator[Item]:
-    """Expand files, folders, globs, archives, tables and SCOPE strings into items, in the order given.
+def iterate_items(inputs: Any, n_atoms: str | None = None) -> Iterator[Item]:
+    """Expand files, folders, globs, archives, tables, SCOPE strings and objects into items, in the order given.
 
     Tables are read piece by piece and folders one at a time, so memory does not grow with their size. No crystal is
     parsed here: `encode_items` does that, and replaces the item of a file by one for each crystal in it.
 
     Args:
-        inputs: What the user named, as `raw_crystals` takes it, or a SCOPE string.
+        inputs: One or a list, tuple or iterator of: what `raw_crystals` takes (a path), a SCOPE string, a table in
+            memory (`DataFrame`), or an object that `read_cell` takes (pymatgen `Structure`, ASE `Atoms`, ...).
         n_atoms: A number, or the column of tables that holds the atoms per primitive cell of bare strings.
 
     Yields:
         At least one item an input; one that cannot be used gives an item with the error.
     """
-    for text in inputs:
+    for place, given in enumerate(inputs if isinstance(inputs, list | tuple | Iterator) else [inputs]):
+        if isinstance(given, pd.DataFrame):
+            yield from _guarded(f"input {place}", table_items(given, f"input {place}", n_atoms))
+            continue
+        if not isinstance(given, str | os.PathLike):
+            yield Item(f"input {place} ({name_of(given)})", crystal=given)
+            continue
+        text = os.fspath(given)
         if "|" in text and not _is_file(Path(text)):
             yield from _guarded(text, _string(text, n_atoms))
             continue

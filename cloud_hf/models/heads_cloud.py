@@ -113,7 +113,11 @@ class CloudHead(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(width, n_outputs))
 
     def forward(self, hidden_states: Tensor, weights: Tensor | None = None, first: Tensor | None = None) -> Tensor:
-        """Return raw head outputs, shape (batch, n_outputs).
+        """Return raw head outputs, shape (batch, n_outputs); arguments as for `pooled`."""
+        return cast(Tensor, self.layers(self.dropout(self.pooled(hidden_states, weights, first))).float())
+
+    def pooled(self, hidden_states: Tensor, weights: Tensor | None = None, first: Tensor | None = None) -> Tensor:
+        """Return what the layers of the head read, shape (batch, hidden_size), or twice as wide where it pools.
 
         Args:
             hidden_states: Last hidden states of the encoder, shape (batch, length, hidden_size).
@@ -122,12 +126,12 @@ class CloudHead(nn.Module):
                 0 as well); needed with `pooling="cls_multiplicity"`.
         """
         state = hidden_states[:, 0] if first is None else at_position(hidden_states, first)
-        if self.pools:
-            if weights is None:
-                raise ValueError("pooling 'cls_multiplicity' needs the weights of the tokens, CloudModel.orbits gives.")
-            mean = (weights[..., None].to(hidden_states.dtype) * hidden_states).sum(1)
-            state = torch.cat([state, mean], dim=-1)
-        return cast(Tensor, self.layers(self.dropout(state)).float())
+        if not self.pools:
+            return state
+        if weights is None:
+            raise ValueError("pooling 'cls_multiplicity' needs the weights of the tokens, CloudModel.orbits gives.")
+        mean = (weights[..., None].to(hidden_states.dtype) * hidden_states).sum(1)
+        return torch.cat([state, mean], dim=-1)
 
 
 def at_position(states: Tensor, position: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 export CLOUD_SHARED ?= $(abspath ../shared)
 
-.PHONY: demo test test-long test-python test-lowest test-common fuzz lint hooks install install-dev clean
+.PHONY: demo docs test test-long test-python test-lowest test-common fuzz lint hooks install install-dev clean
 
 # torch comes first, pinned, so that a machine with a CPU wheel of that version takes it
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -42,6 +42,14 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[docs,baselines,corpus]" $(PIP_FLAGS)
+	@touch $@
+
+# the documentation site, in docs/_build; a warning is an error
+docs: $(VENV)/.installed-docs
+	HF_HUB_OFFLINE=1 $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs docs/_build
 
 # the hooks of .pre-commit-config.yaml, at every commit from now on
 hooks: install-dev
@@ -87,4 +95,4 @@ fuzz: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/fuzz_encoder.py --inputs 100000 --seed 0 --processes $(JOBS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-* demo build *.egg-info
+	rm -rf $(VENV) $(VENV)-* demo build docs/_build *.egg-info

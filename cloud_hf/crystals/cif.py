@@ -104,7 +104,7 @@ def _cell_of_items(items: Items, name: str, max_atoms: int, trust_sites: bool) -
     coords = _coordinates(items, rows, name)
     occupancies = _occupancies(items, rows, name)
     _refuse_alternatives(items, rows, occupancies, name)
-    _refuse_attached(items, rows, name, trust_sites)
+    attached = _attached(items, rows)
     present = [i for i, occupancy in enumerate(occupancies) if occupancy > 0]
     if len(present) < len(rows):
         rows, elements = [rows[i] for i in present], [elements[i] for i in present]
@@ -133,14 +133,13 @@ def _cell_of_items(items: Items, name: str, max_atoms: int, trust_sites: bool) -
     reasons = [_formula_mismatch(cell, formula, units) for cell in cells]
     chosen = symmetry_of(candidates, groups, cells, reasons, name)
     cell, reason = cells[chosen], reasons[chosen]
-    notes = [candidates.note] if candidates.note else []
-    if reason is not None:
-        if not trust_sites:
-            raise CrystalReadError(
-                f"{reason}; mend the file, or take the sites as they are with trust_sites=True (--trust-sites).",
-                source=name, flag="trust_sites",
-            )  # fmt: skip
-        notes.append(reason)
+    doubts = [said for said in (attached, reason) if said]
+    if doubts and not trust_sites:
+        raise CrystalReadError(
+            f"{'; '.join(doubts)}; mend the file, or take the sites as they are with trust_sites=True (--trust-sites).",
+            source=name, flag="trust_sites",
+        )  # fmt: skip
+    notes = [*filter(None, [candidates.note]), *doubts]
     if notes:
         note = "; ".join(notes)
         warnings.warn(f"{name}: {note}; the sites are taken as they are.", UserWarning, stacklevel=2)
@@ -299,18 +298,14 @@ def _refuse_alternatives(items: Items, rows: Sequence[int], occupancies: Sequenc
             )
 
 
-def _refuse_attached(items: Items, rows: Sequence[int], name: str, trust_sites: bool) -> None:
+def _attached(items: Items, rows: Sequence[int]) -> str:
+    """Say which hydrogen atoms the file counts without listing them; empty for none."""
     values = items.get("_atom_site_attached_hydrogens")
-    if values is None or trust_sites:
-        return
-    for i in rows:
+    for i in rows if values is not None else ():
         if values[i] not in _UNKNOWN and _number(values[i]) != 0:
             label = (items.get(_LABEL) or items[_SYMBOL])[i]
-            raise CrystalReadError(
-                f"{values[i]} hydrogen atoms are attached to {label} without positions, so the crystal is incomplete; "
-                "add them as rows, or take the sites as they are with trust_sites=True (--trust-sites).",
-                source=name, flag="trust_sites",
-            )  # fmt: skip
+            return f"{values[i]} hydrogen atoms are attached to {label} without positions"
+    return ""
 
 
 def _lattice(items: Items, name: str) -> NDArray[np.float64]:

@@ -375,7 +375,7 @@ def settings_of_name(name: str) -> tuple[Setting, ...]:
         settings = tuple(s for s in settings_of_number(int(known.number)) if s.symbol == known.hm)
         if key.startswith("h") and not choice:
             choice = "H"
-    if choice:
+    if choice and any(setting.choice for setting in settings):
         settings = tuple(setting for setting in settings if setting.choice == choice)
     if qualifier:
         settings = tuple(s for s in settings if s.qualifier in {qualifier, f"{qualifier}1"}) or settings

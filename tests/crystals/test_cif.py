@@ -336,3 +336,82 @@ def test_damaged_files_end_in_a_cell_or_a_typed_error(tmp_path: Path) -> None:
         assert all(Element.is_valid_symbol(element) for content in cell.contents for element, _ in content)
     assert min(outcomes.values()) > 50, outcomes
     assert "nameless" not in outcomes
+
+
+# ------------------------------------------------------------------------------------------------ cross-checks
+
+
+SALT_CELL = "data_salt\n" + "".join(f"_cell_length_{x} 5.64\n" for x in "abc") + "".join(
+    f"_cell_angle_{x} 90\n" for x in ("alpha", "beta", "gamma")
+)  # fmt: skip
+HALITE = "_symmetry_space_group_name_H-M 'F m -3 m'\n"
+HYDROXYL = "_atom_site_attached_hydrogens\nNa1 Na 0 0 0 .\nO1 O 0.5 0.5 0.5 1\n"
+DISTRUSTED = {
+    "another formula": (HALITE + "_chemical_formula_sum 'Na Cl2'\n" + COLUMNS + SALT, "the formula says Na1 Cl2"),
+    "other formula units": (
+        HALITE + "_chemical_formula_sum 'Na Cl'\n_cell_formula_units_Z 2\n" + COLUMNS + SALT, "2 times in the cell",
+    ),
+    "hydrogen without a site": (HALITE + "_chemical_formula_sum 'Cl H Na'\n" + COLUMNS + SALT, "no site holds H"),
+    "attached hydrogen": (HALITE + COLUMNS + HYDROXYL, "1 hydrogen atoms are attached to O1"),
+    "no symmetry": (COLUMNS + SALT, "states no space group"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("exact_order", [False, True])
+@pytest.mark.parametrize("case", DISTRUSTED)
+def test_what_the_file_says_against_its_sites_can_be_overruled(case: str, exact_order: bool) -> None:
+    text, reason = DISTRUSTED[case]
+    with pytest.raises(errors.CrystalReadError, match=rf"^my\.cif: .*{reason}.*--trust-sites") as caught:
+        cell_from_cif(SALT_CELL + text, "my.cif", 99, exact_order)
+    assert caught.value.flag == "trust_sites"
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        cell = cell_from_cif(SALT_CELL + text, "my.cif", 99, exact_order, trust_sites=True)
+    assert len(cell) == (2 if case == "no symmetry" else 8)
+    assert cell.note
+    assert any(cell.note in str(warning.message) for warning in given)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["'Na Cl'", "'Cl1 Na1'", "NaCl", "'Na4 Cl4'", "'Na0.999 Cl1'", "'Cl- Na+'", "?", "'(Na Cl)'", "'Na Cl 2+'"],
+)
+def test_formulas_that_do_not_speak_against_the_sites(formula: str) -> None:
+    text = f"{SALT_CELL}{HALITE}_chemical_formula_sum {formula}\n{COLUMNS}{SALT}"
+    cell = cell_from_cif(text, "my.cif", 99)
+    assert (cell.amounts(), cell.note) == ({"Na": 4.0, "Cl": 4.0}, "")
+
+
+def test_disorder_explains_a_difference() -> None:
+    rows = "_atom_site_occupancy\nNa1 Na 0 0 0 0.93\nCl1 Cl 0.5 0.5 0.5 1\n"
+    for formula, is_read in (("Cl Na0.95", True), ("Cl Na0.7", False), ("Cl Na K0.001", True), ("Cl Na K0.1", False)):
+        text = f"{SALT_CELL}{HALITE}_chemical_formula_sum '{formula}'\n{COLUMNS}{rows}"
+        if is_read and "Na0.95" in formula:
+            assert len(cell_from_cif(text, "cif", 99)) == 8
+        elif not is_read:
+            with pytest.raises(errors.CrystalReadError, match="the formula says"):
+                cell_from_cif(text, "cif", 99)
+
+
+def test_alternatives_of_a_disordered_place_need_occupancies() -> None:
+    head = SALT_CELL + P1 + COLUMNS + "_atom_site_disorder_group\n"
+    with pytest.raises(errors.CrystalReadError, match="disorder groups 1, 2 are alternatives"):
+        cell_from_cif(head + "Na1 Na 0 0 0 .\nClA Cl .5 .5 .45 1\nClB Cl .5 .5 .55 2\n", "cif", 9)
+    rows = "_atom_site_occupancy\nNa1 Na 0 0 0 . 1\nClA Cl .5 .5 .45 1 .5\nClB Cl .5 .5 .55 2 .5\n"
+    assert cell_from_cif(head + rows, "cif", 9).amounts() == {"Na": 1.0, "Cl": 1.0}
+
+
+def test_atoms_rounded_off_a_special_position_are_not_doubled() -> None:
+    """Three digits put oxygen 0.01 Å off the threefold axis: its images are one atom, not three."""
+    operations = ["x,y,z", "-y,x-y,z", "-x+y,-x,z", "-x,-y,-z", "y,-x+y,-z", "x-y,x,-z"]
+    centrings = [(0, 0, 0), (2 / 3, 1 / 3, 1 / 3), (1 / 3, 2 / 3, 2 / 3)]
+    rows = "".join(
+        "'" + ",".join(f"{part}+{t:.4f}" for part, t in zip(text.split(","), shift, strict=True)) + "'\n"
+        for shift in centrings for text in operations
+    )  # fmt: skip
+    head = "data_x\n_cell_length_a 13.4\n_cell_length_b 13.4\n_cell_length_c 5.1\n_cell_angle_alpha 90\n"
+    head += f"_cell_angle_beta 90\n_cell_angle_gamma 120\nloop_\n_symmetry_equiv_pos_as_xyz\n{rows}"
+    for occupancy in ("1", ".5"):
+        atoms = f"_atom_site_occupancy\nSi1 Si .199 .252 .0 1\nO1 O .167 .333 .333 {occupancy}\n"
+        cell = cell_from_cif(head + COLUMNS + atoms, "cif", 99)
+        assert cell.amounts() == pytest.approx({"Si": 18.0, "O": 9.0 * float(occupancy)})

@@ -19,13 +19,13 @@ __all__ = ["HASH_COLUMN", "corpus_grammar", "corpus_rows", "excluded_hashes"]
 HASH_COLUMN = "hash"
 
 
-def corpus_grammar(own: PretrainArguments, corpus: Corpus) -> str:
+def corpus_grammar(arguments: PretrainArguments, corpus: Corpus) -> str:
     """Return the column to train on: what `--grammar` says, what the checkpoint reads, else `sites` if it is there.
 
     Raises:
         GrammarError: The corpus does not have it.
     """
-    wanted = own.grammar or (read_config(own.model).grammar if own.model else None)
+    wanted = arguments.grammar or (read_config(arguments.model).grammar if arguments.model else None)
     wanted = wanted or ("sites" if "sites" in corpus.grammars else corpus.grammars[0])
     if wanted not in corpus.grammars:
         raise GrammarError(
@@ -53,20 +53,22 @@ def excluded_hashes(paths: Sequence[str]) -> set[str]:
 
 
 def corpus_rows(
-    own: PretrainArguments, corpus: Corpus, grammar: str, tokenizer: Any, seed: int, progress: bool = False
+    arguments: PretrainArguments, corpus: Corpus, grammar: str, tokenizer: Any, seed: int, progress: bool = False
 ) -> tuple[CorpusRows, list[str]]:
     """Return the rows to train on, and the strings that are kept back.
 
     Raises:
         CorpusError: The corpus cannot be read, or nothing is left of it.
     """
-    longest = min(tokenizer.model_max_length, own.packing_length if own.packing else tokenizer.model_max_length)
-    excluded = excluded_hashes(own.exclude)
-    found = select_rows(corpus, grammar, own.validation_fraction, seed, longest, excluded, progress)
+    longest = min(
+        tokenizer.model_max_length, arguments.packing_length if arguments.packing else tokenizer.model_max_length
+    )
+    excluded = excluded_hashes(arguments.exclude)
+    found = select_rows(corpus, grammar, arguments.validation_fraction, seed, longest, excluded, progress)
     if found.too_long:
-        limit = "--packing-length" if own.packing else "--max-position-embeddings of a new model"
+        limit = "--packing-length" if arguments.packing else "--max-position-embeddings of a new model"
         logger.warning(f"{found.too_long} strings of more than {longest} tokens are left out ({limit} sets the limit).")
-    if own.exclude:
+    if arguments.exclude:
         logger.warning(f"{found.excluded} rows of {len(corpus)} are left out, as the exclusion list asks.")
-    rows = CorpusRows(corpus, grammar, found, tokenizer, own.packing_length if own.packing else None, seed)
+    rows = CorpusRows(corpus, grammar, found, tokenizer, arguments.packing_length if arguments.packing else None, seed)
     return rows, found.validation

@@ -64,7 +64,7 @@ NOT_DECISIVE = ("data", "seeds", "baselines", "data_license", "license", "encode
 class _Job:
     """All that the runs of one fine-tuning share."""
 
-    own: FinetuneArguments
+    arguments: FinetuneArguments
     training: CloudTrainingArguments
     config: CloudConfig
     targets: list[Target]
@@ -76,13 +76,13 @@ class _Job:
         """What decides the result of a run, beside its seed and fold."""
         plain = CloudTrainingArguments(output_dir="", use_cpu=self.training.use_cpu)
         given = given_arguments(self.training, plain)
-        own = {key: value for key, value in asdict(self.own).items() if key not in NOT_DECISIVE}
-        decisive = own | {key: value for key, value in given.items() if key not in HARMLESS}
+        arguments = {key: value for key, value in asdict(self.arguments).items() if key not in NOT_DECISIVE}
+        decisive = arguments | {key: value for key, value in given.items() if key not in HARMLESS}
         decisive |= {"rows": self.rows.digest, "first_seed": self.training.seed}
         return cast(dict[str, Any], json.loads(json.dumps(decisive, default=str)))
 
 
-def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
+def finetune(arguments: FinetuneArguments, training: CloudTrainingArguments) -> str:
     """Fine-tune, save model, tokenizer, errors and predictions in `training.output_dir`, and return a table of errors.
 
     Rows with the same string, or the same id, are on one side of a split that is made here; validation and test rows
@@ -96,31 +96,31 @@ def finetune(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
     check_output_dir(training)
     set_seed(training.seed)
     folder = Path(training.output_dir or ".")
-    targets = parse_targets(own)
-    config = head_config(own, targets)
-    with loading(own.checkpoint):
-        tokenizer = AutoTokenizer.from_pretrained(own.checkpoint)
-    rows, skipped = read_rows(own, config, targets, tokenizer)
-    job = _Job(own, training, config, targets, tokenizer, rows)
-    divisions = divide(own, rows, training.seed)
-    if own.refit and divisions[0].fold is None:
-        raise CloudError(f"--refit follows folds, and column {own.split!r} gives parts; leave it out.")
+    targets = parse_targets(arguments)
+    config = head_config(arguments, targets)
+    with loading(arguments.checkpoint):
+        tokenizer = AutoTokenizer.from_pretrained(arguments.checkpoint)
+    rows, skipped = read_rows(arguments, config, targets, tokenizer)
+    job = _Job(arguments, training, config, targets, tokenizer, rows)
+    divisions = divide(arguments, rows, training.seed)
+    if arguments.refit and divisions[0].fold is None:
+        raise CloudError(f"--refit follows folds, and column {arguments.split!r} gives parts; leave it out.")
     trainer: FinetuneTrainer | None
-    if len(divisions) * own.seeds == 1:
+    if len(divisions) * arguments.seeds == 1:
         frame, selection, trainer = _run(job, divisions[0], training.seed, folder)
         metrics = frame_metrics(frame, targets)
     elif training.push_to_hub:
         raise CloudError("--push-to-hub takes one model, and --folds, --split by folds and --seeds train several.")
     else:
         frame, metrics, selection, trainer = _run_all(job, divisions, folder)
-        if own.refit:
+        if arguments.refit:
             metrics, trainer = {"folds": metrics["test"]}, _refit(job, folder)
     saves = trainer is None or bool(trainer.is_world_process_zero())
     if saves:
         if len(skipped):
             write_table(skipped, folder / SKIPPED_FILE)
         _write_results(job, folder, frame, metrics, {"selection": selection, "skipped_rows": len(skipped)})
-    if trainer is not None and (own.refit or len(divisions) * own.seeds == 1):
+    if trainer is not None and (arguments.refit or len(divisions) * arguments.seeds == 1):
         trainer.publish()
     return _report(job, metrics, skipped, folder, len(divisions)) if saves else ""
 
@@ -129,19 +129,19 @@ def _run_all(
     job: _Job, divisions: Sequence[Division], folder: Path
 ) -> tuple[pd.DataFrame, Any, Any, FinetuneTrainer | None]:
     """Train every fold with every seed; runs that are finished in `folder` already are read instead."""
-    own, selections = job.own, {}
+    arguments, selections = job.arguments, {}
     trainer: FinetuneTrainer | None = None
     frames: dict[tuple[int | None, int], pd.DataFrame] = {}
     folders = {
-        (division.fold, seed): folder / "/".join(_names(division.fold, seed, own.seeds))
+        (division.fold, seed): folder / "/".join(_names(division.fold, seed, arguments.seeds))
         for division in divisions
-        for seed in range(job.training.seed, job.training.seed + own.seeds)
+        for seed in range(job.training.seed, job.training.seed + arguments.seeds)
     }
     finished = {key: path for key, path in folders.items() if (path / METRICS_FILE).is_file()}
     for path in finished.values():
         _refuse_other_settings(job, path)
     for division in divisions:
-        for seed in range(job.training.seed, job.training.seed + own.seeds):
+        for seed in range(job.training.seed, job.training.seed + arguments.seeds):
             key = (division.fold, seed)
             name = str(folders[key].relative_to(folder))
             if key in finished:
@@ -164,7 +164,7 @@ def _run_all(
         by_fold.setdefault(fold, []).append(frame)
     pooled = [pd.concat(found, ignore_index=True).sort_values("row", kind="stable") for found in by_seed.values()]
     metrics = frame_metrics(pooled[0], job.targets)
-    if own.seeds > 1:
+    if arguments.seeds > 1:
         metrics = average_metrics([frame_metrics(frame, job.targets) for frame in pooled], "seeds")
     if len(by_fold) > 1:
         each = [average_metrics([frame_metrics(f, job.targets) for f in found], "seeds") for found in by_fold.values()]
@@ -179,7 +179,7 @@ def _refit(job: _Job, folder: Path) -> FinetuneTrainer:
     """Train on all rows, for as long as the settings say: there is nothing left to stop by."""
     training = copy.copy(job.training)
     training.eval_strategy, training.load_best_model_at_end = IntervalStrategy.NO, False
-    whole = replace(job, own=replace(job.own, early_stopping=None), training=training)
+    whole = replace(job, arguments=replace(job.arguments, early_stopping=None), training=training)
     return _run(whole, Division(None, {"train": np.arange(len(job.rows))}), training.seed, folder)[2]
 
 
@@ -201,15 +201,15 @@ def _refuse_other_settings(job: _Job, folder: Path) -> None:
 
 def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.DataFrame, Any, FinetuneTrainer]:
     """Train once and save the model; return predictions of all parts, how the weights were chosen, and the trainer."""
-    own, rows, parts = job.own, job.rows, division.parts
+    arguments, rows, parts = job.arguments, job.rows, division.parts
     set_seed(seed)
     training = copy.copy(job.training)
     training.output_dir, training.seed = str(folder), seed
     config = copy.deepcopy(job.config)
     train = rows.take(parts["train"])
-    set_scales(own, config, job.targets, train)
+    set_scales(arguments, config, job.targets, train)
     validation = rows.take(parts["validation"]) if "validation" in parts else None
-    trainer = FinetuneTrainer(own, training, build_model(own, config), job.tokenizer, train, validation)
+    trainer = FinetuneTrainer(arguments, training, build_model(arguments, config), job.tokenizer, train, validation)
     trainer.fit()
     predictions = {part: trainer.predict_rows(rows.take(found)) for part, found in parts.items()}
     saves = bool(trainer.is_world_process_zero())
@@ -217,8 +217,8 @@ def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.Dat
     if saves:
         (folder / METRICS_FILE).unlink(missing_ok=True)  # those of older weights
     trees: dict[str, NDArray[np.float64]] = {}
-    if saves and own.baselines:
-        trees = tree_baseline(own, rows, job.targets, parts)
+    if saves and arguments.baselines:
+        trees = tree_baseline(arguments, rows, job.targets, parts)
     frame = prediction_frame(rows, job.targets, parts, predictions, trees, division.fold)
     return frame, trainer.selection, trainer
 
@@ -237,7 +237,7 @@ def _write_results(
     panels = [Parity(target.name, target.unit, parity_parts(frame, target)) for target in job.targets]
     plot_parity(panels, str(folder / PARITY_FILE))
     run |= {"seed": job.training.seed if seed is None else seed, "fold": fold, "settings": job.settings}
-    run["command"] = command_line(job.own, job.training)
+    run["command"] = command_line(job.arguments, job.training)
     write_json(run, folder / RUN_FILE, indent=2)
     write_json(metrics, folder / METRICS_FILE, indent=2)
     if (folder / "config.json").is_file():
@@ -246,9 +246,9 @@ def _write_results(
 
 def _describe(job: _Job, folder: Path) -> None:
     """Record what the weights were trained on, and write the model card."""
-    own = job.own
-    licences = own.data_license, own.license
-    record_training_data(folder, "fine-tuning", [own.data], len(job.rows), *licences, model=own.checkpoint)
+    arguments = job.arguments
+    licences = arguments.data_license, arguments.license
+    record_training_data(folder, "fine-tuning", [arguments.data], len(job.rows), *licences, model=arguments.checkpoint)
     write_card(folder)
 
 
@@ -263,7 +263,7 @@ def _copy_model(source: Path, folder: Path) -> None:
 
 def _report(job: _Job, metrics: dict[str, Any], skipped: pd.DataFrame, folder: Path, divisions: int) -> str:
     lines = [error_table(metrics), ""]
-    if job.own.early_stopping:
+    if job.arguments.early_stopping:
         chosen = "The weights are those of the best evaluation on the validation rows"
         if "validation" in metrics:
             chosen += ", so the validation figure flatters"
@@ -275,15 +275,15 @@ def _report(job: _Job, metrics: dict[str, Any], skipped: pd.DataFrame, folder: P
         lines.append(f"{chosen}; {honest}")
     if divisions > 1:
         lines.append(f"Each row is scored by a model that has not seen it; the {divisions} models: {folder}/fold_*.")
-    if job.own.refit:
-        until = " for all epochs, without early stopping" if job.own.early_stopping else ""
+    if job.arguments.refit:
+        until = " for all epochs, without early stopping" if job.arguments.early_stopping else ""
         lines.append(f"The model in {folder} was trained on all rows{until}; no row is left to score it on.")
-    if job.own.seeds > 1:
+    if job.arguments.seeds > 1:
         lines.append("Errors are means over the seeds, +- their standard deviation.")
     unlabelled = int((skipped["reason"] == "no label").sum())
     if len(skipped):
         failed = len(skipped) - unlabelled
         lines.append(f"Left out: {unlabelled} rows without a label, {failed} without a usable string ({SKIPPED_FILE}).")
     lines.append(f"{folder}: {METRICS_FILE}, {PREDICTIONS_FILE}, {PARITY_FILE}")
-    lines.append(f"Again: {command_line(job.own, job.training)}")
+    lines.append(f"Again: {command_line(job.arguments, job.training)}")
     return "\n".join(lines)

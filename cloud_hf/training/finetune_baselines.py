@@ -16,12 +16,12 @@ logger = logging.get_logger(__name__)
 
 
 def tree_baseline(
-    own: FinetuneArguments, rows: Rows, targets: list[Target], parts: dict[str, NDArray[np.int64]]
+    arguments: FinetuneArguments, rows: Rows, targets: list[Target], parts: dict[str, NDArray[np.int64]]
 ) -> dict[str, NDArray[np.float64]]:
     """Predict the rows that were not trained on with trees on composition and symmetry.
 
     Args:
-        own: What the targets are.
+        arguments: What the targets are.
         rows: All rows.
         targets: Names and units.
         parts: Row numbers of the parts; the trees learn from `train`.
@@ -41,7 +41,7 @@ def tree_baseline(
         for column in range(len(targets)):
             labels = rows.labels[:, column]
             labelled = parts["train"][~np.isnan(labels[parts["train"]])]
-            kind, extra = _kind(own, column, rows)
+            kind, extra = _kind(arguments, column, rows)
             per_cell = kind != "heat_capacity" and extra.pop("per_atom")
             atoms = rows.n_atoms if per_cell else np.ones(len(labels))
             predicted = tree_predictions(rows.scope, labels / atoms, labelled, test, kind, **extra)
@@ -53,14 +53,14 @@ def tree_baseline(
     return dict(zip(scored, np.split(found, ends), strict=True))
 
 
-def _kind(own: FinetuneArguments, column: int, rows: Rows) -> tuple[str, dict[str, Any]]:
+def _kind(arguments: FinetuneArguments, column: int, rows: Rows) -> tuple[str, dict[str, Any]]:
     """What the trees learn of a target, as `tree_predictions` wants it."""
-    if own.debye:
+    if arguments.debye:
         kelvin = np.unique(rows.temperature)
-        if own.debye[column] == "heat_capacity" and len(kelvin) == 1:
+        if arguments.debye[column] == "heat_capacity" and len(kelvin) == 1:
             return "heat_capacity", {"n_atoms": rows.n_atoms, "temperature": float(kelvin[0])}
         if len(kelvin) > 1:
             raise CloudError("the trees know no temperature, and the labels have several.")
         return "value", {"per_atom": True}
-    transform = own.transforms[column]
+    transform = arguments.transforms[column]
     return "log" if transform.startswith("log") else "value", {"per_atom": transform in PER_ATOM}

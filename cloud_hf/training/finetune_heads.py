@@ -22,36 +22,36 @@ __all__ = ["add_lora", "build_model", "head_config", "set_scales"]
 logger = logging.get_logger(__name__)
 
 
-def head_config(own: FinetuneArguments, targets: list[Target]) -> CloudConfig:
+def head_config(arguments: FinetuneArguments, targets: list[Target]) -> CloudConfig:
     """Read the checkpoint's config and say in it what the new head predicts."""
-    config = read_config(own.checkpoint)
+    config = read_config(arguments.checkpoint)
     if config.target_names:
         logger.warning(
-            f"{own.checkpoint} is fine-tuned already ({', '.join(config.target_names)}): figures on rows that it was "
-            "trained on are too good, whatever the split here."
+            f"{arguments.checkpoint} is fine-tuned already ({', '.join(config.target_names)}): figures on rows that it "
+            "was trained on are too good, whatever the split here."
         )
     config.n_members = 1  # training goes on from the first encoder of an ensemble
-    config.head_layers = own.head_layers
-    config.head_dropout = own.head_dropout
-    config.pooling = own.pooling or config.pooling
-    config.regression_loss = own.loss
+    config.head_layers = arguments.head_layers
+    config.head_dropout = arguments.head_dropout
+    config.pooling = arguments.pooling or config.pooling
+    config.regression_loss = arguments.loss
     config.target_mean = config.target_scale = config.target_transforms = config.target_weights = None
-    if own.debye:
-        config.debye_targets = list(own.debye)
-        config.second_branch = own.second_branch
+    if arguments.debye:
+        config.debye_targets = list(arguments.debye)
+        config.second_branch = arguments.second_branch
         config.target_names, config.target_units = ["debye_temperature"], ["K"]
     else:
         config.target_names = [target.name for target in targets]
         config.target_units = [target.unit for target in targets]
-        config.target_transforms = None if set(own.transforms) == {"standardise"} else own.transforms
-    config.target_weights = own.weights
+        config.target_transforms = None if set(arguments.transforms) == {"standardise"} else arguments.transforms
+    config.target_weights = arguments.weights
     config.id2label = dict(enumerate(config.target_names))
     config.label2id = {name: index for index, name in config.id2label.items()}
     config.problem_type = "regression"
     return config
 
 
-def set_scales(own: FinetuneArguments, config: CloudConfig, targets: list[Target], train: Rows) -> None:
+def set_scales(arguments: FinetuneArguments, config: CloudConfig, targets: list[Target], train: Rows) -> None:
     """Set mean and scale of the transformed targets from the training labels.
 
     Raises:
@@ -59,16 +59,16 @@ def set_scales(own: FinetuneArguments, config: CloudConfig, targets: list[Target
     """
     for column, target in enumerate(targets):
         if np.isnan(train.labels[:, column]).all():
-            raise TableError(f"{own.data}: no training row has a label of {target.name!r}.")
+            raise TableError(f"{arguments.data}: no training row has a label of {target.name!r}.")
     per_atom = train.labels / train.n_atoms[:, None]
-    if own.debye:
+    if arguments.debye:
         config.theta_link = "exp"
-        config.theta_shift, config.theta_scale = _ln_theta_scale(per_atom, own, train.temperature)
+        config.theta_shift, config.theta_scale = _ln_theta_scale(per_atom, arguments, train.temperature)
         config.target_mean = [0.0]
         config.target_scale = [_scale(per_atom[:, column], target) for column, target in enumerate(targets)]
     else:
         means, scales = [], []
-        for column, (target, transform) in enumerate(zip(targets, own.transforms, strict=True)):
+        for column, (target, transform) in enumerate(zip(targets, arguments.transforms, strict=True)):
             values = (per_atom if transform in PER_ATOM else train.labels)[:, column]
             values = np.log(values) if transform.startswith("log") else values
             means.append(float(np.nanmean(values)))
@@ -89,34 +89,34 @@ def _scale(values: NDArray[np.float64], target: Target | None = None) -> float:
 
 
 def _ln_theta_scale(
-    per_atom: NDArray[np.float64], own: FinetuneArguments, temperature: NDArray[np.float64]
+    per_atom: NDArray[np.float64], arguments: FinetuneArguments, temperature: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Mean and standard deviation of ln(theta / K) that the labels stand for; defaults for internal energies."""
-    if "heat_capacity" not in (own.debye or ()):
+    if "heat_capacity" not in (arguments.debye or ()):
         return CloudConfig.theta_shift, CloudConfig.theta_scale
-    theta = effective_debye_temperature(per_atom[:, (own.debye or []).index("heat_capacity")], temperature)
+    theta = effective_debye_temperature(per_atom[:, (arguments.debye or []).index("heat_capacity")], temperature)
     ln_theta = np.log(theta[~np.isnan(theta)])
     if not len(ln_theta):
         raise TableError(
-            f"{own.data}: no heat capacity lies between 0 and the Dulong-Petit limit of {3 * GAS_CONSTANT:.2f} "
+            f"{arguments.data}: no heat capacity lies between 0 and the Dulong-Petit limit of {3 * GAS_CONSTANT:.2f} "
             "J/(mol atom K); if the labels are per cell, name the column of atoms per cell with --n-atoms."
         )
     return float(ln_theta.mean()), _scale(ln_theta)
 
 
-def build_model(own: FinetuneArguments, config: CloudConfig) -> CloudForDebye | CloudForPropertyRegression:
+def build_model(arguments: FinetuneArguments, config: CloudConfig) -> CloudForDebye | CloudForPropertyRegression:
     """Load the encoder's weights below a new head, or the checkpoint's own head where it has the same form.
 
     Raises:
         CheckpointError: Weights of the encoder are missing or of another shape.
     """
-    kind: Any = CloudForDebye if own.debye else CloudForPropertyRegression
-    with loading(own.checkpoint), _without_report():
+    kind: Any = CloudForDebye if arguments.debye else CloudForPropertyRegression
+    with loading(arguments.checkpoint), _without_report():
         model, loaded = kind.from_pretrained(
-            own.checkpoint, config=config, output_loading_info=True, ignore_mismatched_sizes=True
+            arguments.checkpoint, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
     remedy = "Nothing was trained. Give the folder that `cloud-hf pretrain` wrote."
-    refuse_missing_weights(own.checkpoint, loaded, ENCODER, remedy)
+    refuse_missing_weights(arguments.checkpoint, loaded, ENCODER, remedy)
     return cast(CloudForDebye | CloudForPropertyRegression, model)
 
 

@@ -31,7 +31,7 @@ class Division:
     parts: dict[str, NDArray[np.int64]]
 
 
-def divide(own: FinetuneArguments, rows: Rows, seed: int) -> list[Division]:
+def divide(arguments: FinetuneArguments, rows: Rows, seed: int) -> list[Division]:
     """Divide the rows as `--split`, `--folds` or `--validation-fraction` say.
 
     Raises:
@@ -39,32 +39,33 @@ def divide(own: FinetuneArguments, rows: Rows, seed: int) -> list[Division]:
     """
     if rows.split is not None and rows.split.dtype.kind == "U":
         parts = {part: np.flatnonzero(rows.split == part) for part in PARTS}
-        divisions = [Division(None, _with_validation(own, rows, parts, seed))]
-        _refuse_shared_ids(own, rows)
-    elif rows.split is not None or own.folds is not None:
-        _refuse_shared_ids(own, rows)
-        folds: Any = rows.split if own.folds is None else folds_by_string(rows.group, own.folds, seed)
+        divisions = [Division(None, _with_validation(arguments, rows, parts, seed))]
+        _refuse_shared_ids(arguments, rows)
+    elif rows.split is not None or arguments.folds is not None:
+        _refuse_shared_ids(arguments, rows)
+        folds: Any = rows.split if arguments.folds is None else folds_by_string(rows.group, arguments.folds, seed)
         divisions = []
         for fold in np.unique(folds):
             parts = {"train": np.flatnonzero(folds != fold), "test": np.flatnonzero(folds == fold)}
-            divisions.append(Division(int(fold), _with_validation(own, rows, parts, seed)))
+            divisions.append(Division(int(fold), _with_validation(arguments, rows, parts, seed)))
     else:
-        train, validation = split_by_string(rows.group, own.validation_fraction, seed)
+        train, validation = split_by_string(rows.group, arguments.validation_fraction, seed)
         if not len(validation):
             logger.warning(
-                f"{own.data}: no row is kept back for validation ({len(set(rows.group))} distinct strings, "
-                f"--validation-fraction {own.validation_fraction:g}), so nothing tells how well new crystals are "
+                f"{arguments.data}: no row is kept back for validation ({len(set(rows.group))} distinct strings, "
+                f"--validation-fraction {arguments.validation_fraction:g}), so nothing tells how well new crystals are "
                 "predicted; --folds scores every row of a small table."
             )
         divisions = [Division(None, {"train": train, "validation": validation})]
     for division in divisions:
         if not len(division.parts["train"]):
-            raise TableError(f"{own.data}: no row is left to train on; lower --validation-fraction.")
-        if own.early_stopping and not len(division.parts.get("validation", ())):
+            raise TableError(f"{arguments.data}: no row is left to train on; lower --validation-fraction.")
+        if arguments.early_stopping and not len(division.parts.get("validation", ())):
             raise TableError(
-                f"{own.data}: --early-stopping needs validation rows, and none are left; raise --validation-fraction."
+                f"{arguments.data}: --early-stopping needs validation rows, and none are left; raise "
+                "--validation-fraction."
             )
-    _warn_of_shared_strings(own, rows, divisions[0])
+    _warn_of_shared_strings(arguments, rows, divisions[0])
     return [
         Division(division.fold, {part: found for part, found in division.parts.items() if len(found)})
         for division in divisions
@@ -72,35 +73,35 @@ def divide(own: FinetuneArguments, rows: Rows, seed: int) -> list[Division]:
 
 
 def _with_validation(
-    own: FinetuneArguments, rows: Rows, parts: dict[str, NDArray[np.int64]], seed: int
+    arguments: FinetuneArguments, rows: Rows, parts: dict[str, NDArray[np.int64]], seed: int
 ) -> dict[str, NDArray[np.int64]]:
     """Take validation rows from the training rows where early stopping needs some and the split has none."""
-    if not own.early_stopping or len(parts.get("validation", ())):
+    if not arguments.early_stopping or len(parts.get("validation", ())):
         return parts
     train = parts["train"]
-    kept, taken = split_by_string([rows.group[row] for row in train], own.validation_fraction, seed)
+    kept, taken = split_by_string([rows.group[row] for row in train], arguments.validation_fraction, seed)
     return {"train": train[kept], "validation": train[taken], "test": parts["test"]}
 
 
-def _refuse_shared_ids(own: FinetuneArguments, rows: Rows) -> None:
+def _refuse_shared_ids(arguments: FinetuneArguments, rows: Rows) -> None:
     if rows.split is None:
         return
     seen: dict[str, str] = {}
     for identifier, part in zip(rows.identifier, map(str, rows.split), strict=True):
         if identifier is not None and seen.setdefault(identifier, part) != part:
             raise TableError(
-                f"{own.data}: id {identifier!r} stands in {seen[identifier]!r} and in {part!r} of column "
-                f"{own.split!r}; a crystal must not be on two sides of a split."
+                f"{arguments.data}: id {identifier!r} stands in {seen[identifier]!r} and in {part!r} of column "
+                f"{arguments.split!r}; a crystal must not be on two sides of a split."
             )
 
 
-def _warn_of_shared_strings(own: FinetuneArguments, rows: Rows, division: Division) -> None:
+def _warn_of_shared_strings(arguments: FinetuneArguments, rows: Rows, division: Division) -> None:
     """A split of the user's own may put one string on both sides; it is kept, but said."""
     strings = {part: {rows.scope[row] for row in found} for part, found in division.parts.items()}
     for part, others in strings.items():
         shared = len(others & strings["train"])
         if part != "train" and shared:
             logger.warning(
-                f"{own.data}: {shared} of the {len(others)} distinct strings of the {part} rows are training strings "
-                "too: their figure is too good."
+                f"{arguments.data}: {shared} of the {len(others)} distinct strings of the {part} rows are training "
+                "strings too: their figure is too good."
             )

@@ -195,16 +195,16 @@ def given_arguments(arguments: Any, standard: Any) -> dict[str, Any]:
     return found
 
 
-def command_line(own: FinetuneArguments, training: CloudTrainingArguments) -> str:
+def command_line(arguments: FinetuneArguments, training: CloudTrainingArguments) -> str:
     """Return the command that repeats a run: every argument that is not the default, and the seed."""
     words = ["cloud-hf", "finetune"]
     standard = FinetuneArguments(model="", data="", target=[])
-    first = {name: getattr(own, name) for name in ("model", "data", "target")}
+    first = {name: getattr(arguments, name) for name in ("model", "data", "target")}
     plain = CloudTrainingArguments(output_dir="", use_cpu=training.use_cpu)
     last = given_arguments(training, plain) | {"seed": training.seed, "output_dir": training.output_dir}
     if training.use_cpu:
         last["use_cpu"] = True
-    for name, value in (first | given_arguments(own, standard) | last).items():
+    for name, value in (first | given_arguments(arguments, standard) | last).items():
         if value is None or name == "resume_from_checkpoint":
             continue
         words += [f"--{name.replace('_', '-')}", *map(_word, value if isinstance(value, list | tuple) else [value])]

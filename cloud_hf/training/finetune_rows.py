@@ -102,14 +102,14 @@ class Rows:
         return digest.hexdigest()[:16]
 
 
-def parse_targets(own: FinetuneArguments) -> list[Target]:
+def parse_targets(arguments: FinetuneArguments) -> list[Target]:
     """Read `--target` and check it against `--debye`.
 
     Raises:
         TableError: A target without a unit or twice, or not one target for each Debye quantity.
     """
     targets = []
-    for text in own.target:
+    for text in arguments.target:
         name, separator, unit = text.partition(":")
         if not (name and separator and unit.strip()):
             raise TableError(f"--target {text!r} has no unit; write 'column:unit', e.g. 'band_gap:eV'.")
@@ -117,14 +117,14 @@ def parse_targets(own: FinetuneArguments) -> list[Target]:
     names = [target.name for target in targets]
     if len(set(names)) != len(names):
         raise TableError(f"--target names a column twice: {', '.join(names)}.")
-    if own.debye is None:
+    if arguments.debye is None:
         return targets
-    if len(own.debye) != len(names) or len(set(own.debye)) != len(own.debye):
+    if len(arguments.debye) != len(names) or len(set(arguments.debye)) != len(arguments.debye):
         raise TableError(
-            f"A Debye head learns each quantity from one target, in the same order: --debye {' '.join(own.debye)} does "
-            f"not fit --target {', '.join(names)}."
+            f"A Debye head learns each quantity from one target, in the same order: --debye {' '.join(arguments.debye)}"
+            f" does not fit --target {', '.join(names)}."
         )
-    for target, quantity in zip(targets, own.debye, strict=True):
+    for target, quantity in zip(targets, arguments.debye, strict=True):
         if not (target.unit.startswith("J") and "mol" in target.unit):
             unit = "J/(mol cell K) or J/(mol atom K)" if quantity == "heat_capacity" else "J/(mol cell) or J/(mol atom)"
             raise TableError(
@@ -135,12 +135,12 @@ def parse_targets(own: FinetuneArguments) -> list[Target]:
 
 
 def read_rows(
-    own: FinetuneArguments, config: CloudConfig, targets: list[Target], tokenizer: Any
+    arguments: FinetuneArguments, config: CloudConfig, targets: list[Target], tokenizer: Any
 ) -> tuple[Rows, pd.DataFrame]:
     """Read, encode and tokenize the table.
 
     Args:
-        own: Where the table and its columns are.
+        arguments: Where the table and its columns are.
         config: Of the checkpoint; gets the encoder settings that the strings were made with.
         targets: From `parse_targets`.
         tokenizer: Of the checkpoint.
@@ -152,30 +152,30 @@ def read_rows(
         TableError: A column is missing or holds what it must not, no row has a label, or rows have no usable string
             and `skip_failed` is off.
     """
-    table = read_table(own.data)
-    labels = np.stack([numeric_column(table, target.name, own.data).to_numpy() for target in targets], axis=1)
+    table = read_table(arguments.data)
+    labels = np.stack([numeric_column(table, target.name, arguments.data).to_numpy() for target in targets], axis=1)
     labelled = np.flatnonzero(~np.isnan(labels).all(axis=1))
     if not len(labelled):
         names = ", ".join(target.name for target in targets)
-        raise TableError(f"{own.data}: no row has a label in {names}.")
-    atoms = _atoms(table, own, labelled)
-    kelvin = _temperature(table, own, labelled)
-    split = _split(table, own, labelled)
-    _refuse_transform(own, targets, labels)
+        raise TableError(f"{arguments.data}: no row has a label in {names}.")
+    atoms = _atoms(table, arguments, labelled)
+    kelvin = _temperature(table, arguments, labelled)
+    split = _split(table, arguments, labelled)
+    _refuse_transform(arguments, targets, labels)
 
-    _refuse_vocabulary(tokenizer, config, own.checkpoint)
-    items, ids = _strings(table.iloc[labelled], own, config, tokenizer)
+    _refuse_vocabulary(tokenizer, config, arguments.checkpoint)
+    items, ids = _strings(table.iloc[labelled], arguments, config, tokenizer)
     failed = [item for item in items if item.error is not None]
-    if failed and not own.skip_failed:
+    if failed and not arguments.skip_failed:
         listed = "".join(f"\n  {item.error}" for item in failed[:LISTED])
         more = f"\n  and {len(failed) - LISTED} more" if len(failed) > LISTED else ""
         raise TableError(
-            f"{own.data}: {len(failed)} of {len(items)} labelled rows have no usable string (--skip-failed true leaves "
-            f"them out):{listed}{more}"
+            f"{arguments.data}: {len(failed)} of {len(items)} labelled rows have no usable string (--skip-failed true "
+            f"leaves them out):{listed}{more}"
         )
     usable = np.array([index for index, item in enumerate(items) if item.error is None], dtype=np.int64)
     if not len(usable):
-        raise TableError(f"{own.data}: all {len(items)} labelled rows failed; first: {failed[0].error}")
+        raise TableError(f"{arguments.data}: all {len(items)} labelled rows failed; first: {failed[0].error}")
     position = labelled[usable]
     scopes = [str(items[index].scope) for index in usable]
     column = table["id"].tolist() if "id" in table.columns else [None] * len(table)
@@ -194,47 +194,51 @@ def read_rows(
     )
     reasons = {int(row): (item.source, item.message) for row, item in zip(labelled, items, strict=True) if item.error}
     for row in set(range(len(table))) - set(labelled.tolist()):
-        reasons[row] = (str(column[row]) if not is_missing(column[row]) else f"{own.data}:{row}", "no label")
+        reasons[row] = (str(column[row]) if not is_missing(column[row]) else f"{arguments.data}:{row}", "no label")
     left_out = [(row, *reasons[row]) for row in sorted(reasons)]
     return rows, pd.DataFrame(left_out, columns=["row", "source", "reason"])
 
 
-def _atoms(table: pd.DataFrame, own: FinetuneArguments, labelled: NDArray[np.int64]) -> NDArray[np.float64]:
-    if own.n_atoms is None:
+def _atoms(table: pd.DataFrame, arguments: FinetuneArguments, labelled: NDArray[np.int64]) -> NDArray[np.float64]:
+    if arguments.n_atoms is None:
         return np.ones(len(table))
-    atoms = numeric_column(table, own.n_atoms, own.data).to_numpy()
+    atoms = numeric_column(table, arguments.n_atoms, arguments.data).to_numpy()
     if not (atoms[labelled] >= 1).all():
-        raise TableError(f"{own.data}: column {own.n_atoms!r} must hold at least 1 atom per cell in every row.")
+        raise TableError(
+            f"{arguments.data}: column {arguments.n_atoms!r} must hold at least 1 atom per cell in every row."
+        )
     return atoms
 
 
-def _temperature(table: pd.DataFrame, own: FinetuneArguments, labelled: NDArray[np.int64]) -> NDArray[np.float64]:
-    if own.fixed_temperature is not None:
-        return np.full(len(table), own.fixed_temperature)
-    kelvin = numeric_column(table, own.temperature, own.data).to_numpy()
-    lowest = 1 if "heat_capacity" in (own.debye or ()) else 0
+def _temperature(table: pd.DataFrame, arguments: FinetuneArguments, labelled: NDArray[np.int64]) -> NDArray[np.float64]:
+    if arguments.fixed_temperature is not None:
+        return np.full(len(table), arguments.fixed_temperature)
+    kelvin = numeric_column(table, arguments.temperature, arguments.data).to_numpy()
+    lowest = 1 if "heat_capacity" in (arguments.debye or ()) else 0
     if not (kelvin[labelled] >= lowest).all():
-        raise TableError(f"{own.data}: column {own.temperature!r} must hold at least {lowest} K in every labelled row.")
+        raise TableError(
+            f"{arguments.data}: column {arguments.temperature!r} must hold at least {lowest} K in every labelled row."
+        )
     return kelvin
 
 
-def _split(table: pd.DataFrame, own: FinetuneArguments, labelled: NDArray[np.int64]) -> NDArray[Any] | None:
-    if own.split is None:
+def _split(table: pd.DataFrame, arguments: FinetuneArguments, labelled: NDArray[np.int64]) -> NDArray[Any] | None:
+    if arguments.split is None:
         return None
-    if own.split not in table.columns:
+    if arguments.split not in table.columns:
         columns = ", ".join(map(str, table.columns))
-        raise TableError(f"{own.data}: there is no column {own.split!r} to split by; it has {columns}.")
-    return read_split_column(table[own.split].iloc[labelled].tolist(), own.split, own.data)
+        raise TableError(f"{arguments.data}: there is no column {arguments.split!r} to split by; it has {columns}.")
+    return read_split_column(table[arguments.split].iloc[labelled].tolist(), arguments.split, arguments.data)
 
 
-def _refuse_transform(own: FinetuneArguments, targets: list[Target], labels: NDArray[np.float64]) -> None:
-    for column, (target, transform) in enumerate(zip(targets, own.transforms, strict=True)):
+def _refuse_transform(arguments: FinetuneArguments, targets: list[Target], labels: NDArray[np.float64]) -> None:
+    for column, (target, transform) in enumerate(zip(targets, arguments.transforms, strict=True)):
         if transform.startswith("log"):
             bad = np.flatnonzero(labels[:, column] <= 0)
             if len(bad):
                 raise TableError(
-                    f"{own.data}: --transform {transform} needs positive labels; row {bad[0]} of {target.name!r} holds "
-                    f"{labels[bad[0], column]:g} ({len(bad)} such rows)."
+                    f"{arguments.data}: --transform {transform} needs positive labels; row {bad[0]} of {target.name!r} "
+                    f"holds {labels[bad[0], column]:g} ({len(bad)} such rows)."
                 )
 
 
@@ -248,20 +252,20 @@ def _refuse_vocabulary(tokenizer: Any, config: CloudConfig, model: str) -> None:
 
 
 def _strings(
-    table: pd.DataFrame, own: FinetuneArguments, config: CloudConfig, tokenizer: Any
+    table: pd.DataFrame, arguments: FinetuneArguments, config: CloudConfig, tokenizer: Any
 ) -> tuple[list[Item], list[list[int]]]:
     """Every row as an item with its string or its error, and the token ids, empty where there is an error."""
     encoder = ScopeEncoder.from_config(config)
-    items = table_items(table, own.data, column=own.structure)
-    made_here = own.structure is not None or has_structures(table) or SCOPE_COLUMN not in table.columns
+    items = table_items(table, arguments.data, column=arguments.structure)
+    made_here = arguments.structure is not None or has_structures(table) or SCOPE_COLUMN not in table.columns
     recorded = {encoder.settings} if made_here else recorded_settings(table)
     config.encoder_settings = recorded.pop() if len(recorded) == 1 else config.encoder_settings
     encoded, ids = [], []
-    made = encode_items(items, encoder, own.encode_processes, own.encode_timeout)
+    made = encode_items(items, encoder, arguments.encode_processes, arguments.encode_timeout)
     for item in tqdm(made, total=len(table), desc="encode", unit="crystal", disable=None):
         words: list[int] = []
         if isinstance(item.error, EncodingTimeoutError):
-            reason = f"not encoded within the limit of {own.encode_timeout:g} s (--encode-timeout)."
+            reason = f"not encoded within the limit of {arguments.encode_timeout:g} s (--encode-timeout)."
             item = replace(item, error=EncodingTimeoutError(reason, source=item.source, flag="encode_timeout"))
         elif item.error is None:
             try:

@@ -27,7 +27,7 @@ class FinetuneTrainer(CloudTrainer):
     """`CloudTrainer` of a property or Debye head.
 
     Args:
-        own: How to train: freezing, learning rates by layer, low-rank updates, early stopping.
+        arguments: How to train: freezing, learning rates by layer, low-rank updates, early stopping.
         training: Arguments of the run; a copy is used.
         model: From `build_model`.
         tokenizer: Saved with the model.
@@ -37,25 +37,25 @@ class FinetuneTrainer(CloudTrainer):
 
     def __init__(
         self,
-        own: FinetuneArguments,
+        arguments: FinetuneArguments,
         training: CloudTrainingArguments,
         model: Any,
         tokenizer: Any,
         train: Rows,
         validation: Rows | None,
     ) -> None:
-        self.own = own
+        self.arguments = arguments
         training = copy.copy(training)
         training.label_names = ["labels"]
         callbacks: list[Any] = []
         self._keeps_checkpoints = training.save_strategy != SaveStrategy.NO
-        if own.early_stopping:
+        if arguments.early_stopping:
             _evaluate_for_stopping(training, keeps_checkpoints=self._keeps_checkpoints)
-            callbacks.append(EarlyStoppingCallback(early_stopping_patience=own.early_stopping))
-        self._lora = add_lora(model, own.lora_rank) if own.lora_rank else None
-        if own.freeze_epochs:
-            callbacks.append(FreezeEncoder(model, own.freeze_epochs))
-        identity = {name: getattr(own, name) for name in ("layer_lr_decay", "freeze_epochs", "lora_rank")}
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=arguments.early_stopping))
+        self._lora = add_lora(model, arguments.lora_rank) if arguments.lora_rank else None
+        if arguments.freeze_epochs:
+            callbacks.append(FreezeEncoder(model, arguments.freeze_epochs))
+        identity = {name: getattr(arguments, name) for name in ("layer_lr_decay", "freeze_epochs", "lora_rank")}
         super().__init__(
             model=model,
             args=training,
@@ -70,7 +70,7 @@ class FinetuneTrainer(CloudTrainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Create the optimizer with a learning rate for each layer."""
-        if self.own.layer_lr_decay == 1 or self.optimizer is not None:
+        if self.arguments.layer_lr_decay == 1 or self.optimizer is not None:
             return super().create_optimizer(model)
         network: Any = self.model
         kind, settings = self.get_optimizer_cls_and_kwargs(self.args, network)
@@ -80,7 +80,7 @@ class FinetuneTrainer(CloudTrainer):
             network,
             network.config.num_hidden_layers,
             self.args.learning_rate,
-            self.own.layer_lr_decay,
+            self.arguments.layer_lr_decay,
             self.args.weight_decay,
             set(self.get_decay_parameter_names(network)),
         )
@@ -95,8 +95,8 @@ class FinetuneTrainer(CloudTrainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
         predictions = outputs["logits"]
-        if self.own.debye:
-            predictions = torch.stack([outputs[quantity].view(-1) for quantity in self.own.debye], dim=1)
+        if self.arguments.debye:
+            predictions = torch.stack([outputs[quantity].view(-1) for quantity in self.arguments.debye], dim=1)
         labels = inputs["labels"].view(len(predictions), -1)
         return loss.detach().mean(), None if prediction_loss_only else predictions.float(), labels
 
@@ -107,7 +107,7 @@ class FinetuneTrainer(CloudTrainer):
         )
         if not np.isfinite(predictions).all():  # diverged
             return {"mae_mad": float("inf")}
-        weights = self.own.weights or [1.0] * labels.shape[1]
+        weights = self.arguments.weights or [1.0] * labels.shape[1]
         ratios = []
         for column in range(labels.shape[1]):
             present = ~np.isnan(labels[:, column])
@@ -123,7 +123,7 @@ class FinetuneTrainer(CloudTrainer):
         self.train(resume_from_checkpoint=self.args.resume_from_checkpoint)
         if self._lora is not None:
             self._lora.merge_and_unload()
-        if self.own.early_stopping and not self._keeps_checkpoints and self.is_world_process_zero():
+        if self.arguments.early_stopping and not self._keeps_checkpoints and self.is_world_process_zero():
             for folder in Path(self.args.output_dir or ".").glob("checkpoint-*"):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -148,7 +148,7 @@ class FinetuneTrainer(CloudTrainer):
     @property
     def selection(self) -> dict[str, Any] | None:
         """How early stopping chose the weights, None without it."""
-        if not self.own.early_stopping:
+        if not self.arguments.early_stopping:
             return None
         evaluations = [entry for entry in self.state.log_history if "eval_mae_mad" in entry]
         best = min(evaluations, key=lambda entry: entry["eval_mae_mad"], default={"epoch": None, "step": None})

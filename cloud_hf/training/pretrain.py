@@ -93,7 +93,7 @@ def _name_the_first_refused(strings: Sequence[str], tokenizer: Any) -> None:
             raise type(error)(f"The string {text!r} cannot be trained on: {error}") from error
 
 
-def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[str, float]:
+def pretrain(arguments: PretrainArguments, training: CloudTrainingArguments) -> dict[str, float]:
     """Train `CloudForMaskedLM`, save it with its tokenizer in `training.output_dir` and return its metrics.
 
     Returns:
@@ -103,38 +103,40 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     Raises:
         CloudError: Tables or strings that cannot be used.
     """
-    own.check_source()
+    arguments.check_source()
     _check(training)
     check_output_dir(training)
     set_seed(training.seed)
-    corpus = open_corpus(own.corpus) if own.corpus else None
+    corpus = open_corpus(arguments.corpus) if arguments.corpus else None
     if corpus is None:
-        strings, settings = read_strings(own.data)
-        model, tokenizer = _model_and_tokenizer(own, {grammar_of(text) for text in strings})
-        train_rows, validation_rows = split_by_string(strings, own.validation_fraction, training.seed)
+        strings, settings = read_strings(arguments.data)
+        model, tokenizer = _model_and_tokenizer(arguments, {grammar_of(text) for text in strings})
+        train_rows, validation_rows = split_by_string(strings, arguments.validation_fraction, training.seed)
         if not len(train_rows):
-            raise TableError(f"{', '.join(own.data)}: no string is left to train on; lower --validation-fraction.")
+            raise TableError(
+                f"{', '.join(arguments.data)}: no string is left to train on; lower --validation-fraction."
+            )
         chosen = [strings[row] for row in train_rows]
         train: TokenRows | CorpusRows = training_rows(
-            tokenize_strings(chosen, tokenizer), tokenizer, own, training.seed
+            tokenize_strings(chosen, tokenizer), tokenizer, arguments, training.seed
         )
         kept_back = [strings[row] for row in validation_rows]
     else:
-        grammar = corpus_grammar(own, corpus)
+        grammar = corpus_grammar(arguments, corpus)
         settings = str(corpus.report["encoder"]).replace("sites", grammar, 1)
-        model, tokenizer = _model_and_tokenizer(own, {grammar})
+        model, tokenizer = _model_and_tokenizer(arguments, {grammar})
         train, kept_back = corpus_rows(
-            own, corpus, grammar, tokenizer, training.seed, progress=not training.disable_tqdm
+            arguments, corpus, grammar, tokenizer, training.seed, progress=not training.disable_tqdm
         )
     kept_back.sort(key=lambda text: len(text.split()))
     validation = training_rows(tokenize_strings(kept_back, tokenizer), tokenizer) if kept_back else None
     collator = MaskingCollator(
         tokenizer,
-        own.mlm_probability,
+        arguments.mlm_probability,
         training.seed,
-        masking=own.masking,
-        segment_probability=own.segment_probability,
-        pad_to_multiple_of=own.pad_to_multiple_of,
+        masking=arguments.masking,
+        segment_probability=arguments.segment_probability,
+        pad_to_multiple_of=arguments.pad_to_multiple_of,
     )
     training.remove_unused_columns = False
     training.include_for_metrics = ["inputs"]
@@ -155,7 +157,7 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
         processing_class=tokenizer,
         compute_metrics=partial(mlm_metrics, classes=TokenClasses(tokenizer)),
         preprocess_logits_for_metrics=best_and_nats,
-        identity=_identity(own, train),
+        identity=_identity(arguments, train),
     )
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     collator.epoch = 0
@@ -166,22 +168,29 @@ def pretrain(own: PretrainArguments, training: CloudTrainingArguments) -> dict[s
     trainer.log_metrics("validation", metrics)
     trainer.save_metrics("validation", metrics, combined=False)
     if trainer.is_world_process_zero():
-        licences = own.data_license, own.license
+        licences = arguments.data_license, arguments.license
         folder = training.output_dir or "."
         n_strings = len(train.string_lengths) + len(kept_back)
         record_training_data(
-            folder, "pre-training", own.data or [str(own.corpus)], n_strings, *licences, model=own.model
+            folder,
+            "pre-training",
+            arguments.data or [str(arguments.corpus)],
+            n_strings,
+            *licences,
+            model=arguments.model,
         )
     trainer.publish()
     return metrics
 
 
-def training_rows(dataset: Dataset, tokenizer: Any, own: PretrainArguments | None = None, seed: int = 0) -> TokenRows:
-    """Turn a dataset of `input_ids` into the rows that are trained on, packed if `own` says so."""
+def training_rows(
+    dataset: Dataset, tokenizer: Any, arguments: PretrainArguments | None = None, seed: int = 0
+) -> TokenRows:
+    """Turn a dataset of `input_ids` into the rows that are trained on, packed if `arguments` say so."""
     filler = [tokenizer.cls_token_id, tokenizer.sep_token_id]
     rows = TokenRows(dataset, filler)
-    if own is not None and own.packing:
-        rows.packs = pack(rows.string_lengths, own.packing_length, seed)
+    if arguments is not None and arguments.packing:
+        rows.packs = pack(rows.string_lengths, arguments.packing_length, seed)
     return rows
 
 
@@ -193,77 +202,77 @@ def _check(training: CloudTrainingArguments) -> None:
         )
 
 
-def _identity(own: PretrainArguments, train: TokenRows | CorpusRows) -> dict[str, Any]:
+def _identity(arguments: PretrainArguments, train: TokenRows | CorpusRows) -> dict[str, Any]:
     """What decides the result besides training arguments and model config."""
     names = ["masking", "mlm_probability", "packing"]
-    names += ["segment_probability"] if own.masking == "segment" else []
-    names += ["packing_length"] if own.packing else []
+    names += ["segment_probability"] if arguments.masking == "segment" else []
+    names += ["packing_length"] if arguments.packing else []
     digest = train.selection.digest if isinstance(train, CorpusRows) else data_hash(train.ids, train.string_lengths)
-    return {name: getattr(own, name) for name in names} | {"hash of the training strings": digest}
+    return {name: getattr(arguments, name) for name in names} | {"hash of the training strings": digest}
 
 
-def _model_and_tokenizer(own: PretrainArguments, grammars: set[str]) -> tuple[CloudForMaskedLM, Any]:
+def _model_and_tokenizer(arguments: PretrainArguments, grammars: set[str]) -> tuple[CloudForMaskedLM, Any]:
     """A new model, or the checkpoint to continue from."""
-    if own.model is None:
-        grammar = own.grammar or min(grammars)
+    if arguments.model is None:
+        grammar = arguments.grammar or min(grammars)
         if grammar not in grammars:
             raise GrammarError(
                 f"No string is written in the grammar {grammar!r}, only in {', '.join(sorted(grammars))}."
             )
-        if own.grammar is None and len(grammars) > 1:
+        if arguments.grammar is None and len(grammars) > 1:
             raise GrammarError(
                 f"The strings mix the grammars {', '.join(sorted(grammars))}; "
                 "say with --grammar which one heads will read."
             )
-        tokenizer: Any = ScopeTokenizer(model_max_length=own.max_position_embeddings)
-        return CloudForMaskedLM(new_config(own, len(tokenizer), grammar)), tokenizer
-    config = read_config(own.model)
-    _refuse_other_architecture(own, config)
-    config.grammar = own.grammar or config.grammar
+        tokenizer: Any = ScopeTokenizer(model_max_length=arguments.max_position_embeddings)
+        return CloudForMaskedLM(new_config(arguments, len(tokenizer), grammar)), tokenizer
+    config = read_config(arguments.model)
+    _refuse_other_architecture(arguments, config)
+    config.grammar = arguments.grammar or config.grammar
     if config.grammar not in grammars:
         raise GrammarError(
-            f"{own.model} reads the grammar {config.grammar!r}, the strings are in {', '.join(sorted(grammars))}; "
-            "encode the crystals in its grammar, or name another one with --grammar."
+            f"{arguments.model} reads the grammar {config.grammar!r}, the strings are in "
+            f"{', '.join(sorted(grammars))}; encode the crystals in its grammar, or name another one with --grammar."
         )
     loaded: dict[str, Any]
     model: CloudForMaskedLM
-    with loading(own.model):
-        model, loaded = CloudForMaskedLM.from_pretrained(own.model, config=config, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(own.model)
-    refuse_missing_weights(own.model, loaded, remedy="Nothing was trained.")
+    with loading(arguments.model):
+        model, loaded = CloudForMaskedLM.from_pretrained(arguments.model, config=config, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    refuse_missing_weights(arguments.model, loaded, remedy="Nothing was trained.")
     return model, tokenizer
 
 
-def _refuse_other_architecture(own: PretrainArguments, config: CloudConfig) -> None:
+def _refuse_other_architecture(arguments: PretrainArguments, config: CloudConfig) -> None:
     """Flags that shape a new model cannot reshape a checkpoint; those that repeat what it has do no harm."""
     names = {name: name for name in ARCHITECTURE} | {"dropout": "hidden_dropout_prob"}
-    defaults = {entry.name: entry.default for entry in fields(own)}
+    defaults = {entry.name: entry.default for entry in fields(arguments)}
     differing = [
-        f"{name} is {getattr(config, of_config)}, not {getattr(own, name)}"
+        f"{name} is {getattr(config, of_config)}, not {getattr(arguments, name)}"
         for name, of_config in names.items()
-        if getattr(own, name) not in (defaults[name], getattr(config, of_config))
+        if getattr(arguments, name) not in (defaults[name], getattr(config, of_config))
     ]
     if differing:
         raise CheckpointError(
-            f"{own.model}: {'; '.join(differing)}. These arguments shape a new model: leave them out to continue from "
-            "the checkpoint, or leave --model out."
+            f"{arguments.model}: {'; '.join(differing)}. These arguments shape a new model: leave them out to continue "
+            "from the checkpoint, or leave --model out."
         )
 
 
-def new_config(own: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:
+def new_config(arguments: PretrainArguments, vocab_size: int, grammar: str) -> CloudConfig:
     """Return the config of a new model."""
     return CloudConfig(
         vocab_size=vocab_size,
-        hidden_size=own.hidden_size,
-        num_hidden_layers=own.num_hidden_layers,
-        num_attention_heads=own.num_attention_heads,
-        intermediate_size=4 * own.hidden_size,
-        hidden_dropout_prob=own.dropout,
-        attention_probs_dropout_prob=own.dropout,
-        max_position_embeddings=own.max_position_embeddings,
-        element_descriptors=own.element_descriptors,
-        site_multiplicity=own.site_multiplicity,
-        pooling=own.pooling,
+        hidden_size=arguments.hidden_size,
+        num_hidden_layers=arguments.num_hidden_layers,
+        num_attention_heads=arguments.num_attention_heads,
+        intermediate_size=4 * arguments.hidden_size,
+        hidden_dropout_prob=arguments.dropout,
+        attention_probs_dropout_prob=arguments.dropout,
+        max_position_embeddings=arguments.max_position_embeddings,
+        element_descriptors=arguments.element_descriptors,
+        site_multiplicity=arguments.site_multiplicity,
+        pooling=arguments.pooling,
         grammar=grammar,
         canonical=grammar == "sites",
     )

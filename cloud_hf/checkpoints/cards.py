@@ -20,12 +20,12 @@ from cloud_hf.files import write_text
 from cloud_hf.models.conformal import CALIBRATION_FILE
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS
 
-__all__ = ["CARD_FILE", "HEADS", "is_empty", "is_generated", "model_card", "write_card"]
+__all__ = ["CARD_FILE", "MODELS_WITH_HEADS", "is_empty", "is_generated", "model_card", "write_card"]
 
 CARD_FILE = "README.md"
 
-HEADS = ("CloudForPropertyRegression", "CloudForDebye", "CloudForCrystalProperties")
-KINDS = ("CloudModel", "CloudForMaskedLM", *HEADS)
+MODELS_WITH_HEADS = ("CloudForPropertyRegression", "CloudForDebye", "CloudForCrystalProperties")
+KINDS = ("CloudModel", "CloudForMaskedLM", *MODELS_WITH_HEADS)
 
 EMPTY = "that has been pushed on the Hub. This model card has been automatically generated."
 """Part of the empty card that transformers pushes where there is none."""
@@ -83,7 +83,7 @@ def model_card(
         name=name,
         repo_id=repo_id,
         kind=kind,
-        predicts=kind in HEADS,
+        predicts=kind in MODELS_WITH_HEADS,
         strings=STRINGS,
         not_recorded=NOT_RECORDED,
         license=license,
@@ -193,7 +193,7 @@ def _loads(kind: str | None, folder: Path) -> dict[str, str]:
 
 def _tags(kind: str | None, config: dict[str, Any]) -> list[str]:
     tags = ["materials-science", "crystals", "cloud"]
-    if kind in HEADS:
+    if kind in MODELS_WITH_HEADS:
         tags += ["crystal-property", *(["debye-model"] if kind == "CloudForDebye" else [])]
         tags += [name for name, _ in _targets(kind, config)]
     return tags

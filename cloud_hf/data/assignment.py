@@ -26,7 +26,7 @@ from cloud_hf.scope._relabelings import lattice_relabelings, relabelings, wyckof
 from cloud_hf.scope.canonical import ELEMENT_RANK
 
 __all__ = [
-    "PARTS",
+    "SIDES",
     "assign",
     "composition_name",
     "database_entry",
@@ -35,7 +35,7 @@ __all__ = [
     "protostructure",
 ]
 
-PARTS = ("train", "validation")
+SIDES = ("train", "validation")
 
 _ENANTIOMORPHS = {
     78: 76,
@@ -182,7 +182,7 @@ def assign(
     if not 0 <= validation < 1:
         raise CloudError(f"The validation share must be in [0, 1), not {validation}.")
     fold = {name: int(_uniform(name, "fold", seed) * folds) for name in set(groups) if name is not None}
-    part = {name: PARTS[_uniform(name, "part", seed) < validation] for name in fold}
+    part = {name: SIDES[_uniform(name, "part", seed) < validation] for name in fold}
     return [fold.get(name) if name else None for name in groups], [part.get(name) if name else None for name in groups]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from cloud_hf.data.assignment import PARTS
+from cloud_hf.data.assignment import SIDES
 
 __all__ = ["NAME_KINDS", "leakage_markdown", "leakage_report", "own_split_columns"]
 
@@ -36,7 +36,7 @@ def own_split_columns(table: pd.DataFrame) -> dict[str, pd.Series]:
     Args:
         table: The table as read.
     """
-    known = dict.fromkeys(_TRAIN, PARTS[0]) | dict.fromkeys(_HELD_OUT, PARTS[1])
+    known = dict.fromkeys(_TRAIN, SIDES[0]) | dict.fromkeys(_HELD_OUT, SIDES[1])
     found = {}
     for name in table.columns:
         if "split" in str(name).lower():
@@ -85,7 +85,7 @@ def _table_counts(part: pd.DataFrame, folds: int) -> dict[str, Any]:
         "failed": int(part["error"].notna().sum()),
         "sites_strings": int(named["sites"].nunique()),
         "groups": int(named["group"].nunique()),
-        **{name: int((named["part"] == name).sum()) for name in PARTS},
+        **{name: int((named["part"] == name).sum()) for name in SIDES},
         "folds": [int((named["fold"] == fold).sum()) for fold in range(folds)],
     }
 
@@ -112,7 +112,7 @@ def _overlap(key: pd.DataFrame, side: str) -> dict[str, int]:
     shared = set(sides[sides > 1].index)
     counts = {"names": len(sides), "on_several_sides": len(shared)}
     if side == "part":
-        held_out = key[key["part"] == PARTS[1]]
+        held_out = key[key["part"] == SIDES[1]]
         counts |= {"validation_rows": held_out.index.nunique(), "validation_rows_seen": _rows_in(held_out, shared)}
     return counts
 
@@ -142,22 +142,22 @@ def _own_splits(rows: pd.DataFrame, own: Mapping[str, Mapping[str, pd.Series]]) 
         part = rows[rows["table"] == table].reset_index(drop=True)
         for column, values in splits.items():
             side = values.reset_index(drop=True)
-            taken = {name: part[(side == name) & part["group"].notna()] for name in PARTS}
+            taken = {name: part[(side == name) & part["group"].notna()] for name in SIDES}
             label = f"{table}.{column}"
             sides[label] = {name: set(chosen["group"]) for name, chosen in taken.items()}
             strings = [set(chosen["sites"].dropna()) for chosen in taken.values()]
             columns[label] = {name: len(chosen) for name, chosen in taken.items()} | {
                 "sites_strings_on_both_sides": len(strings[0] & strings[1]),
-                "groups_on_both_sides": len(sides[label][PARTS[0]] & sides[label][PARTS[1]]),
+                "groups_on_both_sides": len(sides[label][SIDES[0]] & sides[label][SIDES[1]]),
             }
     pairs = {}
     for one, other in combinations(sides, 2):
-        there = len(sides[one][PARTS[0]] & sides[other][PARTS[1]])
-        back = len(sides[one][PARTS[1]] & sides[other][PARTS[0]])
+        there = len(sides[one][SIDES[0]] & sides[other][SIDES[1]])
+        back = len(sides[one][SIDES[1]] & sides[other][SIDES[0]])
         if there or back:
             pairs[f"{one} / {other}"] = {"train_and_held_out": there, "held_out_and_train": back}
-    trained = set().union(*(side[PARTS[0]] for side in sides.values()))
-    held_out = set().union(*(side[PARTS[1]] for side in sides.values()))
+    trained = set().union(*(side[SIDES[0]] for side in sides.values()))
+    held_out = set().union(*(side[SIDES[1]] for side in sides.values()))
     return {
         "columns": columns,
         "pairs": pairs,
@@ -175,10 +175,10 @@ def leakage_markdown(report: Mapping[str, Any]) -> str:
     settings, groups, own = report["settings"], report["groups"], report["own_splits"]
     folds = report["tables"] and len(next(iter(report["tables"].values()))["folds"])
     tables = [
-        [name, *(row[key] for key in ("rows", "failed", "sites_strings", "groups", *PARTS)), *row["folds"]]
+        [name, *(row[key] for key in ("rows", "failed", "sites_strings", "groups", *SIDES)), *row["folds"]]
         for name, row in report["tables"].items()
     ]
-    headers = ["table", "rows", "failed", "`sites` strings", "groups", *PARTS, *(f"fold {i}" for i in range(folds))]
+    headers = ["table", "rows", "failed", "`sites` strings", "groups", *SIDES, *(f"fold {i}" for i in range(folds))]
     sides = [
         [
             text,
@@ -194,7 +194,7 @@ def leakage_markdown(report: Mapping[str, Any]) -> str:
         for name in report["tables"]
     ]
     columns = [
-        [name, *(row[key] for key in (*PARTS, "sites_strings_on_both_sides", "groups_on_both_sides"))]
+        [name, *(row[key] for key in (*SIDES, "sites_strings_on_both_sides", "groups_on_both_sides"))]
         for name, row in own["columns"].items()
     ]
     pairs = sorted(own["pairs"].items(), key=lambda pair: -sum(pair[1].values()))

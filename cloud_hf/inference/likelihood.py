@@ -71,15 +71,15 @@ class LikelihoodSettings:
             CheckpointError: It cannot be read, or holds something else.
         """
         try:
-            found = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-            found = cls(found.threshold, found.share, found.n_rows, tuple(found.words))
-            if not found.words or set(found.words) - set(TOKEN_CLASSES):
+            settings = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            settings = cls(settings.threshold, settings.share, settings.n_rows, tuple(settings.words))
+            if not settings.words or set(settings.words) - set(TOKEN_CLASSES):
                 raise ValueError(f"words must be some of {', '.join(TOKEN_CLASSES)}")
         except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"{path}: cannot be read ({error}). Make it again with `cloud-hf likelihood --save`."
             ) from error
-        return found
+        return settings
 
 
 class StringLikelihood:
@@ -145,7 +145,7 @@ class StringLikelihood:
         """
         counted = [np.flatnonzero(np.isin(self._classes(row, np.array([0])), self._counted)) for row in ids]
         asked = [(row, place) for row in range(len(ids)) for place in counted[row].tolist()]
-        asked.sort(key=lambda one: len(ids[one[0]]))
+        asked.sort(key=lambda place: len(ids[place[0]]))
         total = np.zeros(len(ids))
         bar = tqdm(total=len(asked), desc="likelihood", unit="word", disable=None if progress else True)
         start = 0
@@ -172,16 +172,16 @@ class StringLikelihood:
         width = max(map(len, ids))
         tokens = torch.full((len(ids), width), self.tokenizer.pad_token_id)
         mask = torch.zeros_like(tokens)
-        for row, found in enumerate(ids):
-            tokens[row, : len(found)] = torch.from_numpy(found)
-            mask[row, : len(found)] = 1
+        for row, string in enumerate(ids):
+            tokens[row, : len(string)] = torch.from_numpy(string)
+            mask[row, : len(string)] = 1
         every, where = torch.arange(len(ids)), torch.tensor(places)
         hidden = tokens[every, where]
         tokens[every, where] = self.tokenizer.mask_token_id
         states = self.model.bert(tokens, attention_mask=mask).last_hidden_state[every, where]
         logits = self.model.cls(states).float()
-        found = logits.log_softmax(dim=-1)[every, hidden].double().numpy()
-        return np.asarray(found)
+        log_probabilities = logits.log_softmax(dim=-1)[every, hidden].double().numpy()
+        return np.asarray(log_probabilities)
 
 
 def distinct_strings(table: str, most: int | None = None, seed: int = 0) -> list[str]:
@@ -238,14 +238,14 @@ def measure_likelihoods(
     known = set(inside)
     parts = {"inside": list(inside), "outside": [scope for scope in outside or () if scope not in known]}
     values = {name: likelihood(scopes, progress) for name, scopes in parts.items() if scopes}
-    values = {name: found[~np.isnan(found)] for name, found in values.items()}
+    values = {name: scores[~np.isnan(scores)] for name, scores in values.items()}
     if not len(values.get("inside", ())):
         raise TableError(f"No string from inside holds a word that counts ({', '.join(words)}).")
     threshold = float(np.quantile(values["inside"], SHARE))
     figures: dict[str, Any] = {"words": list(words), "threshold": threshold}
-    for name, found in values.items():
-        figures[name] = {"strings": len(found), "mean": float(found.mean())}
-        figures[f"flagged_{name}"] = float((found < threshold).mean())
+    for name, scores in values.items():
+        figures[name] = {"strings": len(scores), "mean": float(scores.mean())}
+        figures[f"flagged_{name}"] = float((scores < threshold).mean())
     if len(values.get("outside", ())):
         samples = [values["inside"], values["outside"]]
         figures["auroc"] = float(auroc(values["inside"], values["outside"]))

@@ -110,8 +110,8 @@ class Predictors:
 
     def phonon_dos(self, outputs: list[dict[str, torch.Tensor]]) -> list[PhononDOS | None]:
         """The density of states of each input, from the first model that gives any."""
-        for pipeline, found in zip(self.pipelines, outputs, strict=True):
-            dos = pipeline.phonon_dos(found)
+        for pipeline, tensors in zip(self.pipelines, outputs, strict=True):
+            dos = pipeline.phonon_dos(tensors)
             if dos is not None:
                 return [PhononDOS(dos.edges, *row) for row in zip(*dos[1:], strict=True)]
         return [None] * len(outputs[0]["n_atoms"])
@@ -146,16 +146,16 @@ class Predictors:
             return [(None, None)] * len(scopes)
         tokenizer = self.likelihood.tokenizer
         alike = (
-            found
-            for pipeline, found in zip(self.pipelines, features, strict=True)
+            tokens
+            for pipeline, tokens in zip(self.pipelines, features, strict=True)
             if _reads_alike(pipeline.tokenizer, tokenizer)
         )
-        found = next(alike, None)
-        if found is None:
+        tokens = next(alike, None)
+        if tokens is None:
             values = self.likelihood(scopes)
         else:
-            lengths = found["attention_mask"].sum(dim=1).tolist()
-            ids = [row[:length].numpy() for row, length in zip(found["input_ids"], lengths, strict=True)]
+            lengths = tokens["attention_mask"].sum(dim=1).tolist()
+            ids = [row[:length].numpy() for row, length in zip(tokens["input_ids"], lengths, strict=True)]
             values = self.likelihood.of_ids(ids)
         outside = self.likelihood.outside(values)
         flags = [None] * len(scopes) if outside is None else outside.tolist()
@@ -164,13 +164,18 @@ class Predictors:
     def forward(self, features: list[dict[str, torch.Tensor]], temperature: float) -> list[dict[str, torch.Tensor]]:
         """What each model gives, as `CrystalPropertyPipeline.forward`; the temperature in K is for Debye heads."""
         pairs = zip(self.pipelines, features, strict=True)
-        return [pipeline.forward(found, temperature=temperature) for pipeline, found in pairs]
+        return [pipeline.forward(tensors, temperature=temperature) for pipeline, tensors in pairs]
 
     def quantities(self, outputs: list[dict[str, torch.Tensor]]) -> list[list[Quantity]]:
         """The shown quantities of all models for each input."""
-        each = [pipeline.quantities(found) for pipeline, found in zip(self.pipelines, outputs, strict=True)]
+        each = [pipeline.quantities(tensors) for pipeline, tensors in zip(self.pipelines, outputs, strict=True)]
         return [
-            [one for row, shown in zip(rows, self._shown, strict=True) for one in row if one["name"] in shown]
+            [
+                quantity
+                for row, shown in zip(rows, self._shown, strict=True)
+                for quantity in row
+                if quantity["name"] in shown
+            ]
             for rows in zip(*each, strict=True)
         ]
 
@@ -380,9 +385,11 @@ def _predict_chunk(
                 continue
             features = predictor.collate([items[place] for place in batch])
         outputs = predictor.forward(features, temperature=temperature)
-        found, spectra = predictor.quantities(outputs), predictor.phonon_dos(outputs)
+        quantities_of_rows, spectra = predictor.quantities(outputs), predictor.phonon_dos(outputs)
         likelihoods = predictor.likelihoods([items[place].scope or "" for place in batch], features)
-        for place, quantities, (value, outside), dos in zip(batch, found, likelihoods, spectra, strict=True):
+        for place, quantities, (value, outside), dos in zip(
+            batch, quantities_of_rows, likelihoods, spectra, strict=True
+        ):
             predictions[place] = _checked(Prediction(items[place], tuple(quantities), value, outside, dos))
     return predictions
 

@@ -19,7 +19,7 @@ from cloud_hf.files import refuse_other_settings, setting_differences
 logger = logging.get_logger(__name__)
 
 __all__ = [
-    "RUN_FILE",
+    "CHECKPOINT_FILE",
     "check_same_run",
     "data_hash",
     "newest_checkpoint",
@@ -28,7 +28,7 @@ __all__ = [
     "write_run",
 ]
 
-RUN_FILE = "cloud_run.json"
+CHECKPOINT_FILE = "cloud_run.json"
 """In every checkpoint, written last: the settings of the run, and name and size of every other file."""
 
 DECISIVE = (
@@ -73,10 +73,10 @@ def data_hash(ids: Any, lengths: Any) -> str:
 
 
 def write_run(folder: Path, settings: dict[str, Any]) -> None:
-    """Write `RUN_FILE` into a checkpoint whose other files are all there, and force everything to the disk."""
+    """Write `CHECKPOINT_FILE` into a checkpoint whose other files are all there, and force everything to the disk."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
-    run_file = folder / RUN_FILE
+    run_file = folder / CHECKPOINT_FILE
     run_file.write_text(json.dumps(settings | {"files": files}, indent=2) + "\n", encoding="utf-8")
     for path in (*paths, run_file, folder):
         descriptor = os.open(path, os.O_RDONLY)
@@ -89,9 +89,9 @@ def write_run(folder: Path, settings: dict[str, Any]) -> None:
 def what_is_missing(folder: Path) -> str | None:
     """Say why a checkpoint cannot be resumed from, or None if it is whole."""
     try:
-        run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        run = json.loads((folder / CHECKPOINT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return f"it has no readable {RUN_FILE}, which is written last"
+        return f"it has no readable {CHECKPOINT_FILE}, which is written last"
     for name, size in run["files"].items():
         if not (folder / name).is_file():
             return f"{name} is missing"
@@ -126,7 +126,7 @@ def check_same_run(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
         raise CheckpointError(
             f"{folder}: cannot be resumed from: {reason}. --resume-from-checkpoint true takes the newest whole one."
         )
-    run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    run = json.loads((folder / CHECKPOINT_FILE).read_text(encoding="utf-8"))
     remedy = (
         f"Give the same settings to resume it, or start a new run from its weights with --model {folder} and another "
         "--output-dir."

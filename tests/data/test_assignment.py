@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from cloud_hf import ScopeEncoder
 from cloud_hf.data.assignment import (
-    PARTS,
+    SIDES,
     assign,
     composition_name,
     database_entry,
@@ -47,7 +47,7 @@ def test_no_name_and_no_entry_on_two_sides(rows: list[Row], seed: int) -> None:
         for name in [*names, *([entry] if entry else [])]:
             sides.setdefault(name, set()).add(side)
         assert side[1] in range(5)
-        assert side[2] in PARTS
+        assert side[2] in SIDES
     assert all(len(side) == 1 for side in sides.values())
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cloud_hf.training.checkpointing import RUN_FILE, newest_checkpoint, what_is_missing
+from cloud_hf.training.checkpointing import CHECKPOINT_FILE, newest_checkpoint, what_is_missing
 
 RUNS = Path(__file__).with_name("runs.py")
 BASE = ["--validation-fraction", "0.1", "--num-train-epochs", "3", "--warmup-steps", "0", "--logging-steps", "1"]
@@ -116,7 +116,7 @@ def damage(folder: Path, how: str) -> None:
     elif how == "a file missing":
         (folder / "rng_state.pth").unlink()
     else:
-        (folder / RUN_FILE).unlink()
+        (folder / CHECKPOINT_FILE).unlink()
 
 
 @pytest.mark.parametrize("how", ["half a file", "a file missing", "no list of files"])
@@ -184,7 +184,7 @@ def test_a_checkpoint_holds_no_pickle_of_the_arguments(finished: Path) -> None:
 def test_a_second_run_replaces_the_checkpoints_of_the_first(finished, flags, cloud, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     assert cloud("pretrain", *flags, "--output-dir", tmp_path / "run", "--seed", 5).status == 0
-    run = json.loads((tmp_path / "run" / "checkpoint-6" / RUN_FILE).read_text())
+    run = json.loads((tmp_path / "run" / "checkpoint-6" / CHECKPOINT_FILE).read_text())
     assert run["decisive"]["seed"] == 5
     assert not list((tmp_path / "run").glob(".*"))
 

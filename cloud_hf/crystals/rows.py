@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ _CONTENTS: dict[float, Content] = {number: ((str(element_symbol(number)), 1.0),)
 """What sits on a site, by atomic number."""
 
 
-def structure_keys(names: Iterable[str]) -> tuple[str, ...] | None:
+def structure_keys(names: Collection[str]) -> tuple[str, ...] | None:
     """Return the columns that hold the crystals of a table.
 
     Args:
@@ -54,11 +54,10 @@ def structure_keys(names: Iterable[str]) -> tuple[str, ...] | None:
     Returns:
         Those of `STRUCTURE_KEYS` that are there; all columns where a row is a dict of a crystal by itself; else None.
     """
-    names = list(names)
-    found = next((keys for keys in STRUCTURE_KEYS if set(names).issuperset(keys)), None)
-    if found is None and any(set(names).issuperset(keys) for keys in _OBJECT_KEYS):
-        return tuple(names)
-    return found
+    for keys in STRUCTURE_KEYS:
+        if all(name in names for name in keys):
+            return keys
+    return tuple(names) if any(set(names).issuperset(keys) for keys in _OBJECT_KEYS) else None
 
 
 def raw_row(row: Mapping[str, Any], source: str, folder: str | Path | None = None, id: str | None = None) -> Raw:

@@ -184,7 +184,7 @@ def table_items(
     if column is not None:
         keys = (column,)
     if keys is None and SCOPE_COLUMN not in table.columns:
-        keys = structure_keys(map(str, table.columns))
+        keys = structure_keys([str(name) for name in table.columns])
         if keys is None:
             raise TableError(
                 f"needs a column {SCOPE_COLUMN!r} or the columns {', '.join(STRUCTURE_COLUMNS)}; "

@@ -63,15 +63,15 @@ def fetch(arguments: argparse.Namespace) -> int:
     )
     check_output(Path(arguments.output) / "state.json")
     urls = arguments.url or base_urls(arguments.providers, request)
-    found = fetch_structures(urls, arguments.output, request, progress=sys.stderr.isatty())
-    for provider in found:
+    providers = fetch_structures(urls, arguments.output, request, progress=sys.stderr.isatty())
+    for provider in providers:
         licence = f", {provider.license}" if provider.license else ""
         state = "" if provider.done else ", not all"
         print(f"{provider.url} ({provider.provider}{licence}): {provider.structures} structures{state}")
         if provider.problem:
             note = "what was fetched stays, and the same command goes on"
             print(f"cloud-hf: {provider.url}: {provider.problem} ({note})", file=sys.stderr)
-    return int(any(provider.problem for provider in found))
+    return int(any(provider.problem for provider in providers))
 
 
 def _add_build(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

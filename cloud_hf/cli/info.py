@@ -59,7 +59,7 @@ def _intervals(folder: Path) -> list[tuple[str, str]]:
     if not (folder / CALIBRATION_FILE).is_file():
         return []
     targets = Calibration.load(folder / CALIBRATION_FILE).targets.items()
-    return [("intervals", ", ".join(f"{name} (measured on {found.n_rows} rows)" for name, found in targets))]
+    return [("intervals", ", ".join(f"{name} (measured on {target.n_rows} rows)" for name, target in targets))]
 
 
 def _metrics(folder: Path) -> list[tuple[str, str]]:
@@ -74,15 +74,15 @@ def _metrics(folder: Path) -> list[tuple[str, str]]:
             ]
     for name in ("pretraining.json", "validation_results.json"):
         if (folder / name).is_file():
-            found = json.loads((folder / name).read_text(encoding="utf-8"))
-            if "validation_perplexity" in found:
-                rows.append(("pre-training", f"perplexity {found['validation_perplexity']:.3g} on strings kept back"))
+            results = json.loads((folder / name).read_text(encoding="utf-8"))
+            if "validation_perplexity" in results:
+                rows.append(("pre-training", f"perplexity {results['validation_perplexity']:.3g} on strings kept back"))
     return rows
 
 
 def _errors(row: dict[str, Any], baselines: dict[str, float]) -> str:
     """The MAE of the model beside those of the mean and of other methods."""
-    found = {"mean": row["mad"]} | baselines
-    others = "".join(f"{name} {value:.3g}, " for name, value in found.items() if value is not None)
+    errors = {"mean": row["mad"]} | baselines
+    others = "".join(f"{name} {value:.3g}, " for name, value in errors.items() if value is not None)
     mae = "none" if row["mae"] is None else f"{row['mae']:.3g} {row['unit']}"
     return f"{mae} ({others}n = {row['n']})"

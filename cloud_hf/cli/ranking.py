@@ -29,7 +29,9 @@ class Best:
 
     def add(self, prediction: "Prediction") -> None:
         """Keep a prediction if it is among the best so far."""
-        value = next((float(found["value"]) for found in prediction.quantities if found["name"] == self.by), None)
+        value = next(
+            (float(quantity["value"]) for quantity in prediction.quantities if quantity["name"] == self.by), None
+        )
         if value is None:
             return
         self._n_added += 1

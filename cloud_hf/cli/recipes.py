@@ -126,12 +126,12 @@ def parse_flags(
     problem = unknown_flag(flags, parser.flags)
     if problem:
         raise CloudError(f"{problem} `cloud-hf {command} --help` lists what there is.")
-    *found, unknown = parser.parse_args_into_dataclasses(
+    *objects, unknown = parser.parse_args_into_dataclasses(
         args=given + flags, look_for_args_file=False, return_remaining_strings=True
     )
     if unknown:
         raise CloudError(f"unknown arguments: {' '.join(unknown)}. `cloud-hf {command} --help` lists what there is.")
-    return tuple(found)
+    return tuple(objects)
 
 
 class _FlagParser(HfArgumentParser):

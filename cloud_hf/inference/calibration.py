@@ -67,7 +67,7 @@ class Labelled:
 def halves(scopes: Sequence[str], share: float, seed: int = 0) -> NDArray[np.bool_]:
     """Choose about a share of the rows by a hash of their strings, so that equal strings go together; shape (n,)."""
     hashes = [hashlib.sha256(f"{seed} {scope}".encode()).digest()[:8] for scope in scopes]
-    return np.array([int.from_bytes(found, "big") < share * 2**64 for found in hashes], dtype=bool)
+    return np.array([int.from_bytes(number, "big") < share * 2**64 for number in hashes], dtype=bool)
 
 
 def fit_target(
@@ -154,8 +154,8 @@ def _prepared(rows: Labelled) -> tuple[NDArray[np.float64], dict[str, NDArray[np
     errors = {"linear": np.abs(rows.predictions - rows.labels)}
     if (rows.predictions > 0).all():
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.abs(np.log(rows.predictions) - np.log(rows.labels))
-        errors["log"] = np.where(np.isfinite(found) & (rows.labels > 0), found, np.inf)
+            ratios = np.abs(np.log(rows.predictions) - np.log(rows.labels))
+        errors["log"] = np.where(np.isfinite(ratios) & (rows.labels > 0), ratios, np.inf)
     return rows.predictions, errors, features
 
 
@@ -301,7 +301,7 @@ def cross_coverage(
         As `coverage`, of all rows together.
     """
     hashes = [int.from_bytes(hashlib.sha256(f"fold {scope}".encode()).digest()[:8], "big") for scope in rows.scopes]
-    fold = np.array([found % folds for found in hashes])
+    fold = np.array([number % folds for number in hashes])
     low, high = np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
     for number in range(folds):
         held = np.flatnonzero(fold == number)

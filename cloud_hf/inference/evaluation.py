@@ -86,10 +86,10 @@ def evaluate_table(
         if prediction.item.error is not None:
             failures.append((prediction.item.source, str(prediction.item.error)))
             continue
-        found = _quantity(prediction, name)
-        values[index] = found["value"]
-        if "low" in found:
-            ends[index] = found["low"], found["high"]
+        quantity = _quantity(prediction, name)
+        values[index] = quantity["value"]
+        if "low" in quantity:
+            ends[index] = quantity["low"], quantity["high"]
         scored.append(index)
     metrics = regression_metrics(labels[rows][scored], values[scored])
     unit = _unit(predictor, head, debye, per_cell=n_atoms is not None)

@@ -64,11 +64,15 @@ def corpus_rows(
         tokenizer.model_max_length, arguments.packing_length if arguments.packing else tokenizer.model_max_length
     )
     excluded = excluded_hashes(arguments.exclude)
-    found = select_rows(corpus, grammar, arguments.validation_fraction, seed, longest, excluded, progress)
-    if found.too_long:
+    selection = select_rows(corpus, grammar, arguments.validation_fraction, seed, longest, excluded, progress)
+    if selection.too_long:
         limit = "--packing-length" if arguments.packing else "--max-position-embeddings of a new model"
-        logger.warning(f"{found.too_long} strings of more than {longest} tokens are left out ({limit} sets the limit).")
+        logger.warning(
+            f"{selection.too_long} strings of more than {longest} tokens are left out ({limit} sets the limit)."
+        )
     if arguments.exclude:
-        logger.warning(f"{found.excluded} rows of {len(corpus)} are left out, as the exclusion list asks.")
-    rows = CorpusRows(corpus, grammar, found, tokenizer, arguments.packing_length if arguments.packing else None, seed)
-    return rows, found.validation
+        logger.warning(f"{selection.excluded} rows of {len(corpus)} are left out, as the exclusion list asks.")
+    rows = CorpusRows(
+        corpus, grammar, selection, tokenizer, arguments.packing_length if arguments.packing else None, seed
+    )
+    return rows, selection.validation

@@ -151,9 +151,9 @@ def _run_all(
                 continue
             frames[key], selections[name], trainer = _run(job, division, seed, folders[key])
             if trainer.is_world_process_zero():
-                found = frame_metrics(frames[key], job.targets)
+                metrics_of_run = frame_metrics(frames[key], job.targets)
                 _write_results(
-                    job, folders[key], frames[key], found, {"selection": selections[name]}, seed, division.fold
+                    job, folders[key], frames[key], metrics_of_run, {"selection": selections[name]}, seed, division.fold
                 )
     if divisions[0].fold is not None:  # every row is scored by the model that has not seen it
         frames = {key: frame[frame["part"] == "test"] for key, frame in frames.items()}
@@ -162,12 +162,18 @@ def _run_all(
     for (fold, seed), frame in frames.items():
         by_seed.setdefault(seed, []).append(frame)
         by_fold.setdefault(fold, []).append(frame)
-    pooled = [pd.concat(found, ignore_index=True).sort_values("row", kind="stable") for found in by_seed.values()]
+    pooled = [
+        pd.concat(frames_of_seed, ignore_index=True).sort_values("row", kind="stable")
+        for frames_of_seed in by_seed.values()
+    ]
     metrics = frame_metrics(pooled[0], job.targets)
     if arguments.seeds > 1:
         metrics = average_metrics([frame_metrics(frame, job.targets) for frame in pooled], "seeds")
     if len(by_fold) > 1:
-        each = [average_metrics([frame_metrics(f, job.targets) for f in found], "seeds") for found in by_fold.values()]
+        each = [
+            average_metrics([frame_metrics(f, job.targets) for f in frames_of_fold], "seeds")
+            for frames_of_fold in by_fold.values()
+        ]
         for target in job.targets:
             metrics["test"][target.name]["folds"] = spread(fold["test"][target.name]["mae"] for fold in each)
     elif trainer is None or trainer.is_world_process_zero():
@@ -211,7 +217,7 @@ def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.Dat
     validation = rows.take(parts["validation"]) if "validation" in parts else None
     trainer = FinetuneTrainer(arguments, training, build_model(arguments, config), job.tokenizer, train, validation)
     trainer.fit()
-    predictions = {part: trainer.predict_rows(rows.take(found)) for part, found in parts.items()}
+    predictions = {part: trainer.predict_rows(rows.take(numbers)) for part, numbers in parts.items()}
     saves = bool(trainer.is_world_process_zero())
     trainer.save_result()
     if saves:

@@ -34,7 +34,7 @@ def tree_baseline(
     if not scored:
         return {}
     test = np.concatenate([parts[part] for part in scored])
-    found = np.full((len(test), len(targets)), np.nan)
+    predictions = np.full((len(test), len(targets)), np.nan)
     try:
         from cloud_hf.baselines import tree_predictions
 
@@ -45,12 +45,12 @@ def tree_baseline(
             per_cell = kind != "heat_capacity" and extra.pop("per_atom")
             atoms = rows.n_atoms if per_cell else np.ones(len(labels))
             predicted = tree_predictions(rows.scope, labels / atoms, labelled, test, kind, **extra)
-            found[:, column] = predicted * atoms[test]
+            predictions[:, column] = predicted * atoms[test]
     except CloudError as error:
         logger.warning(f"No tree baseline: {error}")
         return {}
     ends = np.cumsum([len(parts[part]) for part in scored])[:-1]
-    return dict(zip(scored, np.split(found, ends), strict=True))
+    return dict(zip(scored, np.split(predictions, ends), strict=True))
 
 
 def _kind(arguments: FinetuneArguments, column: int, rows: Rows) -> tuple[str, dict[str, Any]]:

@@ -67,7 +67,7 @@ def divide(arguments: FinetuneArguments, rows: Rows, seed: int) -> list[Division
             )
     _warn_of_shared_strings(arguments, rows, divisions[0])
     return [
-        Division(division.fold, {part: found for part, found in division.parts.items() if len(found)})
+        Division(division.fold, {part: numbers for part, numbers in division.parts.items() if len(numbers)})
         for division in divisions
     ]
 
@@ -97,7 +97,7 @@ def _refuse_shared_ids(arguments: FinetuneArguments, rows: Rows) -> None:
 
 def _warn_of_shared_strings(arguments: FinetuneArguments, rows: Rows, division: Division) -> None:
     """A split of the user's own may put one string on both sides; it is kept, but said."""
-    strings = {part: {rows.scope[row] for row in found} for part, found in division.parts.items()}
+    strings = {part: {rows.scope[row] for row in numbers} for part, numbers in division.parts.items()}
     for part, others in strings.items():
         shared = len(others & strings["train"])
         if part != "train" and shared:

@@ -57,17 +57,17 @@ def prediction_frame(
         `NAME error (UNIT)` (predicted - label), `NAME mean predictor (UNIT)` and `NAME trees (UNIT)`.
     """
     frames = []
-    for part, found in parts.items():
+    for part, numbers in parts.items():
         frame = {
-            "row": rows.position[found],
-            "source": [rows.source[row] for row in found],
-            "scope": [rows.scope[row] for row in found],
+            "row": rows.position[numbers],
+            "source": [rows.source[row] for row in numbers],
+            "scope": [rows.scope[row] for row in numbers],
             "part": part,
         }
         if fold is not None:
             frame["fold"] = fold
         for column, target in enumerate(targets):
-            label, predicted = rows.labels[found, column], predictions[part][:, column]
+            label, predicted = rows.labels[numbers, column], predictions[part][:, column]
             frame[_column(target)] = label
             frame[_column(target, "predicted")] = predicted
             frame[_column(target, "error")] = predicted - label
@@ -105,9 +105,9 @@ def frame_metrics(frame: pd.DataFrame, targets: Sequence[Target]) -> dict[str, d
             for name in ("mean predictor", "trees"):
                 column = _column(target, name)
                 if column in present and len(present) and present[column].notna().all():
-                    found = regression_metrics(label, present[column].to_numpy())
+                    errors = regression_metrics(label, present[column].to_numpy())
                     baselines[name.split()[0]] = {
-                        key: found[key] for key in ("mae", "median_absolute_error", "mae_mad")
+                        key: errors[key] for key in ("mae", "median_absolute_error", "mae_mad")
                     }
             metrics.setdefault(part, {})[target.name] = row | {"baselines": baselines}
     return metrics
@@ -137,11 +137,11 @@ def average_metrics(each: Sequence[dict[str, dict[str, Any]]], over: str) -> dic
 def spread(values: Iterable[float | None]) -> dict[str, Any]:
     """Return the MAE of several runs with their mean and (sample) standard deviation; None where there is none."""
     every = list(values)
-    found = [value for value in every if value is not None]
+    present = [value for value in every if value is not None]
     return {
         "mae": every,
-        "mae_mean": float(np.mean(found)) if found else None,
-        "mae_std": float(np.std(found, ddof=1)) if len(found) > 1 else None,
+        "mae_mean": float(np.mean(present)) if present else None,
+        "mae_std": float(np.std(present, ddof=1)) if len(present) > 1 else None,
     }
 
 
@@ -177,22 +177,22 @@ def error_table(metrics: dict[str, Any]) -> str:
 
 def parity_parts(frame: pd.DataFrame, target: Target) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Return labels and predictions of a target by part, without the unlabelled rows."""
-    found = {}
+    parts = {}
     for part in PARTS:
         of_part = frame[(frame["part"] == part) & frame[_column(target)].notna()]
         if len(of_part):
-            found[part] = (of_part[_column(target)].to_numpy(), of_part[_column(target, "predicted")].to_numpy())
-    return found
+            parts[part] = (of_part[_column(target)].to_numpy(), of_part[_column(target, "predicted")].to_numpy())
+    return parts
 
 
 def given_arguments(arguments: Any, standard: Any) -> dict[str, Any]:
     """Return the arguments that differ from those of `standard`, by name, as plain values."""
-    found = {}
+    given = {}
     for entry in dataclasses.fields(arguments):
         value = getattr(arguments, entry.name)
         if entry.init and value != getattr(standard, entry.name, dataclasses.MISSING):
-            found[entry.name] = value.value if isinstance(value, Enum) else value
-    return found
+            given[entry.name] = value.value if isinstance(value, Enum) else value
+    return given
 
 
 def command_line(arguments: FinetuneArguments, training: CloudTrainingArguments) -> str:

@@ -111,8 +111,8 @@ class FinetuneTrainer(CloudTrainer):
         ratios = []
         for column in range(labels.shape[1]):
             present = ~np.isnan(labels[:, column])
-            found = regression_metrics(labels[present, column], predictions[present, column])
-            ratios.append(np.nan if found["mae"] is None else found["mae"] / (found["mad"] or 1.0))
+            errors = regression_metrics(labels[present, column], predictions[present, column])
+            ratios.append(np.nan if errors["mae"] is None else errors["mae"] / (errors["mad"] or 1.0))
         scored = ~np.isnan(ratios)
         if not scored.any():
             return {"mae_mad": float("inf")}
@@ -138,11 +138,11 @@ class FinetuneTrainer(CloudTrainer):
         """
         by_length = np.argsort([-len(ids) for ids in rows.input_ids], kind="stable")
         output = self.predict(rows.take(by_length).dataset())
-        found = np.asarray(output.predictions, dtype=np.float64).reshape(len(rows), -1)
-        if not np.isfinite(found).all():
+        sorted_predictions = np.asarray(output.predictions, dtype=np.float64).reshape(len(rows), -1)
+        if not np.isfinite(sorted_predictions).all():
             raise CheckpointError("The training diverged: predictions are not finite. Lower --learning-rate.")
-        predictions = np.empty_like(found)
-        predictions[by_length] = found
+        predictions = np.empty_like(sorted_predictions)
+        predictions[by_length] = sorted_predictions
         return predictions
 
     @property

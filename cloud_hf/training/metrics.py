@@ -30,8 +30,8 @@ def mlm_metrics(prediction: Any, classes: TokenClasses | None = None) -> dict[st
         for index, name in enumerate(TOKEN_CLASSES):
             chosen = asked & (of_token == index)
             if chosen.any():
-                found = _masked_words(best[chosen], nats[chosen], labels[chosen])
-                metrics |= {f"{metric}_{name}": value for metric, value in found.items()}
+                counts = _masked_words(best[chosen], nats[chosen], labels[chosen])
+                metrics |= {f"{metric}_{name}": value for metric, value in counts.items()}
     return metrics
 
 

@@ -137,12 +137,12 @@ class CloudTrainer(PublishingTrainer):
             return None
         if str(wanted).lower() != "true":
             return Path(str(wanted))
-        found: list[Path | None] = [newest_checkpoint(self._folder) if self.is_world_process_zero() else None]
+        newest: list[Path | None] = [newest_checkpoint(self._folder) if self.is_world_process_zero() else None]
         if dist.is_available() and dist.is_initialized():
-            dist.broadcast_object_list(found)
-        if found[0] is None:
+            dist.broadcast_object_list(newest)
+        if newest[0] is None:
             logger.warning(f"There is no whole checkpoint in {self._folder}: the run starts from the beginning.")
-        return found[0]
+        return newest[0]
 
     def _settings(self) -> dict[str, Any]:
         return run_settings(self.args, self.accelerator.unwrap_model(self.model).config, self._identity)

@@ -1,5 +1,6 @@
 """The symmetry search behind one interface: spglib, or moyopy where it is installed."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -143,9 +144,10 @@ def search_symmetry(
             source=name,
         )
     if any_origin and backend == "spglib":  # moyopy is fast on cubic crystals too
-        found = find_cubic(lattice, frac_coords, types, symprec, angle_tolerance)
-        if found is not None:
-            return found
+        with contextlib.suppress(ValueError, TypeError, spglib.SpglibError):  # the search itself says what is wrong
+            cubic = find_cubic(lattice, frac_coords, types, symprec, angle_tolerance)
+            if cubic is not None:
+                return cubic
     found, reason = _attempt(backend, lattice, frac_coords, types, symprec, angle_tolerance, any_origin)
     if found is not None:
         return found

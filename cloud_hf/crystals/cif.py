@@ -301,7 +301,9 @@ def _refuse_alternatives(items: Items, rows: Sequence[int], occupancies: Sequenc
 def _attached(items: Items, rows: Sequence[int]) -> str:
     """Say which hydrogen atoms the file counts without listing them; empty for none."""
     values = items.get("_atom_site_attached_hydrogens")
-    for i in rows if values is not None else ():
+    if values is None:
+        return ""
+    for i in rows:
         if values[i] not in _UNKNOWN and _number(values[i]) != 0:
             label = (items.get(_LABEL) or items[_SYMBOL])[i]
             return f"{values[i]} hydrogen atoms are attached to {label} without positions"

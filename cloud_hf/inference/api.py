@@ -110,7 +110,8 @@ def embed(
         if len(batch) == batch_size:
             _fill(vectors, batch, pipeline)
     _fill(vectors, batch, pipeline)
-    width = pipeline.model.config.hidden_size * (2 if pipeline.model.classifier.pools else 1)
+    classifier: Any = pipeline.model.classifier
+    width = pipeline.model.config.hidden_size * (2 if classifier.pools else 1)
     table = np.full((len(vectors), width), np.nan, dtype=np.float32)
     for place, vector in enumerate(vectors):
         if vector is not None:

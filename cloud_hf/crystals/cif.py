@@ -266,11 +266,10 @@ def _occupancies(items: Items, rows: Sequence[int], name: str) -> list[float]:
     found = []
     for i in rows:
         number = 1.0 if values[i] in _UNKNOWN else _number(values[i])
-        if not 0 <= number <= 1.01:
+        if not 0 < number <= 1.01:
             label = (items.get(_LABEL) or items[_SYMBOL])[i]
-            raise CrystalReadError(
-                f"the occupancy of {label} is {values[i]}; it must lie between 0 and 1.", source=name
-            )
+            rule = "remove the row of an empty site" if number == 0 else "it must lie between 0 and 1"
+            raise CrystalReadError(f"the occupancy of {label} is {values[i]}; {rule}.", source=name)
         found.append(min(number, 1.0))
     return found
 

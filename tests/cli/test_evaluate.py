@@ -251,7 +251,7 @@ class TestRefusals:
         assert "row 0" in refused("--label", "cell", "--n-atoms", "n", table=rows.assign(n="two"))
 
     def test_neither_strings_nor_structures(self, refused, rows) -> None:
-        assert "scope" in refused("--label", "cell", table=rows.drop(columns="scope"))
+        assert "scope" in refused("--label", "cell", table=rows.drop(columns=["scope", "atoms"]))
 
     @pytest.mark.parametrize("head", [*HEADS, "melting_point"])
     def test_a_head_that_the_model_lacks(self, refused, head: str, checkpoint: Path) -> None:

@@ -239,7 +239,9 @@ def test_line_ends_and_encodings_change_nothing(tmp_path: Path, change: object) 
 
 BAD = {
     "occupancy above one": (COLUMNS + "_atom_site_occupancy\nNa1 Na 0 0 0 1.5\n", errors.CrystalReadError),
-    "an empty site": (COLUMNS + "_atom_site_occupancy\nNa1 Na 0 0 0 0\nCl1 Cl 0.5 0.5 0.5 1\n", errors.CrystalReadError),
+    "an empty site": (
+        COLUMNS + "_atom_site_occupancy\nNa1 Na 0 0 0 0\nCl1 Cl 0.5 0.5 0.5 1\n", errors.CrystalReadError,
+    ),
     "occupancies above one": (
         COLUMNS + "_atom_site_occupancy\nNa1 Na 0 0 0 1\nK1 K 0 0 0 1\n", errors.CrystalReadError,
     ),

@@ -128,6 +128,7 @@ def test_peft_trains_and_saves_a_new_head(tokenizer: Any, batch: dict[str, torch
 # ------------------------------------------------------------------------------------------------ other forms
 
 
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")  # what users still call
 @pytest.mark.parametrize("path", [GAPS, HEAT], ids=["targets", "debye"])
 def test_dynamic_quantisation_stays_close(path: str, batch: dict[str, torch.Tensor]) -> None:
     if "fbgemm" not in torch.backends.quantized.supported_engines:

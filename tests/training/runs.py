@@ -71,7 +71,7 @@ def arm(kill: dict[str, Any]) -> None:
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             if self.state.global_step == kill.get("before_rename"):
-                trainer_module._replace = die
+                trainer_module._take_name = die
             super()._save_checkpoint(model, trial)
 
     module.CloudTrainer = Doomed  # type: ignore[misc]

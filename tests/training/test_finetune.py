@@ -124,7 +124,7 @@ class TestDebye:
         table.to_parquet(tmp_path / "t.parquet")
         found = finetune("--data", tmp_path / "t.parquet", *DEBYE)
         assert found.status == 2
-        assert "--n-atoms" in found.err
+        assert "column 'n_atoms' must hold at least 1 atom" in found.err
 
 
 class TestRegression:

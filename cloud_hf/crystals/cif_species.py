@@ -53,7 +53,10 @@ class RowElement(NamedTuple):
     has_hydrogen: bool = False
 
 
-@lru_cache(maxsize=8192)
+_PLAIN = {symbol: RowElement(symbol) for symbol in _ELEMENTS - set(_CORES) - set(_ISOTOPES)}
+"""Type symbols that mean an element whatever the label and the formula say: nearly all that files have."""
+
+
 def row_element(type_symbol: str, label: str, formula: frozenset[str] | None = None) -> RowElement:
     """Return the element of an atom row.
 
@@ -62,6 +65,11 @@ def row_element(type_symbol: str, label: str, formula: frozenset[str] | None = N
         label: `_atom_site_label`.
         formula: Elements of the file's sum formula, D as H; `None` if it gives none.
     """
+    return _PLAIN.get(type_symbol) or _row_element(type_symbol, label, formula)
+
+
+@lru_cache(maxsize=8192)
+def _row_element(type_symbol: str, label: str, formula: frozenset[str] | None) -> RowElement:
     if type_symbol and type_symbol not in {"?", "."}:
         return _of_type(type_symbol.strip(), label, formula)
     if not label or label in {"?", "."}:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cloud_hf.data.inputs import encode_items, iterate_items
+from cloud_hf.errors import CloudError
 from cloud_hf.inference.prediction import load_predictor, load_predictors, predict_encoded
 from cloud_hf.inference.prediction_rows import prediction_columns, prediction_row
 from cloud_hf.models.encoder_cloud import first_positions
@@ -122,8 +123,18 @@ def embed(
 @torch.inference_mode()
 def _fill(vectors: list[NDArray[np.float32] | None], batch: list[tuple[int, Any]], pipeline: Any) -> None:
     """Put the vectors of a batch of (place, item) into their places, and empty the batch."""
-    if batch:
-        features, network = pipeline.collate([item for _, item in batch]), pipeline.model
+    if not batch:
+        return
+    network = pipeline.model
+    try:
+        features = pipeline.collate([item for _, item in batch])
+    except CloudError as error:  # a string that the model cannot read: the others still have their vectors
+        if len(batch) == 1:
+            logger.warning("%s", batch[0][1].failed(error).message)
+        else:
+            for one in batch:
+                _fill(vectors, [one], pipeline)
+    else:
         ids, mask = (features[name].to(network.device) for name in ("input_ids", "attention_mask"))
         encoded = network.bert(ids, mask, return_dict=True)
         weights = network.bert.pooling_weights(ids)

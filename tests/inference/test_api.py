@@ -81,6 +81,12 @@ def test_embed_gives_one_vector_for_one_crystal(inputs: list[object], caplog: py
     assert "broken.cif" in caplog.text
 
 
+def test_embed_keeps_the_others_where_a_string_is_too_long(caplog: pytest.LogCaptureFixture) -> None:
+    vectors = cloud_hf.embed([STRING, "1 0 0 | " + "Cu 2i " * 80, STRING], progress=False)
+    assert np.isnan(vectors).all(axis=1).tolist() == [False, True, False]
+    assert "token" in caplog.text
+
+
 def test_the_head_reads_the_vectors() -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer

@@ -122,7 +122,7 @@ def _labelled(table: pd.DataFrame, name: str, what: str, config: Any, run: Calib
     table = table[table[heading].notna() & table[predicted].notna()]
     labels = numeric_column(table, heading, run.predictions).to_numpy()
     values = numeric_column(table, predicted, run.predictions).to_numpy()
-    debye = "CloudForDebye" in (config.architectures or [])
+    debye = _is_thermal(config, name)
     per_atom = "per_atom" in _transform(config, name) or (debye and "cell" in heading)
     if per_atom:
         atoms = _atoms(table, run)
@@ -156,6 +156,14 @@ def _atoms(table: pd.DataFrame, run: CalibrationRun) -> NDArray[np.float64]:
     return np.array(atoms, dtype=float)
 
 
+def _is_thermal(config: Any, name: str) -> bool:
+    """Whether the errors of a head are those of frequencies."""
+    architectures = config.architectures or []
+    return "CloudForDebye" in architectures or (
+        "CloudForCrystalProperties" in architectures and name == "heat_capacity"
+    )
+
+
 def _transform(config: Any, name: str) -> str:
     """What the head learns of a target."""
     transforms = dict(zip(config.target_names or [], config.target_transforms or [], strict=False))
@@ -164,7 +172,7 @@ def _transform(config: Any, name: str) -> str:
 
 def _scales(config: Any, name: str, rows: Labelled) -> tuple[str, ...]:
     """The scales that the recipe chooses from."""
-    if "CloudForDebye" in (config.architectures or []):
+    if _is_thermal(config, name):
         return ("debye",)
     return ("linear", "log") if "log" in _transform(config, name) and (rows.predictions > 0).all() else ("linear",)
 

@@ -263,6 +263,8 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
         if self.calibration is not None and "string_features" in outputs:
             add = self._add_debye_band if _is_debye(self.model) else self._add_intervals
             add(quantities, outputs, self.calibration, level)
+            if _has_spectrum(self.model):
+                self._add_spectral_band(quantities, outputs, self.calibration, level)
         return quantities
 
     @property
@@ -280,27 +282,37 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
     def _add_thermal(self, rows: list[dict[str, float]], outputs: dict[str, torch.Tensor]) -> None:
         """Give each row what follows from its phonon density of states, in float64."""
         dos: Any = self.phonon_dos(outputs)
-        kelvin = outputs["temperature"].double().cpu()
+        kelvin, atoms = (outputs[name].double().cpu() for name in ("temperature", "n_atoms"))
+        columns = {name: values.tolist() for name, values in self._thermal_values(dos, kelvin, atoms).items()}
+        for place, row in enumerate(rows):
+            row |= {name: values[place] for name, values in columns.items()}
+
+    @staticmethod
+    def _thermal_values(
+        dos: PhononDOS, kelvin: torch.Tensor, atoms: torch.Tensor, factor: torch.Tensor | float = 1.0
+    ) -> dict[str, torch.Tensor]:
+        """What follows from densities of states with all their frequencies times a factor, each of shape (batch,)."""
+        cooler = kelvin / factor
         zero = dos.zero_point_energy()
         per_atom = {
-            "heat_capacity": dos.heat_capacity(kelvin),
-            "entropy": dos.entropy(kelvin),
-            "thermal_energy": dos.internal_energy(kelvin) - zero,
-            "thermal_helmholtz_energy": dos.helmholtz_energy(kelvin) - zero,
-            "zero_point_energy": zero,
+            "heat_capacity": dos.heat_capacity(cooler),
+            "entropy": dos.entropy(cooler),
+            "thermal_energy": factor * (dos.internal_energy(cooler) - zero),
+            "thermal_helmholtz_energy": factor * (dos.helmholtz_energy(cooler) - zero),
+            "zero_point_energy": factor * zero,
         }
-        temperatures = (dos.debye_temperature_from_heat_capacity(), dos.low_temperature_debye_temperature())
-        atoms = outputs["n_atoms"].double().cpu()
         atoms = torch.where(atoms.isnan(), 1 / dos.acoustic_share, atoms)
-        for place, row in enumerate(rows):
-            for name, values in per_atom.items():
-                row[f"{name}_per_atom"] = float(values[place])
-                row[f"{name}_per_cell"] = float(values[place] * atoms[place])
-            row |= {name: float(values[place]) for name, values in zip(DEBYE_TEMPERATURES, temperatures, strict=True)}
+        found: dict[str, torch.Tensor] = {}
+        for name, values in per_atom.items():
+            found |= {f"{name}_per_atom": values, f"{name}_per_cell": values * atoms}
+        temperatures = (dos.debye_temperature_from_heat_capacity(), dos.low_temperature_debye_temperature())
+        return found | {name: factor * values for name, values in zip(DEBYE_TEMPERATURES, temperatures, strict=True)}
 
     def gives_interval(self, name: str) -> bool:
         """Tell whether a quantity of `units` comes with an interval."""
         targets = set() if self.calibration is None else set(self.calibration.targets)
+        if _has_spectrum(self.model) and name not in self.model.config.target_names:
+            return "heat_capacity" in targets
         return bool(targets & set(self.model.config.debye_targets)) if _is_debye(self.model) else name in targets
 
     def _add_intervals(
@@ -348,6 +360,33 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
                 cells = n_atoms if quantity["name"].endswith("_per_cell") else 1.0
                 low, high = sorted(float(end[name][index]) * cells for end in ends)
                 _add(quantity, low, high, level, unknown[index])
+
+    def _add_spectral_band(
+        self, rows: list[list[Quantity]], outputs: dict[str, torch.Tensor], calibration: Calibration, level: float
+    ) -> None:
+        """One factor on all frequencies of a crystal gives the band of everything that follows from them.
+
+        With all frequencies times f, Cv and S at T are those of the predicted spectrum at T/f, energies f times those
+        at T/f. How large f may be was learned from Cv at 300 K, as differences of ln(Debye temperature).
+        """
+        target = calibration.targets.get("heat_capacity")
+        dos = self.phonon_dos(outputs)
+        if target is None or dos is None:
+            return
+        features = outputs["string_features"].double().cpu().numpy()
+        theta = dos.debye_temperature_from_heat_capacity()
+        factor = debye_factor(target, features, theta.numpy(), level)
+        atoms = outputs["n_atoms"].double().cpu()
+        ends = [
+            self._thermal_values(dos, outputs["temperature"].double().cpu(), atoms, scale)
+            for scale in (1 / factor, factor)
+        ]
+        unknown = target.unknown_elements(features)
+        for index, row in enumerate(rows):
+            for quantity in row:
+                if quantity["name"] in ends[0]:
+                    low, high = sorted(float(end[quantity["name"]][index]) for end in ends)
+                    _add(quantity, low, high, level, unknown[index])
 
     def collate(
         self, items: Sequence[Any], shared: Mapping[str, torch.Tensor] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from cloud_hf.errors import CloudError
 from cloud_hf.inference.phonon_plot import plot_phonon_dos
 from cloud_hf.inference.plotting import LABELLED_CURVES
 from cloud_hf.inference.prediction import Prediction, load_predictors, predict_encoded
+from cloud_hf.models.conformal import STRING_FEATURES, Calibration, Difficulty, TargetCalibration
 from cloud_hf.models.phonon_dos import phonon_dos
 
 
@@ -96,3 +98,36 @@ def test_curves_are_those_of_the_predictions(count: int, tmp_path: Path, monkeyp
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
     with pytest.raises(CloudError, match="nothing to plot"):
         plot_phonon_dos([Prediction(Item(source="a", error="bad"))], str(tmp_path / "p.png"))
+
+
+@pytest.mark.parametrize("kelvin", [0.0, 77.0, 300.0, 1500.0])
+def test_the_band_is_that_of_all_frequencies_times_one_factor(folder: Path, kelvin: float) -> None:
+    width = 0.25
+    same = Difficulty([0.0] * len(STRING_FEATURES), [1.0] * len(STRING_FEATURES), [], 1.0, [0.0] * 124, 0, 0, 0, 0)
+    target = TargetCalibration("J/(mol atom K)", "debye", {"0.9": width}, same, 10, 10)
+    predictor = load_predictors(str(folder), likelihood=None)
+    predictor.pipelines[0].calibration = Calibration({"heat_capacity": target})
+    assert predictor.interval_names == set(predictor.units) - {"band_gap"}
+    item = Item(source="salt", scope="1 0 0 | Na 2i Cl 2i")
+    (one,) = predict_encoded(predictor, [item], kelvin)
+    dos = one.phonon_dos
+    assert dos is not None
+    for quantity in one.quantities:
+        if quantity["name"] == "band_gap":
+            assert "low" not in quantity
+            continue
+        assert quantity["low"] <= quantity["value"] <= quantity["high"]
+    by_name = {quantity["name"]: quantity for quantity in one.quantities}
+    softer, stiffer = (
+        dos._replace(edges=dos.edges * factor, acoustic_cutoff=dos.acoustic_cutoff * factor)
+        for factor in (math.exp(-width), math.exp(width))
+    )
+    for end, other in (("high", softer), ("low", stiffer)):
+        assert by_name["heat_capacity_per_atom"][end] == pytest.approx(other.heat_capacity(kelvin).item(), abs=1e-9)
+        assert by_name["entropy_per_cell"][end] == pytest.approx(4 * other.entropy(kelvin).item(), abs=1e-9)
+        thermal = other.internal_energy(kelvin) - other.zero_point_energy()
+        assert by_name["thermal_energy_per_atom"][end] == pytest.approx(thermal.item(), abs=1e-6)
+    free = [(other.helmholtz_energy(kelvin) - other.zero_point_energy()).item() for other in (softer, stiffer)]
+    band = by_name["thermal_helmholtz_energy_per_atom"]
+    assert [band["low"], band["high"]] == pytest.approx(free, abs=1e-6)
+    assert by_name["zero_point_energy_per_atom"]["high"] == pytest.approx(stiffer.zero_point_energy().item())

@@ -41,7 +41,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     if arguments.json:
         check_output(arguments.json)
-    predictor = load_predictor(arguments.model, arguments.head, arguments.dtype)
+    predictor = load_predictor(arguments.model, arguments.head, arguments.dtype, arguments.members)
     predictor = with_reading(predictor, arguments.max_atoms, arguments.trust_sites)
     head = arguments.head or _only_head(heads_of(predictor.model.config))
     evaluation = evaluate_table(

@@ -27,7 +27,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="default", help="'default' (inside the package), a checkpoint folder, or a Hub id"
     )
-    parser.add_argument("--head", help="property, e.g. heat_capacity (default: all that the model has)")
+    parser.add_argument(
+        "--head", help="property, e.g. heat_capacity, or an auxiliary target (default: all that are not auxiliary)"
+    )
+    parser.add_argument(
+        "--members",
+        type=positive_integer,
+        metavar="N",
+        help="run only the first N members of the model's ensemble, 1 for speed (default: all); intervals stay those "
+        "of all members",
+    )
     parser.add_argument("--temperature", type=kelvin, default=300.0, help="K, for heat capacities (default 300)")
     parser.add_argument(
         "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
@@ -36,7 +45,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="of the weights; bfloat16 is faster where the processor knows it, and about 1 %% less exact",
+        help="of the weights; bfloat16 is about 1 %% less exact, and faster only on some processors: try it on yours",
     )
 
 
@@ -100,7 +109,9 @@ def predict(arguments: argparse.Namespace) -> int:
         raise CloudError("--by and --lowest say which rows --top keeps; add --top K.")
     likelihood = None if arguments.likelihood == "none" else arguments.likelihood
     predictor = with_reading(
-        load_predictors(arguments.model, arguments.head, arguments.dtype, arguments.intervals, likelihood),
+        load_predictors(
+            arguments.model, arguments.head, arguments.dtype, arguments.intervals, likelihood, arguments.members
+        ),
         arguments.max_atoms,
         arguments.trust_sites,
     )

@@ -29,6 +29,7 @@ def predict(
     *,
     model: str = "default",
     head: str | None = None,
+    members: int | None = None,
     n_atoms: str | None = None,
     batch_size: int = 256,
     processes: int = 1,
@@ -43,7 +44,8 @@ def predict(
             `cloud_hf.scope.read_cell` takes.
         temperature: K, for heat capacities.
         model: `default` (all checkpoints inside the package), a checkpoint folder or a Hub id.
-        head: Only this property; None: all.
+        head: Only this property, which may be an auxiliary target; None: all that are not auxiliary.
+        members: Run only the first members of the checkpoint's ensemble, which is faster; None: all.
         n_atoms: Atoms per primitive cell of bare strings that do not tell it: a number, or a column of the table.
         batch_size: Strings per forward pass.
         processes: Worker processes that read and encode crystals.
@@ -58,7 +60,7 @@ def predict(
         CheckpointError: No such model or head.
         CloudError: An argument that cannot work. What is wrong with a crystal is in its row.
     """
-    predictor = load_predictors(model, head)
+    predictor = load_predictors(model, head, members=members)
     items = encode_items(iterate_items(inputs, n_atoms), predictor.encoder, processes, timeout)
     bar = tqdm(items, desc="predict", unit="crystal", disable=None if progress is None else not progress)
     columns, kelvin = prediction_columns(predictor), temperature if predictor.has_temperature else None

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import TableError
-from cloud_hf.inference.prediction import Prediction, predict_encoded
+from cloud_hf.inference.prediction import Prediction, Predictors, predict_encoded
 from cloud_hf.metrics import regression_metrics
 from cloud_hf.models.conformal import DEFAULT_LEVEL
 from cloud_hf.models.debye import GAS_CONSTANT
@@ -82,7 +82,9 @@ def evaluate_table(
     name = head if not debye else f"{head}_per_atom" if atoms is None else f"{head}_per_cell"
     scored, failures = [], []
     values, ends = np.full(len(rows), np.nan), np.full((len(rows), 2), np.nan)
-    for index, prediction in enumerate(predict_encoded(predictor, shown, temperature, batch_size)):
+    for index, prediction in enumerate(
+        predict_encoded(Predictors([predictor], [[head]]), shown, temperature, batch_size)
+    ):
         if prediction.item.error is not None:
             failures.append((prediction.item.source, str(prediction.item.error)))
             continue

@@ -25,7 +25,7 @@ logger = logging.get_logger(__name__)
 
 __all__ = [
     "Prediction", "Predictors", "heads_of", "load_predictor", "load_predictors", "model_path", "predict_encoded",
-    "predict_items",
+    "predict_items", "shown_heads",
 ]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ class Predictors:
 
     Args:
         pipelines: At least one; all must have been trained on strings of the same grammar and encoder settings.
-        heads: For each pipeline the names of the heads to show; None: all.
+        heads: For each pipeline the names of the heads to show; None: all but its auxiliary targets.
         likelihood: Tells strings of another kind than the checkpoints learned.
 
     Raises:
@@ -68,7 +68,7 @@ class Predictors:
     ) -> None:
         self.pipelines = list(pipelines)
         self.likelihood = likelihood
-        chosen = [heads_of(pipeline.model.config) for pipeline in pipelines] if heads is None else heads
+        chosen = [shown_heads(pipeline.model.config) for pipeline in pipelines] if heads is None else heads
         self._shown = [_units(pipeline, names) for pipeline, names in zip(pipelines, chosen, strict=True)]
         self._first_of = [
             next(
@@ -206,7 +206,9 @@ def _strings(config: Any) -> tuple[Any, ...]:
     return (config.grammar, config.canonical, config.symmetry, config.symprec, config.angle_tolerance)
 
 
-def load_predictor(model: str = "default", head: str | None = None, dtype: str = "float32") -> CrystalPropertyPipeline:
+def load_predictor(
+    model: str = "default", head: str | None = None, dtype: str = "float32", members: int | None = None
+) -> CrystalPropertyPipeline:
     """Load a checkpoint as a `crystal-property` pipeline.
 
     A warning tells if the checkpoint, its tokenizer and the encoder here do not go together.
@@ -216,9 +218,11 @@ def load_predictor(model: str = "default", head: str | None = None, dtype: str =
         head: Name of the head that must be there, e.g. `heat_capacity`; None: the checkpoint's own.
         dtype: Of the weights, `float32` or `bfloat16` (faster where the processor knows it, about 1 % less exact); the
             predictions themselves and the Debye model are in float32.
+        members: Run only the first members of the checkpoint's ensemble; None: all. Intervals stay those of all
+            members.
 
     Raises:
-        CheckpointError: No such checkpoint, one of another model type, or one without this head.
+        CheckpointError: No such checkpoint, one of another model type, one without this head, or with fewer members.
     """
     path = model_path(model, head)
     config = read_config(path)
@@ -237,7 +241,7 @@ def load_predictor(model: str = "default", head: str | None = None, dtype: str =
         tokenizer = AutoTokenizer.from_pretrained(path)
     refuse_missing_weights(path, loaded)
     _warn_of_other_settings(path, config, tokenizer)
-    return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property")
+    return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property", members=members)
 
 
 def load_predictors(
@@ -246,29 +250,32 @@ def load_predictors(
     dtype: str = "float32",
     intervals: bool = True,
     likelihood: str | None = "default",
+    members: int | None = None,
 ) -> Predictors:
     """Load a checkpoint, or all bundled ones, to predict every head at once.
 
     Args:
         model: `default` (all checkpoints inside the package), a folder or a Hub id.
-        head: Show only this head.
+        head: Show only this head, which may be an auxiliary target; None: all that are not auxiliary.
         dtype: As for `load_predictor`.
         intervals: Whether predictions get intervals where a checkpoint has a calibration.
         likelihood: Folder or Hub id of the masked language model that tells unusual strings; `default`: that inside
             the package, for its own checkpoints only; None: none.
+        members: As for `load_predictor`, of each checkpoint.
 
     Raises:
         CheckpointError: As for `load_predictor`, or the checkpoints read different strings.
     """
     if model != "default" or head is not None:
-        pipelines = [load_predictor(model, head, dtype)]
-        heads = [[head] if head else heads_of(pipelines[0].model.config)]
+        pipelines = [load_predictor(model, head, dtype, members)]
+        heads = [[head] if head else shown_heads(pipelines[0].model.config)]
     else:
         folders: dict[str, list[str]] = {}
         for name in bundled_heads():
             folders.setdefault(bundled_model(name), []).append(name)
-        pipelines = [load_predictor(folder, None, dtype) for folder in folders]
-        heads = list(folders.values())
+        pipelines = [load_predictor(folder, None, dtype, members) for folder in folders]
+        shown = [shown_heads(pipeline.model.config) for pipeline in pipelines]
+        heads = [[name for name in names if name in some] for names, some in zip(folders.values(), shown, strict=True)]
     if not intervals:
         for pipeline in pipelines:
             pipeline.calibration = None
@@ -316,6 +323,11 @@ def heads_of(config: Any) -> list[str]:
     if "CloudForCrystalProperties" in architectures:
         return ["heat_capacity", *(config.target_names or [])]
     return list(config.target_names or []) if "CloudForPropertyRegression" in architectures else []
+
+
+def shown_heads(config: Any) -> list[str]:
+    """Return the heads of a checkpoint that are shown unless others are asked for: all but its auxiliary targets."""
+    return [name for name in heads_of(config) if name not in (config.auxiliary_targets or ())]
 
 
 Predictor = CrystalPropertyPipeline | Predictors

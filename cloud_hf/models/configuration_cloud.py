@@ -67,7 +67,7 @@ logger = logging.get_logger(__name__)
 
 HEAD_FIELDS = (
     "target_names", "target_units", "target_transforms", "target_mean", "target_scale", "target_weights",
-    "id2label", "label2id", "problem_type",
+    "auxiliary_targets", "id2label", "label2id", "problem_type",
 )  # fmt: skip
 """What belongs to one head and means nothing to another: a new head begins without them."""
 
@@ -114,6 +114,8 @@ class CloudConfig(PushedWithCard, BertConfig):
         target_scale: Scale of each transformed target; positive. For a Debye model the scale of each of
             `debye_targets` per atom.
         target_weights: Weight of each target in the loss (of each of `debye_targets` for a Debye model); None: all 1.
+        auxiliary_targets: Those of `target_names` that help the others in training and are shown only where they are
+            asked for by name; None: no target is hidden.
         regression_loss: `l1`, `huber` (quadratic up to 1 scale) or `mse`, of the transformed and scaled targets.
         head_layers: Number of (linear, SiLU) layers between the pooled state and the output layer.
         head_dropout: Dropout on the pooled state before the head.
@@ -170,6 +172,7 @@ class CloudConfig(PushedWithCard, BertConfig):
     target_mean: list[float | int] | None = None
     target_scale: list[float | int] | None = None
     target_weights: list[float | int] | None = None
+    auxiliary_targets: list[str] | None = None
     regression_loss: str = "l1"
     head_layers: int = 1
     head_dropout: float | int = 0.1
@@ -268,6 +271,8 @@ class CloudConfig(PushedWithCard, BertConfig):
         config = deepcopy(self)
         config.target_names = list(names)
         config.target_units = self.target_units if units is None or self.target_units else list(units)
+        if not set(self.auxiliary_targets or ()) <= set(names):
+            config.auxiliary_targets = None
         config._label(names)
         return config
 
@@ -332,6 +337,13 @@ class CloudConfig(PushedWithCard, BertConfig):
                     raise ValueError(f"{name} has {len(values)} entries for {len(debye)} debye_targets.")
             elif len(values) != len(names):
                 raise ValueError(f"{name} has {len(values)} entries for {len(names)} target_names.")
+        auxiliary = self.auxiliary_targets or []
+        unknown = [name for name in auxiliary if name not in names]
+        if unknown or len(set(auxiliary)) != len(auxiliary):
+            raise ValueError(
+                f"auxiliary_targets must be distinct and among target_names ({', '.join(names) or 'none'}), not "
+                f"{auxiliary}."
+            )
         for transform in self.target_transforms or []:
             _one_of("target_transforms", transform, TARGET_TRANSFORMS)
         if any(not scale > 0 for scale in self.target_scale or []):

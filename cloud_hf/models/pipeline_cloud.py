@@ -58,7 +58,11 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
         temperature: K, for thermal properties; 300 K by default.
         n_atoms: Atoms per primitive cell of a bare SCOPE string; files and structures know theirs.
         level: Of the intervals, one of `cloud_hf.models.conformal.LEVELS`; 0.9 by default.
+        auxiliary: Whether to give `config.auxiliary_targets` too; they are left out by default.
         batch_size: Crystals per forward pass; 1 by default.
+
+    Argument of the constructor and of `pipeline(...)`:
+        members: Run only the first members of the model's ensemble, which drops the others from the model.
 
     Attributes:
         calibration: What gives the intervals; None: there are none. `calibration=` of the constructor and of
@@ -77,8 +81,16 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
     _load_video_processor: Any = False
     _load_feature_extractor: Any = False
 
-    def __init__(self, *args: Any, calibration: Calibration | str | None = "checkpoint", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        calibration: Calibration | str | None = "checkpoint",
+        members: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if members is not None:
+            self.model.keep_members(members)
         if not self.model.config.target_names or not self.model.config.target_units:
             raise CheckpointError(
                 f"{type(self.model).__name__} names no targets with units (config.target_names, config.target_units); "
@@ -105,11 +117,13 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
         temperature: float | None = None,
         n_atoms: float | None = None,
         level: float | None = None,
+        auxiliary: bool | None = None,
         **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if kwargs:
             raise TypeError(
-                f"crystal-property takes temperature, n_atoms, level and batch_size, not {', '.join(kwargs)}."
+                f"crystal-property takes temperature, n_atoms, level, auxiliary and batch_size, not "
+                f"{', '.join(kwargs)}."
             )
         forward: dict[str, Any] = {}
         if temperature is not None:
@@ -119,7 +133,7 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
         return (
             {} if n_atoms is None else {"n_atoms": n_atoms},
             forward,
-            {} if level is None else {"level": float(level)},
+            {name: value for name, value in (("level", level), ("auxiliary", auxiliary)) if value is not None},
         )
 
     def preprocess(self, input_: Any, n_atoms: float | None = None) -> dict[str, torch.Tensor]:
@@ -223,9 +237,12 @@ class CrystalPropertyPipeline(PushedWithCard, Pipeline):
             return True
         return any("per_atom" in transform for transform in self.model.config.target_transforms or [])
 
-    def postprocess(self, outputs: dict[str, torch.Tensor], level: float = DEFAULT_LEVEL) -> list[Quantity]:
-        """Tensors of one input to its list of quantities."""
-        return self.quantities(outputs, level)[0]
+    def postprocess(
+        self, outputs: dict[str, torch.Tensor], level: float = DEFAULT_LEVEL, auxiliary: bool = False
+    ) -> list[Quantity]:
+        """Tensors of one input to its list of quantities, auxiliary targets left out unless they are asked for."""
+        hidden = set() if auxiliary else set(self.model.config.auxiliary_targets or ())
+        return [quantity for quantity in self.quantities(outputs, level)[0] if quantity["name"] not in hidden]
 
     @property
     def units(self) -> dict[str, str]:

@@ -19,7 +19,7 @@ NON_DEFAULT: dict[str, Any] = {
     "theta_link": "linear", "theta_shift": 400.0, "theta_scale": 150.0, "debye_targets": ["internal_energy"],
     "element_descriptors": True, "site_multiplicity": True, "pooling": "cls_multiplicity", "sparse_prediction": True,
     "target_transforms": ["log", "per_atom"], "target_weights": [1.0, 0.5], "regression_loss": "huber",
-    "second_branch": "einstein", "second_theta_shift": 7.0,
+    "second_branch": "einstein", "second_theta_shift": 7.0, "auxiliary_targets": ["bulk_modulus"],
 }  # fmt: skip
 
 
@@ -163,3 +163,17 @@ def test_the_auto_class_makes_a_head_of_a_bare_configuration() -> None:
     assert type(AutoModelForSequenceClassification.from_config(config)) is CloudForPropertyRegression
     with pytest.raises(ValueError, match="target_names"):
         AutoModelForSequenceClassification.from_config(CloudConfig())
+
+
+@pytest.mark.parametrize("auxiliary", [["density"], ["band_gap", "band_gap"]])
+def test_auxiliary_targets_are_among_the_targets(make_config: Callable[..., CloudConfig], auxiliary: list[str]) -> None:
+    with pytest.raises(Exception, match=r"auxiliary_targets must be distinct and among target_names \(band_gap"):
+        make_config(target_names=["band_gap", "bulk_modulus"], auxiliary_targets=auxiliary)
+
+
+def test_another_head_begins_without_auxiliary_targets(make_config: Callable[..., CloudConfig], tmp_path: Path) -> None:
+    config = make_config(target_names=["band_gap", "bulk_modulus"], auxiliary_targets=["bulk_modulus"])
+    config.save_pretrained(tmp_path)
+    assert CloudConfig.from_pretrained(tmp_path, target_names=["density"]).auxiliary_targets is None
+    assert config.for_targets(["debye_temperature"]).auxiliary_targets is None
+    assert config.for_targets(["bulk_modulus"]).auxiliary_targets == ["bulk_modulus"]

@@ -4,6 +4,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -141,7 +142,7 @@ def _archive(path: Path, rows: int) -> Iterator[Task]:
     if is_plain_tar(path):
         found = members(path)
         while piece := list(islice(found, rows)):
-            entries = [[member.name, member.offset, member.size, member.problem] for member in piece]
+            entries = [astuple(member) for member in piece]
             yield {"kind": "tar", "members": entries, "rows": len(piece)}
         return
     number = sum(1 for _ in members(path))

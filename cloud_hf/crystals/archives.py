@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cloud_hf.crystals.files import COMPRESSED, MAX_FILE_BYTES, packing_of
-from cloud_hf.crystals.readers import CRYSTAL_PATTERNS
+from cloud_hf.crystals.readers import kind_of_name
 from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
 
 __all__ = [
@@ -48,19 +48,21 @@ class Member:
         offset: Where its bytes begin in an uncompressed tar file; -1 elsewhere.
         size: Bytes.
         problem: Why it is not read, a sentence.
+        too_large: Whether its size is the problem.
     """
 
     name: str
     offset: int
     size: int
     problem: str | None = None
+    too_large: bool = False
 
     @property
     def refusal(self) -> Content:
         """The error that `problem` makes; no bytes where there is none."""
         if self.problem is None:
             return b""
-        return (CrystalTooLargeError if self.problem == _TOO_LARGE else CrystalReadError)(self.problem)
+        return (CrystalTooLargeError if self.too_large else CrystalReadError)(self.problem)
 
 
 def is_archive(path: Path) -> bool:
@@ -70,9 +72,7 @@ def is_archive(path: Path) -> bool:
 
 def is_crystal(name: str) -> bool:
     """Whether a file is one crystal (or a CIF of several), by its name, compressed or not."""
-    others = (*ARCHIVE_SUFFIXES, *JSON_LINES, ".parquet", ".csv")  # `POSCARs.tar` is no POSCAR
-    inner = Path(packing_of(name)[0])
-    return not name.lower().endswith(others) and any(inner.match(pattern.lower()) for pattern in CRYSTAL_PATTERNS)
+    return kind_of_name(packing_of(name)[0]) is not None
 
 
 def unpacked(name: str, data: bytes) -> tuple[str, bytes]:
@@ -163,17 +163,17 @@ def _walk(path: Path, read: bool, start: int = 0) -> Iterator[tuple[Member, Cont
 def _walk_tar(path: Path, read: bool, start: int) -> Iterator[tuple[Member, Content]]:
     number = 0
     with tarfile.open(path, "r:*") as archive:
-        while (found := archive.next()) is not None:
+        while (entry := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # which would hold every member for ever
-            if found.isdir():
+            if entry.isdir():
                 continue
-            problem = _problem(found.name, found.size, found.islnk() or found.issym(), found.isreg())
-            if problem is None and not is_crystal(found.name):
+            offset = -1 if entry.issparse() else entry.offset_data
+            member = _member(entry.name, offset, entry.size, entry.islnk() or entry.issym(), entry.isreg())
+            if member.problem is None and not is_crystal(entry.name):
                 continue
-            member = Member(found.name, -1 if found.issparse() else found.offset_data, found.size, problem)
             data = member.refusal
-            if read and problem is None and number >= start:
-                content = archive.extractfile(found)
+            if read and member.problem is None and number >= start:
+                content = archive.extractfile(entry)
                 data = content.read() if content is not None else CrystalReadError("it cannot be read.")
             number += 1
             yield member, data
@@ -186,17 +186,16 @@ def _walk_tar(path: Path, read: bool, start: int) -> Iterator[tuple[Member, Cont
 def _walk_zip(path: Path, read: bool, start: int) -> Iterator[tuple[Member, Content]]:
     number = 0
     with zipfile.ZipFile(path) as archive:
-        for found in archive.infolist():
-            mode = found.external_attr >> 16
-            if found.is_dir():
+        for entry in archive.infolist():
+            mode = entry.external_attr >> 16
+            if entry.is_dir():
                 continue
-            problem = _problem(found.filename, found.file_size, stat.S_ISLNK(mode), True)
-            if problem is None and not is_crystal(found.filename):
+            member = _member(entry.filename, -1, entry.file_size, stat.S_ISLNK(mode), True)
+            if member.problem is None and not is_crystal(entry.filename):
                 continue
-            member = Member(found.filename, -1, found.file_size, problem)
             data = member.refusal
-            if read and problem is None and number >= start:
-                data = _content(archive, found)
+            if read and member.problem is None and number >= start:
+                data = _content(archive, entry)
             number += 1
             yield member, data
 
@@ -215,12 +214,16 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Content:
     return buffer.getvalue()
 
 
-def _problem(name: str, size: int, is_link: bool, is_file: bool) -> str | None:
+def _member(name: str, offset: int, size: int, is_link: bool, is_file: bool) -> Member:
+    """A member with the reason not to read it, if there is one."""
     place = PurePosixPath(name.replace("\\", "/"))
+    problem = None
     if place.is_absolute() or ".." in place.parts or ":" in place.parts[0] if place.parts else True:
-        return "its path leads outside the archive's folder."
-    if is_link:
-        return "it is a link, which is not followed."
-    if not is_file:
-        return "it is a device, not a file."
-    return _TOO_LARGE if size > MAX_FILE_BYTES else None
+        problem = "its path leads outside the archive's folder."
+    elif is_link:
+        problem = "it is a link, which is not followed."
+    elif not is_file:
+        problem = "it is a device, not a file."
+    elif size > MAX_FILE_BYTES:
+        return Member(name, offset, size, _TOO_LARGE, too_large=True)
+    return Member(name, offset, size, problem)

@@ -37,6 +37,7 @@ __all__ = [
     "Crystal",
     "check_cell",
     "crystal_name",
+    "kind_of_name",
     "read_cell",
     "read_crystal",
     "read_text",
@@ -46,7 +47,7 @@ Crystal = str | PathLike[str] | Structure | Cell | Any
 """A crystal: the path of a file, or one of the objects that `cloud_hf.crystals.objects` reads."""
 
 CRYSTAL_PATTERNS = ("*.cif", "*.mcif", "*.vasp", "*.poscar", "POSCAR*", "CONTCAR*")
-"""File names that are read as crystals when a folder is given (matched without regard to case or compression)."""
+"""File names that are read as crystals when a folder is given: `kind_of_name` in words, for messages."""
 
 MAX_ATOMS = 1000
 """Sites in a cell; the symmetry search takes seconds at this size, and its cost grows with the square."""
@@ -181,13 +182,33 @@ def crystal_name(crystal: Crystal) -> str:
 
 _CIF, _POSCAR = (".cif", ".mcif"), (".vasp", ".poscar")
 
+_NO_POSCAR = (
+    ".json", ".jsonl", ".ndjson", ".csv", ".parquet", ".xyz", ".extxyz", ".traj", ".db", ".cssr", ".xsf", ".xml",
+    ".yaml", ".yml", ".h5", ".tar", ".tgz", ".tbz2", ".txz", ".zip", ".py", ".ipynb", ".md", ".png", ".pdf", ".svg",
+)  # fmt: skip
+"""Suffixes that say what a file is, whatever stands before them: `POSCARs.tar` and `poscar_Si.json` are no POSCARs."""
+
+
+def kind_of_name(name: str) -> str | None:
+    """Return `"cif"` or `"poscar"` for the name of such a file, None for any other.
+
+    Args:
+        name: In lower case, without folder and without the suffix of its compression.
+    """
+    if name.endswith(_CIF):
+        return "cif"
+    if name.endswith(_POSCAR) or (name.startswith(("poscar", "contcar")) and not name.endswith(_NO_POSCAR)):
+        return "poscar"
+    return None
+
 
 def _cell_of(data: bytes, path: str, name: str, max_atoms: int, exact_order: bool, trust_sites: bool = False) -> Cell:
-    if name.endswith(_CIF):
+    kind = kind_of_name(name)
+    if kind == "cif":
         return cell_from_cif(_text(data), path, max_atoms, exact_order, trust_sites)
-    if name.endswith(_POSCAR) or name.startswith(("poscar", "contcar")):
+    if kind == "poscar":
         return cell_from_poscar(_text(data), path, max_atoms)
-    return _read_other(path, max_atoms, trust_sites)
+    return _read_other(path, name, data, max_atoms, trust_sites)
 
 
 def _text(data: bytes) -> str:
@@ -197,11 +218,13 @@ def _text(data: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def _read_other(path: str, max_atoms: int, trust_sites: bool = False) -> Cell:
+def _read_other(path: str, name: str, data: bytes, max_atoms: int, trust_sites: bool = False) -> Cell:
     """Let pymatgen, then ASE, find out by themselves what a file is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            if name.endswith(".json"):  # pymatgen's `from_file` takes `poscar_Si.json` for a POSCAR
+                return cell_from_structure(Structure.from_str(_text(data), fmt="json"), max_atoms, path)
             return cell_from_structure(Structure.from_file(path), max_atoms, path)
         except CloudError:
             raise

@@ -186,6 +186,13 @@ def test_the_kind_of_file_follows_from_its_name(tmp_path: Path, name: str) -> No
     assert ScopeEncoder().encode(str(tmp_path / name)) == ScopeEncoder().encode(structure)
 
 
+@pytest.mark.parametrize("name", ["poscar_salt.json", "POSCAR_salt.json", "salt.POSCAR.cif"])
+def test_a_suffix_that_says_what_a_file_is_wins_over_its_first_letters(tmp_path: Path, name: str) -> None:
+    structure = Structure.from_spacegroup(225, Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    (tmp_path / name).write_text(structure.to(fmt=name.rpartition(".")[2]), encoding="utf-8")
+    assert read_cell(tmp_path / name).amounts() == {"Na": 4.0, "Cl": 4.0}
+
+
 def test_a_file_of_several_blocks_gives_a_row_for_each(tmp_path: Path) -> None:
     columns = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
     blocks = {

@@ -43,6 +43,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_gives_every_crystal_file_below_it_once(folder: Path, encoder: ScopeEncoder) -> None:
+    for name in ("poscar_2.json", "POSCAR.tar.gz"):
+        (folder / name).write_text("what no POSCAR begins with")
     items = [encode_item(item, encoder) for item in collect_items([str(folder)])]
     names = {Path(item.source).relative_to(folder).as_posix() for item in items}
     assert names == {

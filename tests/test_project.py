@@ -18,7 +18,7 @@ CIFS = sorted((ROOT / "examples").glob("*.cif"))
 REMOTE = (
     "errors", "debye", "einstein", "phonon_dos", "tokenization_scope", "chemistry_tables", "configuration_cloud",
     "saving_cloud", "pretrained_cloud", "embeddings_cloud", "encoder_cloud", "heads_cloud", "heads_phonon",
-    "modeling_cloud", "modeling_properties", "conformal", "pipeline_cloud",
+    "modeling_cloud", "modeling_properties", "conformal", "quantities_cloud", "pipeline_cloud",
 )  # fmt: skip
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,9 +24,9 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from cloud_hf import files
-from cloud_hf.checkpoints.registration import AutoConfig
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.configuration_cloud import CloudConfig
 
@@ -130,6 +130,11 @@ def read_config(path: str) -> CloudConfig:
     if not exists and (folder.is_absolute() or len(folder.parts) != 2 or path.startswith(".")):
         raise CheckpointError(f"{path}: there is no such folder, and a Hub id has the form 'owner/name'.")
     with loading(path):
+        fields, _ = PreTrainedConfig.get_config_dict(path)
+        if fields.get("model_type") == CloudConfig.model_type:
+            return cast(CloudConfig, CloudConfig.from_pretrained(path))
+        from cloud_hf.checkpoints.registration import AutoConfig  # the import takes seconds
+
         config = AutoConfig.from_pretrained(path)
     if not isinstance(config, CloudConfig):
         remedy = "; make it one with `cloud-hf convert`" if config.model_type == "bert" else ""

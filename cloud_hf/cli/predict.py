@@ -51,7 +51,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def kelvin(text: str) -> float:
     """Read a temperature in K from the command line."""
-    from cloud_hf.models.pipeline_cloud import MAX_TEMPERATURE
+    from cloud_hf.models.quantities_cloud import MAX_TEMPERATURE
 
     value = float(text)
     if not 0 <= value <= MAX_TEMPERATURE:

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from tqdm import tqdm
@@ -12,14 +13,17 @@ from transformers.utils import logging
 
 from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_likelihood, bundled_model
 from cloud_hf.checkpoints.reading import loading, read_config, refuse_missing_weights
-from cloud_hf.checkpoints.registration import AutoModelForSequenceClassification, AutoTokenizer
 from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.tables import CHUNK_ROWS
 from cloud_hf.errors import CheckpointError, CloudError
-from cloud_hf.inference.likelihood import StringLikelihood
+from cloud_hf.inference.fast_model import FastPredictor, load_fast
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
-from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline, Quantity
+from cloud_hf.models.quantities_cloud import Quantity
 from cloud_hf.scope import ScopeEncoder
+
+if TYPE_CHECKING:  # transformers' model classes, whose import takes seconds
+    from cloud_hf.inference.likelihood import StringLikelihood
+    from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline
 
 logger = logging.get_logger(__name__)
 
@@ -62,13 +66,13 @@ class Predictors:
 
     def __init__(
         self,
-        pipelines: Sequence[CrystalPropertyPipeline],
+        pipelines: "Sequence[CrystalPropertyPipeline | FastPredictor]",
         heads: Sequence[Sequence[str]] | None = None,
-        likelihood: StringLikelihood | None = None,
+        likelihood: "StringLikelihood | None" = None,
     ) -> None:
         self.pipelines = list(pipelines)
         self.likelihood = likelihood
-        chosen = [shown_heads(pipeline.model.config) for pipeline in pipelines] if heads is None else heads
+        chosen = [shown_heads(pipeline.settings) for pipeline in pipelines] if heads is None else heads
         self._shown = [_units(pipeline, names) for pipeline, names in zip(pipelines, chosen, strict=True)]
         self._first_of = [
             next(
@@ -77,7 +81,7 @@ class Predictors:
             for pipeline in self.pipelines
         ]
         for pipeline in self.pipelines[1:]:
-            if _strings(pipeline.model.config) != _strings(self.pipelines[0].model.config):
+            if _strings(pipeline.settings) != _strings(self.pipelines[0].settings):
                 raise CheckpointError(
                     "The checkpoints read different SCOPE strings, so one string cannot serve them all; choose one "
                     f"with --head ({', '.join(name for names in chosen for name in names)})."
@@ -168,21 +172,16 @@ class Predictors:
 
     def quantities(self, outputs: list[dict[str, torch.Tensor]]) -> list[list[Quantity]]:
         """The shown quantities of all models for each input."""
-        each = [pipeline.quantities(tensors) for pipeline, tensors in zip(self.pipelines, outputs, strict=True)]
-        return [
-            [
-                quantity
-                for row, shown in zip(rows, self._shown, strict=True)
-                for quantity in row
-                if quantity["name"] in shown
-            ]
-            for rows in zip(*each, strict=True)
+        each = [
+            pipeline.quantities(tensors, names=shown)
+            for pipeline, tensors, shown in zip(self.pipelines, outputs, self._shown, strict=True)
         ]
+        return each[0] if len(each) == 1 else [list(chain.from_iterable(rows)) for rows in zip(*each, strict=True)]
 
 
-def _units(pipeline: CrystalPropertyPipeline, heads: Sequence[str]) -> dict[str, str]:
+def _units(pipeline: "CrystalPropertyPipeline | FastPredictor", heads: Sequence[str]) -> dict[str, str]:
     """Quantities that belong to some heads: with each thermal property goes the Debye temperature."""
-    others = set(heads_of(pipeline.model.config)) - set(heads)
+    others = set(heads_of(pipeline.settings)) - set(heads)
     if "heat_capacity" in others and pipeline.gives_phonon_dos:  # all that follows from the density of states goes
         others |= {*THERMAL_UNITS, *DEBYE_TEMPERATURES}
     hidden = others | {f"{head}_{per}" for head in others for per in ("per_atom", "per_cell")}
@@ -208,7 +207,7 @@ def _strings(config: Any) -> tuple[Any, ...]:
 
 def load_predictor(
     model: str = "default", head: str | None = None, dtype: str = "float32", members: int | None = None
-) -> CrystalPropertyPipeline:
+) -> "CrystalPropertyPipeline":
     """Load a checkpoint as a `crystal-property` pipeline.
 
     A warning tells if the checkpoint, its tokenizer and the encoder here do not go together.
@@ -224,7 +223,23 @@ def load_predictor(
     Raises:
         CheckpointError: No such checkpoint, one of another model type, one without this head, or with fewer members.
     """
+    from cloud_hf.checkpoints.registration import AutoModelForSequenceClassification, AutoTokenizer
+    from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline
+
     path = model_path(model, head)
+    config = _config_with_head(path, head)
+    with loading(path):
+        network, loaded = AutoModelForSequenceClassification.from_pretrained(
+            path, dtype=getattr(torch, dtype), output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    refuse_missing_weights(path, loaded)
+    _warn_of_other_settings(path, config, tokenizer)
+    return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property", members=members)
+
+
+def _config_with_head(path: str, head: str | None) -> Any:
+    """Read the configuration of a checkpoint that must have a head, or this one."""
     config = read_config(path)
     available = heads_of(config)
     if not available:
@@ -234,14 +249,18 @@ def load_predictor(
         )
     if head is not None and head not in available:
         raise CheckpointError(f"{path}: there is no head {head!r}; it has {', '.join(available)}.")
-    with loading(path):
-        network, loaded = AutoModelForSequenceClassification.from_pretrained(
-            path, dtype=getattr(torch, dtype), output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    refuse_missing_weights(path, loaded)
-    _warn_of_other_settings(path, config, tokenizer)
-    return CrystalPropertyPipeline(network, tokenizer=tokenizer, task="crystal-property", members=members)
+    return config
+
+
+def _load(model: str, head: str | None, dtype: str, members: int | None) -> "CrystalPropertyPipeline | FastPredictor":
+    """Load a checkpoint the fast way where it can be, else as `load_predictor`."""
+    path = model_path(model, head)
+    config = _config_with_head(path, head)
+    fast = load_fast(path, config, dtype, members) if Path(path).is_dir() else None
+    if fast is None:
+        return load_predictor(model, head, dtype, members)
+    _warn_of_other_settings(path, config, fast.tokenizer)
+    return fast
 
 
 def load_predictors(
@@ -267,14 +286,14 @@ def load_predictors(
         CheckpointError: As for `load_predictor`, or the checkpoints read different strings.
     """
     if model != "default" or head is not None:
-        pipelines = [load_predictor(model, head, dtype, members)]
-        heads = [[head] if head else shown_heads(pipelines[0].model.config)]
+        pipelines = [_load(model, head, dtype, members)]
+        heads = [[head] if head else shown_heads(pipelines[0].settings)]
     else:
         folders: dict[str, list[str]] = {}
         for name in bundled_heads():
             folders.setdefault(bundled_model(name), []).append(name)
-        pipelines = [load_predictor(folder, None, dtype, members) for folder in folders]
-        shown = [shown_heads(pipeline.model.config) for pipeline in pipelines]
+        pipelines = [_load(folder, None, dtype, members) for folder in folders]
+        shown = [shown_heads(pipeline.settings) for pipeline in pipelines]
         heads = [[name for name in names if name in some] for names, some in zip(folders.values(), shown, strict=True)]
     if not intervals:
         for pipeline in pipelines:
@@ -283,7 +302,9 @@ def load_predictors(
         likelihood = bundled_likelihood() if model == "default" else None
     predictors = Predictors(pipelines, heads)
     if likelihood is not None:
-        if _strings(read_config(likelihood)) == _strings(pipelines[0].model.config):
+        from cloud_hf.inference.likelihood import StringLikelihood
+
+        if _strings(read_config(likelihood)) == _strings(pipelines[0].settings):
             predictors.likelihood = StringLikelihood.load(likelihood)
         else:
             logger.warning(f"{likelihood} reads other strings than the predictor, so no likelihoods are given.")
@@ -330,7 +351,7 @@ def shown_heads(config: Any) -> list[str]:
     return [name for name in heads_of(config) if name not in (config.auxiliary_targets or ())]
 
 
-Predictor = CrystalPropertyPipeline | Predictors
+Predictor: TypeAlias = "CrystalPropertyPipeline | FastPredictor | Predictors"
 
 
 def predict_items(

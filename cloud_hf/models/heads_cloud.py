@@ -38,21 +38,27 @@ from .einstein import entropy_unchecked as einstein_entropy
 from .einstein import heat_capacity_unchecked as einstein_heat_capacity
 from .einstein import helmholtz_energy_unchecked as einstein_helmholtz_energy
 from .einstein import internal_energy_unchecked as einstein_internal_energy
-from .errors import CloudError
+from .errors import CheckpointError, CloudError
 
 __all__ = [
     "CloudDebyeOutput",
     "CloudHead",
     "ThermalProperties",
     "at_position",
+    "check_members",
+    "debye_branches",
     "debye_temperature",
     "inverse_transform_targets",
     "masked_loss",
     "matching_labels",
     "per_row",
+    "scalar_targets",
     "thermal_properties",
     "transform_targets",
 ]
+
+OLDER_NAMES = {r"^head\.": "classifier.", r"^members\.(\d+)\.head\.": r"members.\1.classifier."}
+"""Regular expressions of older names of weights, and what they are called now."""
 
 LN_THETA_RANGE = (0.0, 9.5)
 """ln of 1 K and of 13,360 K (six times diamond's Debye temperature): keeps an untrained head finite."""
@@ -137,6 +143,18 @@ class CloudHead(nn.Module):
 def at_position(states: Tensor, position: Tensor) -> Tensor:
     """Return the state at one position of each row: (batch, length, width) and (batch,) to (batch, width)."""
     return states.gather(1, position[:, None, None].expand(-1, 1, states.shape[-1])).squeeze(1)
+
+
+def check_members(number: int, have: int, source: str | None = None) -> None:
+    """Refuse a number of members of an ensemble that a checkpoint does not have.
+
+    Raises:
+        CheckpointError: The number is not from 1 to `have`.
+    """
+    if not 1 <= number <= have:
+        raise CheckpointError(
+            f"members is {number}, but this checkpoint has {have}: give a number from 1 to {have}.", source=source
+        )
 
 
 def matching_labels(labels: Tensor, rows: int, names: list[str], like: Tensor) -> Tensor:
@@ -233,6 +251,20 @@ def inverse_transform_targets(values: Tensor, transforms: list[str] | None, n_at
     return values
 
 
+def scalar_targets(scaled: Tensor, config: Any, n_atoms: Tensor | None = None) -> Tensor:
+    """Turn head outputs into targets in their units, shape (batch, n_targets).
+
+    Args:
+        scaled: Head outputs, shape (batch, n_targets).
+        config: Has `target_mean`, `target_scale` and `target_transforms`.
+        n_atoms: Atoms that the predictions stand for, shape (batch,); needed where a transform is per atom.
+    """
+    number = scaled.shape[1]
+    mean = scaled.new_tensor(config.target_mean or [0.0] * number)
+    scale = scaled.new_tensor(config.target_scale or [1.0] * number)
+    return inverse_transform_targets(mean + scale * scaled, config.target_transforms, n_atoms)
+
+
 def masked_loss(predicted: Tensor, labels: Tensor, kind: str = "l1", weights: list[float] | None = None) -> Tensor:
     """Weighted mean loss over the labels that are not NaN; zero, with a graph, if none is there.
 
@@ -260,6 +292,20 @@ def debye_temperature(raw: Tensor, link: str, shift: float, scale: float) -> Ten
     """Turn head outputs into temperatures in K, positive, of the same shape; see `CloudConfig.theta_link`."""
     linked = shift + scale * raw
     return linked.clamp(*LN_THETA_RANGE).exp() if link == "exp" else linked.clamp(min=1.0)
+
+
+def debye_branches(raw: Tensor, config: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Turn the head outputs of a Debye model, shape (batch, 1 or 3), into what describes its branches.
+
+    Returns:
+        Debye temperature in K, and of a second branch its characteristic temperature in K and its share of the modes,
+        None without one; each of shape (batch,).
+    """
+    theta = debye_temperature(raw[:, 0], config.theta_link, config.theta_shift, config.theta_scale)
+    if config.second_branch == "none":
+        return theta, None, None
+    second = debye_temperature(raw[:, 1], "exp", config.second_theta_shift, config.theta_scale)
+    return theta, second, torch.sigmoid(raw[:, 2] + SECOND_WEIGHT_SHIFT)
 
 
 class ThermalProperties(NamedTuple):

@@ -22,14 +22,15 @@ from .configuration_cloud import DEBYE_NAMES, HEAD_FIELDS, CloudConfig
 from .encoder_cloud import ChemistryBertModel, first_positions
 from .errors import CheckpointError, CloudError
 from .heads_cloud import (
-    SECOND_WEIGHT_SHIFT,
     CloudDebyeOutput,
     CloudHead,
+    check_members,
+    debye_branches,
     debye_temperature,
-    inverse_transform_targets,
     masked_loss,
     matching_labels,
     per_row,
+    scalar_targets,
     thermal_properties,
     transform_targets,
 )
@@ -258,13 +259,8 @@ class CloudPropertyModel(CloudPreTrainedModel):
         Raises:
             CheckpointError: There are not so many.
         """
-        have = self.config.n_members
-        if not 1 <= number <= have:
-            raise CheckpointError(
-                f"members is {number}, but this checkpoint has {have}: give a number from 1 to {have}.",
-                source=self.name_or_path or None,
-            )
-        if number == have:
+        check_members(number, self.config.n_members, self.name_or_path or None)
+        if number == self.config.n_members:
             return
         self.config.n_members = number
         if number == 1:
@@ -359,7 +355,7 @@ class CloudForPropertyRegression(CloudPropertyModel):
             loss = masked_loss(raw, (known - mean) / scale, config.regression_loss, config.target_weights)
         return SequenceClassifierOutput(
             loss=loss,
-            logits=inverse_transform_targets(mean + scale * raw, config.target_transforms, n_atoms),
+            logits=scalar_targets(raw, config, n_atoms),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
@@ -424,11 +420,7 @@ class CloudForDebye(CloudPropertyModel):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
         )
         config = self.config
-        theta = self.debye_temperature(raw[:, 0])
-        second_theta = second_weight = None
-        if config.second_branch != "none":
-            second_theta = debye_temperature(raw[:, 1], "exp", config.second_theta_shift, config.theta_scale)
-            second_weight = torch.sigmoid(raw[:, 2] + SECOND_WEIGHT_SHIFT)
+        theta, second_theta, second_weight = debye_branches(raw, config)
         rows = theta.shape[0]
         atoms = torch.ones_like(theta) if n_atoms is None else per_row(n_atoms, rows, "n_atoms", theta)
         kelvin = torch.as_tensor(ROOM_TEMPERATURE if temperature is None else temperature)

@@ -13,7 +13,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_cloud import CloudConfig
-from .heads_cloud import inverse_transform_targets, matching_labels, per_row, transform_targets
+from .heads_cloud import matching_labels, per_row, scalar_targets, transform_targets
 from .heads_phonon import (
     ACOUSTIC_BRANCHES,
     VIBRATION_SCALES,
@@ -124,7 +124,7 @@ class CloudForCrystalProperties(CloudPropertyModel):
             loss = rows.mean()
         return CloudPropertiesOutput(
             loss=loss,
-            logits=inverse_transform_targets(mean + scale * scaled, config.target_transforms, atoms),
+            logits=scalar_targets(scaled, config, atoms),
             optical_dos=dos.optical,
             acoustic_cutoff=dos.acoustic_cutoff,
             acoustic_share=dos.acoustic_share,

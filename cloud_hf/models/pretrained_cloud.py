@@ -17,6 +17,7 @@ from .chemistry_tables import VOCAB_SIZE
 from .configuration_cloud import AUTO_MAP, LOADED_TASK, TASK, CloudConfig
 from .embeddings_cloud import ChemistryEmbedding, OrbitReader
 from .errors import CheckpointError, CloudError
+from .heads_cloud import OLDER_NAMES
 from .pipeline_cloud import CrystalPropertyPipeline
 from .saving_cloud import PushedWithCard
 
@@ -27,9 +28,6 @@ ENCODER_WEIGHTS = (
     r"(encoder\.layer|embeddings\.(word|position|token_type)_embeddings|embeddings\.LayerNorm)\b"
 )
 """Names of the weights that every encoder has."""
-
-OLDER_NAMES = {r"^head\.": "classifier.", r"^members\.(\d+)\.head\.": r"members.\1.classifier."}
-"""Regular expressions of older names of weights, and what they are called now."""
 
 
 class CloudPreTrainedModel(PushedWithCard, BertPreTrainedModel):

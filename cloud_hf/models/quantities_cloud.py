@@ -1,0 +1,306 @@
+"""What the outputs of a model mean: named quantities with units and intervals, for whole batches.
+
+Serves the pipeline and every other way to run a checkpoint. Flat: ships as Hub remote code.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .conformal import DEFAULT_LEVEL, Calibration, TargetCalibration, string_features
+from .debye import DebyeInputError
+from .errors import CloudError
+from .heads_cloud import thermal_properties
+from .phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
+
+__all__ = ["BRANCH", "MAX_TEMPERATURE", "SPECTRUM", "Quantity", "QuantityReader", "debye_factor"]
+
+MAX_TEMPERATURE = 1e6
+"""K; far above any solid, and small enough for float32 energies."""
+
+MOST_LN_FACTOR = 20.0
+"""Debye temperatures are given to a factor of e^20 at worst, which keeps all that follows finite."""
+
+Quantity = dict[str, Any]
+"""`{"name": str, "value": float, "unit": str}`; with a calibration also `"low"`, `"high"` in that unit and `"level"`,
+and `"unknown_elements"` where no training row held some elements of the crystal."""
+
+BRANCH = ("second_temperature", "second_weight")
+"""Outputs of a second branch of a Debye model."""
+
+SPECTRUM = ("optical_dos", "acoustic_share", "acoustic_cutoff")
+"""Outputs that are a phonon density of states."""
+
+PER = ("_per_atom", "_per_cell")
+
+Values = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """Of one quantity in a batch.
+
+    Attributes:
+        low: Lower ends, shape (batch,).
+        high: Upper ends, shape (batch,).
+        unknown: Elements of each crystal that no training row held.
+    """
+
+    low: Values
+    high: Values
+    unknown: list[list[str]]
+
+
+class QuantityReader(ABC):
+    """Collates strings for a model and makes named quantities of its outputs.
+
+    Attributes:
+        tokenizer: Of the model.
+        calibration: What gives the intervals; None: there are none.
+    """
+
+    tokenizer: Any
+    calibration: Calibration | None
+
+    @property
+    @abstractmethod
+    def settings(self) -> Any:
+        """The model's configuration."""
+
+    @property
+    @abstractmethod
+    def is_debye(self) -> bool:
+        """Whether the model is a `CloudForDebye`."""
+
+    @property
+    @abstractmethod
+    def has_spectrum(self) -> bool:
+        """Whether the model is a `CloudForCrystalProperties`."""
+
+    def _string_features(self, scopes: Sequence[str]) -> dict[str, torch.Tensor]:
+        """What the intervals need to know of the strings, shape (batch, n_features)."""
+        if self.calibration is None:
+            return {}
+        return {"string_features": torch.from_numpy(string_features(scopes)).float()}
+
+    def _atoms(self, scope: str, n_atoms: Any) -> float:
+        """Atoms per primitive cell, NaN if unknown and not needed."""
+        atoms = _number_of_atoms(n_atoms)
+        if math.isnan(atoms) and self._needs_atoms():
+            raise CloudError(
+                f"{scope!r} does not say how many atoms the primitive cell has, and this model predicts "
+                f"{', '.join(self.settings.target_names)} of whole cells: pass n_atoms, or the crystal itself."
+            )
+        return atoms
+
+    def _needs_atoms(self) -> bool:
+        """Whether a target is extensive, predicted per atom and given per cell, or the acoustic share is not known."""
+        if self.has_spectrum and self.settings.grammar != "sites":
+            return True
+        return any("per_atom" in transform for transform in self.settings.target_transforms or [])
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of every quantity that may be predicted, in the order of the predictions."""
+        config = self.settings
+        units = dict(zip(config.target_names, config.target_units, strict=True))
+        for target in config.debye_targets if self.is_debye else ():
+            kelvin = " K" if target == "heat_capacity" else ""
+            units[f"{target}_per_atom"] = f"J/(mol atom{kelvin})"
+            units[f"{target}_per_cell"] = f"J/(mol primitive cell{kelvin})"
+        if self.has_spectrum:
+            for name, unit in THERMAL_UNITS.items():
+                units[f"{name}_per_atom"] = unit.format("atom")
+                units[f"{name}_per_cell"] = unit.format("primitive cell")
+            units |= dict.fromkeys(DEBYE_TEMPERATURES, "K")
+        return units
+
+    def quantities(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        level: float = DEFAULT_LEVEL,
+        names: Collection[str] | None = None,
+    ) -> list[list[Quantity]]:
+        """Tensors of a batch to a list of quantities for each of its inputs, with their intervals if there are any.
+
+        Args:
+            outputs: What the model gave.
+            level: Of the intervals.
+            names: Of the quantities that are wanted; None: all.
+        """
+        units, wanted = self.units, self.units.keys() if names is None else names
+        columns = {name: values for name, values in self._columns(outputs).items() if name in wanted}
+        intervals: dict[str, Interval] = {}
+        if self.calibration is not None and "string_features" in outputs:
+            find = self._debye_bands if self.is_debye else self._intervals
+            intervals = find(columns, outputs, self.calibration, level)
+        found: list[list[Quantity]] = []
+        for name, values in columns.items():
+            unit, interval = units[name], intervals.get(name)
+            if interval is None:
+                found.append([{"name": name, "value": value, "unit": unit} for value in values.tolist()])
+                continue
+            low, high = (ends.tolist() for ends in (np.fmin(interval.low, values), np.fmax(interval.high, values)))
+            found.append(
+                [
+                    {"name": name, "value": value, "unit": unit, "low": one, "high": two, "level": level}
+                    for value, one, two in zip(values.tolist(), low, high, strict=True)
+                ]
+            )
+            for quantity, unknown in zip(found[-1], interval.unknown, strict=True):
+                if unknown:
+                    quantity["unknown_elements"] = unknown
+        rows = [list(row) for row in zip(*found, strict=True)] if found else [[] for _ in outputs["logits"]]
+        if self.is_debye:
+            for place in torch.isnan(outputs["n_atoms"]).nonzero().flatten().tolist():
+                rows[place] = [quantity for quantity in rows[place] if not quantity["name"].endswith("_per_cell")]
+        return rows
+
+    def _columns(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, Values]:
+        """Every quantity of a batch, shape (batch,); per cell NaN where a Debye model is not told the atoms."""
+        config = self.settings
+        scalars = outputs["logits"].double().reshape(-1, len(config.target_names)).cpu().numpy()
+        columns: dict[str, Values] = dict(zip(config.target_names, scalars.T, strict=True))
+        for target in config.debye_targets if self.is_debye else ():
+            values = outputs[target].double().reshape(-1).cpu().numpy()
+            columns[f"{target}_per_atom"] = values
+            columns[f"{target}_per_cell"] = values * outputs["n_atoms"].double().cpu().numpy()
+        return columns | self._thermal(outputs) if self.has_spectrum else columns
+
+    def _thermal(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, Values]:
+        """What follows from the phonon densities of states of a batch, in float64."""
+        dos: Any = self.phonon_dos(outputs)
+        kelvin = outputs["temperature"].double().cpu()
+        zero = dos.zero_point_energy()
+        per_atom = {
+            "heat_capacity": dos.heat_capacity(kelvin),
+            "entropy": dos.entropy(kelvin),
+            "thermal_energy": dos.internal_energy(kelvin) - zero,
+            "thermal_helmholtz_energy": dos.helmholtz_energy(kelvin) - zero,
+            "zero_point_energy": zero,
+        }
+        atoms = outputs["n_atoms"].double().cpu()
+        atoms = torch.where(atoms.isnan(), 1 / dos.acoustic_share, atoms)
+        found = {}
+        for name, values in per_atom.items():
+            found[f"{name}_per_atom"] = values.numpy()
+            found[f"{name}_per_cell"] = (values * atoms).numpy()
+        temperatures = (dos.debye_temperature_from_heat_capacity(), dos.low_temperature_debye_temperature())
+        return found | {name: values.numpy() for name, values in zip(DEBYE_TEMPERATURES, temperatures, strict=True)}
+
+    @property
+    def gives_phonon_dos(self) -> bool:
+        """Whether the model predicts phonon densities of states."""
+        return self.has_spectrum
+
+    def phonon_dos(self, outputs: Mapping[str, torch.Tensor]) -> PhononDOS | None:
+        """The densities of states of a batch that `forward` gave, in float64; None of a model without them."""
+        if not self.has_spectrum:
+            return None
+        edges = torch.tensor(self.settings.dos_edges, dtype=torch.float64)
+        return PhononDOS(edges, *(outputs[name].double().cpu() for name in SPECTRUM))
+
+    def gives_interval(self, name: str) -> bool:
+        """Tell whether a quantity of `units` comes with an interval."""
+        targets = set() if self.calibration is None else set(self.calibration.targets)
+        if self.has_spectrum and name not in self.settings.target_names:
+            return "heat_capacity" in targets
+        return bool(targets & set(self.settings.debye_targets)) if self.is_debye else name in targets
+
+    def _intervals(
+        self,
+        columns: Mapping[str, Values],
+        outputs: Mapping[str, torch.Tensor],
+        calibration: Calibration,
+        level: float,
+    ) -> dict[str, Interval]:
+        """Intervals of the scalar targets that have a calibration."""
+        features = outputs["string_features"].double().cpu().numpy()
+        atoms = outputs["n_atoms"].double().cpu().numpy()
+        found = {}
+        for name in self.settings.target_names:
+            target = calibration.targets.get(name)
+            if target is None or name not in columns:
+                continue
+            cells = atoms if target.per_atom else np.ones(len(features))
+            low, high = target.interval(features, columns[name] / cells, level)
+            found[name] = Interval(low * cells, high * cells, target.unknown_elements(features))
+        return found
+
+    def _debye_bands(
+        self,
+        columns: Mapping[str, Values],
+        outputs: Mapping[str, torch.Tensor],
+        calibration: Calibration,
+        level: float,
+    ) -> dict[str, Interval]:
+        """One factor on all characteristic temperatures of a crystal gives the band of every property."""
+        config = self.settings
+        target = next((calibration.targets[name] for name in config.debye_targets if name in calibration.targets), None)
+        if target is None:
+            return {}
+        features = outputs["string_features"].double().cpu().numpy()
+        theta = outputs["logits"].double().reshape(-1).cpu()
+        factor = debye_factor(target, features, theta.numpy(), level)
+        kelvin = outputs["temperature"].double().cpu()
+        second, weight = (outputs[name].double().cpu() if name in outputs else None for name in BRANCH)
+        ends = []
+        for scale in (1 / factor, factor):
+            other = None if second is None else second * scale
+            one = torch.ones_like(theta)
+            thermal = thermal_properties(theta * scale, kelvin, one, config.second_branch, other, weight)
+            ends.append({"debye_temperature": theta * scale, **thermal._asdict()})
+        unknown, atoms = target.unknown_elements(features), outputs["n_atoms"].double().cpu()
+        found = {}
+        for name in columns:
+            base = name.removesuffix(PER[0]).removesuffix(PER[1])
+            one, two = (end[base] * atoms if name.endswith(PER[1]) else end[base] for end in ends)
+            found[name] = Interval(torch.minimum(one, two).numpy(), torch.maximum(one, two).numpy(), unknown)
+        return found
+
+    def collate(
+        self, items: Sequence[Any], shared: Mapping[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Ids of shape (batch, longest), padded, and atoms per primitive cell of shape (batch,), NaN if unknown.
+
+        Args:
+            items: Objects with a `scope` whose words and grammar have been checked and with `n_atoms` or None.
+            shared: What this method of a pipeline with an equal tokenizer gave for the same items: the strings are then
+                not read again.
+
+        Raises:
+            UnknownWordError, ScopeTooLongError: A string that the model cannot read.
+            DebyeInputError: A number of atoms below 1.
+        """
+        atoms = [self._atoms(item.scope, item.n_atoms) for item in items]
+        scopes, shared = [item.scope for item in items], shared or {}
+        tokenizer: Any = self.tokenizer
+        tokens = {name: shared[name] for name in tokenizer.model_input_names if name in shared}
+        if not tokens:
+            tokens = dict(tokenizer(scopes, padding=True, return_tensors="pt"))
+        features = {name: shared[name] for name in ("string_features",) if name in shared}
+        if self.calibration is None or not features:
+            features = self._string_features(scopes)
+        return {**tokens, "n_atoms": torch.tensor(atoms), **features}
+
+
+def debye_factor(target: TargetCalibration, features: Any, theta: Any, level: float = DEFAULT_LEVEL) -> torch.Tensor:
+    """Return by what the Debye temperatures may be divided and multiplied, shape (batch,), at least 1."""
+    return torch.from_numpy(np.exp(np.minimum(target.half_width(features, theta, level), MOST_LN_FACTOR)))
+
+
+def _number_of_atoms(value: Any) -> float:
+    """Atoms per primitive cell as a number, NaN if it is not given."""
+    if value is None:
+        return math.nan
+    try:
+        atoms = float(value)
+    except (TypeError, ValueError):
+        atoms = math.nan
+    if not 1 <= atoms < math.inf:
+        raise DebyeInputError(f"n_atoms must be at least 1 atom per primitive cell, not {value!r}.")
+    return atoms

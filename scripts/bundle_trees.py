@@ -1,19 +1,18 @@
 """The trees' predictions for every row that a bundled head is scored on, from the rows that it was trained on.
 
 `python scripts/bundle_trees.py --rows runs/bundle` reads the tables that `scripts/bundle_rows.py` wrote and writes
-`trees/NAME.parquet` for each target: scope, id, label, fold or table, and the predictions of boosting, of extra
-trees and of their mean. `prediction` is the one with the lowest error, chosen on the very rows that it is scored on, in
-favour of the trees: boosting with an absolute loss fails for gaps, more than half of which are 0. A target whose file
-exists is skipped.
+`trees/NAME.parquet` for each target: scope, id, label, fold or table, `prediction`, and in `trees` which kind of trees
+an inner validation within the training rows chose. A target whose file exists is skipped.
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cloud_hf.baselines import TREE_MODELS, TreeBaseline, tree_features
+from cloud_hf.baselines import chosen_trees
 from cloud_hf.data.tables import write_table
 
 LOG = frozenset({"bulk_modulus", "shear_modulus", "refractive_index"})
@@ -30,13 +29,12 @@ TARGETS = (
 
 
 def _predicted(table: pd.DataFrame, target: str, train: pd.Series, test: pd.Series) -> pd.DataFrame:
-    """A column for each of `TREE_MODELS`, for the test rows."""
+    """Predictions for the test rows, and the chosen trees."""
     kind = "heat_capacity" if target == "heat_capacity" else "log" if target in LOG else "value"
-    features, _ = tree_features(table.scope.tolist())
     atoms = table.n_atoms.to_numpy() if kind == "heat_capacity" else None
-    trees = TreeBaseline(kind)
-    trees.fit(features[train], table[target].to_numpy()[train], None if atoms is None else atoms[train])
-    return pd.DataFrame(trees.predict(features[test], None if atoms is None else atoms[test]), index=table.index[test])
+    rows = np.flatnonzero(train), np.flatnonzero(test)
+    found, choice = chosen_trees(table.scope.tolist(), table[target].to_numpy(), *rows, kind, atoms)
+    return pd.DataFrame({"prediction": found, "trees": choice.model}, index=table.index[test])
 
 
 def _by_folds(table: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -57,13 +55,6 @@ def _by_part(table: pd.DataFrame, target: str, wbm: pd.DataFrame) -> pd.DataFram
     return table.loc[~train, ["id", "table", "scope", "part"]].assign(label=table.loc[~train, target]).join(found)
 
 
-def _with_best(found: pd.DataFrame) -> pd.DataFrame:
-    scored = found[found.part != "outside"] if "part" in found else found
-    errors = {name: (scored[name] - scored.label).abs().mean() for name in TREE_MODELS}
-    best = min(errors, key=lambda name: errors[name])
-    return found.assign(prediction=found[best], trees=best)
-
-
 def main() -> None:
     """Write a file a target."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,10 +71,9 @@ def main() -> None:
         else:
             wbm = pd.read_parquet(own.rows / "wbm.parquet")
             found = _by_part(pd.read_parquet(own.rows / "multitask.parquet"), target, wbm)
-        found = _with_best(found)
         write_table(found, path)
-        for name in TREE_MODELS:
-            print(f"{target}: {name} MAE {(found[name] - found.label).abs().mean():.4f}, N {len(found)}")
+        kinds = ", ".join(found.trees.unique())
+        print(f"{target}: {kinds}, MAE {(found.prediction - found.label).abs().mean():.4f}, N {len(found)}", flush=True)
 
 
 if __name__ == "__main__":

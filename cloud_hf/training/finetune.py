@@ -40,6 +40,7 @@ from cloud_hf.training.finetune_report import (
     prediction_frame,
     several_frames,
     spread,
+    tree_lines,
 )  # fmt: skip
 from cloud_hf.training.finetune_rows import Rows, Target, parse_targets, read_rows
 from cloud_hf.training.finetune_trainer import FinetuneTrainer
@@ -107,29 +108,30 @@ def finetune(arguments: FinetuneArguments, training: CloudTrainingArguments) -> 
         raise CloudError(f"--refit follows folds, and column {arguments.split!r} gives parts; leave it out.")
     trainer: FinetuneTrainer | None
     if len(divisions) * arguments.seeds == 1:
-        frame, selection, trainer = _run(job, divisions[0], training.seed, folder)
+        frame, choices, trainer = _run(job, divisions[0], training.seed, folder)
         metrics = frame_metrics(frame, targets)
     elif training.push_to_hub:
         raise CloudError("--push-to-hub takes one model, and --folds, --split by folds and --seeds train several.")
     else:
-        frame, metrics, selection, trainer = _run_all(job, divisions, folder)
+        frame, metrics, choices, trainer = _run_all(job, divisions, folder)
         if arguments.refit:
             metrics, trainer = {"folds": metrics["test"]}, _refit(job, folder)
     saves = trainer is None or bool(trainer.is_world_process_zero())
     if saves:
         if len(skipped):
             write_table(skipped, folder / SKIPPED_FILE)
-        _write_results(job, folder, frame, metrics, {"selection": selection, "skipped_rows": len(skipped)})
+        _write_results(job, folder, frame, metrics, choices | {"skipped_rows": len(skipped)})
     if trainer is not None and (arguments.refit or len(divisions) * arguments.seeds == 1):
         trainer.publish()
-    return _report(job, metrics, skipped, folder, len(divisions)) if saves else ""
+    return _report(job, metrics, choices["trees"], skipped, folder, len(divisions)) if saves else ""
 
 
 def _run_all(
     job: _Job, divisions: Sequence[Division], folder: Path
 ) -> tuple[pd.DataFrame, Any, Any, FinetuneTrainer | None]:
     """Train every fold with every seed; runs that are finished in `folder` already are read instead."""
-    arguments, selections = job.arguments, {}
+    arguments = job.arguments
+    choices: dict[str, dict[str, Any]] = {"selection": {}, "trees": {}}
     trainer: FinetuneTrainer | None = None
     frames: dict[tuple[int | None, int], pd.DataFrame] = {}
     folders = {
@@ -147,14 +149,16 @@ def _run_all(
             if key in finished:
                 logger.warning(f"{folders[key]}: finished already with the same settings; not trained again.")
                 frames[key] = read_table(folders[key] / PREDICTIONS_FILE)
-                selections[name] = json.loads((folders[key] / RUN_FILE).read_text(encoding="utf-8"))["selection"]
+                of_run = json.loads((folders[key] / RUN_FILE).read_text(encoding="utf-8"))
+                for what, chosen in choices.items():
+                    chosen[name] = of_run.get(what)
                 continue
-            frames[key], selections[name], trainer = _run(job, division, seed, folders[key])
+            frames[key], of_run, trainer = _run(job, division, seed, folders[key])
+            for what, chosen in choices.items():
+                chosen[name] = of_run[what]
             if trainer.is_world_process_zero():
                 metrics_of_run = frame_metrics(frames[key], job.targets)
-                _write_results(
-                    job, folders[key], frames[key], metrics_of_run, {"selection": selections[name]}, seed, division.fold
-                )
+                _write_results(job, folders[key], frames[key], metrics_of_run, of_run, seed, division.fold)
     if divisions[0].fold is not None:  # every row is scored by the model that has not seen it
         frames = {key: frame[frame["part"] == "test"] for key, frame in frames.items()}
     by_seed: dict[int, list[pd.DataFrame]] = {}
@@ -178,7 +182,7 @@ def _run_all(
             metrics["test"][target.name]["folds"] = spread(fold["test"][target.name]["mae"] for fold in each)
     elif trainer is None or trainer.is_world_process_zero():
         _copy_model(folders[(divisions[0].fold, job.training.seed)], folder)
-    return several_frames(pooled, job.targets), metrics, selections, trainer
+    return several_frames(pooled, job.targets), metrics, choices, trainer
 
 
 def _refit(job: _Job, folder: Path) -> FinetuneTrainer:
@@ -205,8 +209,10 @@ def _refuse_other_settings(job: _Job, folder: Path) -> None:
     refuse_other_settings(folder, before, job.settings, remedy=remedy, error=CheckpointError)
 
 
-def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.DataFrame, Any, FinetuneTrainer]:
-    """Train once and save the model; return predictions of all parts, how the weights were chosen, and the trainer."""
+def _run(
+    job: _Job, division: Division, seed: int, folder: Path
+) -> tuple[pd.DataFrame, dict[str, Any], FinetuneTrainer]:
+    """Train once and save the model; return all predictions, how weights and trees were chosen, and the trainer."""
     arguments, rows, parts = job.arguments, job.rows, division.parts
     set_seed(seed)
     training = copy.copy(job.training)
@@ -223,10 +229,11 @@ def _run(job: _Job, division: Division, seed: int, folder: Path) -> tuple[pd.Dat
     if saves:
         (folder / METRICS_FILE).unlink(missing_ok=True)  # those of older weights
     trees: dict[str, NDArray[np.float64]] = {}
+    chosen: dict[str, Any] = {}
     if saves and arguments.baselines:
-        trees = tree_baseline(arguments, rows, job.targets, parts)
+        trees, chosen = tree_baseline(arguments, rows, job.targets, parts)
     frame = prediction_frame(rows, job.targets, parts, predictions, trees, division.fold)
-    return frame, trainer.selection, trainer
+    return frame, {"selection": trainer.selection, "trees": chosen}, trainer
 
 
 def _write_results(
@@ -267,8 +274,13 @@ def _copy_model(source: Path, folder: Path) -> None:
                 shutil.copyfile(path, aside)
 
 
-def _report(job: _Job, metrics: dict[str, Any], skipped: pd.DataFrame, folder: Path, divisions: int) -> str:
+def _report(
+    job: _Job, metrics: dict[str, Any], trees: dict[str, Any], skipped: pd.DataFrame, folder: Path, divisions: int
+) -> str:
     lines = [error_table(metrics), ""]
+    if divisions * job.arguments.seeds == 1:
+        trees = {"": trees}
+    lines += tree_lines(trees, job.targets)
     if job.arguments.early_stopping:
         chosen = "The weights are those of the best evaluation on the validation rows"
         if "validation" in metrics:

@@ -1,5 +1,6 @@
 """The tree baseline on the rows of a fine-tuning run."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ logger = logging.get_logger(__name__)
 
 def tree_baseline(
     arguments: FinetuneArguments, rows: Rows, targets: list[Target], parts: dict[str, NDArray[np.int64]]
-) -> dict[str, NDArray[np.float64]]:
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
     """Predict the rows that were not trained on with trees on composition and symmetry.
 
     Args:
@@ -28,15 +29,17 @@ def tree_baseline(
 
     Returns:
         Predictions in the targets' units for `validation` and `test`, as far as there are such rows, each of shape
-        (n, n_targets); nothing, with a warning, where the baseline cannot be had.
+        (n, n_targets); and which trees were chosen for each target, as in `TreeChoice`. Nothing, with a warning, where
+        the baseline cannot be had.
     """
     scored = [part for part in parts if part != "train"]
     if not scored:
-        return {}
+        return {}, {}
     test = np.concatenate([parts[part] for part in scored])
+    chosen: dict[str, Any] = {}
     predictions = np.full((len(test), len(targets)), np.nan)
     try:
-        from cloud_hf.baselines import tree_predictions
+        from cloud_hf.baselines import chosen_trees
 
         for column in range(len(targets)):
             labels = rows.labels[:, column]
@@ -44,17 +47,18 @@ def tree_baseline(
             kind, extra = _kind(arguments, column, rows)
             per_cell = kind != "heat_capacity" and extra.pop("per_atom")
             atoms = rows.n_atoms if per_cell else np.ones(len(labels))
-            predicted = tree_predictions(rows.scope, labels / atoms, labelled, test, kind, **extra)
+            predicted, choice = chosen_trees(rows.scope, labels / atoms, labelled, test, kind, **extra)
             predictions[:, column] = predicted * atoms[test]
+            chosen[targets[column].name] = asdict(choice)
     except CloudError as error:
         logger.warning(f"No tree baseline: {error}")
-        return {}
+        return {}, {}
     ends = np.cumsum([len(parts[part]) for part in scored])[:-1]
-    return dict(zip(scored, np.split(predictions, ends), strict=True))
+    return dict(zip(scored, np.split(predictions, ends), strict=True)), chosen
 
 
 def _kind(arguments: FinetuneArguments, column: int, rows: Rows) -> tuple[str, dict[str, Any]]:
-    """What the trees learn of a target, as `tree_predictions` wants it."""
+    """What the trees learn of a target, as `chosen_trees` wants it."""
     if arguments.debye:
         kelvin = np.unique(rows.temperature)
         if arguments.debye[column] == "heat_capacity" and len(kelvin) == 1:

@@ -20,7 +20,7 @@ from cloud_hf.training.metrics import regression_metrics
 
 __all__ = [
     "average_metrics", "command_line", "error_table", "frame_metrics", "given_arguments", "parity_parts",
-    "prediction_frame", "several_frames", "spread",
+    "prediction_frame", "several_frames", "spread", "tree_lines",
 ]  # fmt: skip
 
 HARMLESS = {
@@ -173,6 +173,26 @@ def error_table(metrics: dict[str, Any]) -> str:
     filled = [index for index in range(len(headers)) if any(line[index] is not None for line in lines)]
     shown = [[line[index] for index in filled] for line in lines]
     return tabulate(shown, headers=[headers[index] for index in filled], floatfmt=".4g")
+
+
+def tree_lines(trees: dict[str, Any], targets: Sequence[Target]) -> list[str]:
+    """Say which trees stand in the table of errors.
+
+    Args:
+        trees: Of each run, and in it of each target, what `cloud_hf.baselines.TreeChoice` holds.
+        targets: Names and units.
+    """
+    lines = []
+    for target in targets:
+        chosen = [of_run[target.name] for of_run in trees.values() if of_run and target.name in of_run]
+        if chosen:
+            models = ", ".join(dict.fromkeys(one["model"].replace("_", " ") for one in chosen))
+            inner = [one["errors"][one["model"]] for one in chosen if one["errors"]]
+            known = (
+                f"inner validation, MAE {np.mean(inner):.4g} {target.unit}" if inner else "too few rows to choose by"
+            )
+            lines.append(f"Trees of {target.name}: {models} ({known}).")
+    return lines
 
 
 def parity_parts(frame: pd.DataFrame, target: Target) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -7,6 +7,9 @@ from cloud_hf.baselines.trees import (
     TreeBaseline,
     TreeChoice,
     chosen_trees,
+    from_learned,
+    inner_rounds,
+    to_learned,
     tree_predictions,
 )
 
@@ -17,6 +20,9 @@ __all__ = [
     "TreeBaseline",
     "TreeChoice",
     "chosen_trees",
+    "from_learned",
+    "inner_rounds",
+    "to_learned",
     "tree_features",
     "tree_predictions",
 ]

@@ -23,7 +23,10 @@ from cloud_hf.data.splits import folds_by_string
 from cloud_hf.debye import effective_debye_temperature, heat_capacity
 from cloud_hf.errors import CloudError
 
-__all__ = ["TARGET_KINDS", "TREE_MODELS", "TreeBaseline", "TreeChoice", "chosen_trees", "tree_predictions"]
+__all__ = [
+    "TARGET_KINDS", "TREE_MODELS", "TreeBaseline", "TreeChoice", "chosen_trees", "from_learned", "inner_rounds",
+    "to_learned", "tree_predictions",
+]  # fmt: skip
 
 TARGET_KINDS = ("value", "log", "heat_capacity")
 """What the trees learn: the label, ln(label), or ln(Debye temperature) of a heat capacity."""
@@ -191,16 +194,12 @@ class TreeBaseline:
         self, features: NDArray[np.float32], values: NDArray[np.float64], atoms: NDArray[np.float64], names: list[str]
     ) -> TreeChoice:
         """Compare all models on crystals of the training rows that the compared trees have not seen."""
-        if len(set(names)) < FEWEST_CRYSTALS:
+        rounds = inner_rounds(names, self.seed)
+        if not rounds:
             return TreeChoice(next(iter(TREE_MODELS)))
-        fold = folds_by_string(names, INNER_FOLDS, self.seed)
-        chance = np.random.default_rng(self.seed)
         target = self._to_target(values, atoms)
         errors: dict[str, list[NDArray[np.float64]]] = {name: [] for name in TREE_MODELS}
-        for held in range(INNER_FOLDS if len(values) <= INNER_ROWS else 1):
-            seen, scored = (
-                _some(rows, chance) for rows in (np.flatnonzero(fold != held), np.flatnonzero(fold == held))
-            )
+        for seen, scored in rounds:
             trial = TreeBaseline(self.target_kind, self.temperature, self.seed, self.n_jobs)
             every = {member for members in TREE_MODELS.values() for member in members}
             trial.members = self._fitted(every, features[seen], target[seen], light=True)
@@ -222,19 +221,40 @@ class TreeBaseline:
         return atoms
 
     def _to_target(self, values: NDArray[np.float64], atoms: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self.target_kind == "value":
-            return values
-        if self.target_kind == "log":
-            return np.log(values)
-        return np.log(effective_debye_temperature(values, self.temperature, atoms, clip=True))
+        return to_learned(values, self.target_kind, self.temperature, atoms)
 
     def _from_target(self, target: NDArray[np.float64], atoms: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self.target_kind == "value":
-            return target
-        if self.target_kind == "log":
-            return np.exp(target)
-        values: NDArray[np.float64] = heat_capacity(np.exp(target), self.temperature, atoms).numpy()
-        return values
+        return from_learned(target, self.target_kind, self.temperature, atoms)
+
+
+def to_learned(
+    labels: NDArray[np.float64], target_kind: str, temperature: float, n_atoms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what a baseline learns of labels, one of `TARGET_KINDS`; `from_learned` gives the labels back.
+
+    Args:
+        labels: Shape (n,), positive unless the kind is `value`.
+        target_kind: One of `TARGET_KINDS`.
+        temperature: Of heat capacities, K.
+        n_atoms: Atoms that heat capacities are of, shape (n,).
+    """
+    if target_kind == "value":
+        return labels
+    if target_kind == "log":
+        return np.log(labels)
+    return np.log(effective_debye_temperature(labels, temperature, n_atoms, clip=True))
+
+
+def from_learned(
+    learned: NDArray[np.float64], target_kind: str, temperature: float, n_atoms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the labels that `to_learned` turns into `learned`; arguments as there."""
+    if target_kind == "value":
+        return learned
+    if target_kind == "log":
+        return np.exp(learned)
+    values: NDArray[np.float64] = heat_capacity(np.exp(learned), temperature, n_atoms).numpy()
+    return values
 
 
 class _Member:
@@ -283,6 +303,27 @@ def _member(name: str, seed: int, n_jobs: int | None, light: bool) -> _Member:
         **size,
     )
     return _Member(boosting, fewest=LEAF_ROWS)
+
+
+def inner_rounds(names: Sequence[str], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Divide training rows for an inner validation, crystals as wholes.
+
+    Args:
+        names: Name of each row's crystal.
+        seed: Of the division.
+
+    Returns:
+        Rows to learn from and rows to score, of each round; nothing where the crystals are too few to choose by.
+    """
+    if len(set(names)) < FEWEST_CRYSTALS:
+        return []
+    fold = folds_by_string(names, INNER_FOLDS, seed)
+    chance = np.random.default_rng(seed)
+    sides = [
+        (np.flatnonzero(fold != held), np.flatnonzero(fold == held))
+        for held in range(INNER_FOLDS if len(names) <= INNER_ROWS else 1)
+    ]
+    return [(_some(seen, chance), _some(scored, chance)) for seen, scored in sides]
 
 
 def _some(rows: NDArray[np.int64], chance: np.random.Generator) -> NDArray[np.int64]:

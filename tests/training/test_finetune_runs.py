@@ -110,6 +110,9 @@ class TestTrees:
         metrics = read(tmp_path / "out", "metrics.json")
         assert metrics["test"]["gap"]["baselines"]["trees"]["mae"] == pytest.approx(error)
         assert "trees" not in metrics["train"]["gap"]["baselines"]
+        choice = read(tmp_path / "out", "run.json")["trees"]["gap"]
+        assert choice["errors"][choice["model"]] == min(choice["errors"].values())
+        assert f"Trees of gap: {choice['model'].replace('_', ' ')} (inner validation, MAE" in found.out
 
     def test_without_scikit_learn_they_are_left_out(self, finetune, table, tmp_path: Path, monkeypatch) -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:

@@ -56,12 +56,12 @@ def bundled_likelihood() -> str | None:
 
 def _folders() -> dict[str, Path]:
     """Each head and the folder of its checkpoint; of two with the same head the one that is named after it."""
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for path in sorted(_WEIGHTS.glob("*/config.json")):
         for head in _heads(json.loads(path.read_text(encoding="utf-8"))):
-            if head not in found or path.parent.name == head:
-                found[head] = path.parent
-    return found
+            if head not in folders or path.parent.name == head:
+                folders[head] = path.parent
+    return folders
 
 
 def _heads(config: dict[str, Any]) -> list[str]:

@@ -89,18 +89,20 @@ def convert(
         CheckpointError: Something is missing, misshapen or contradictory; nothing is written then.
     """
     check_output_folder(output, overwrite, source)
-    found = read_foreign(source, config)
-    if found.config.get("model_type", "bert") != "bert":
-        raise CheckpointError(f"{source}: a checkpoint of model type {found.config['model_type']!r}, not 'bert'.")
-    _check_words(found)
-    weights = _normalise(found)
-    shape = _shape(found, weights)
-    kind, fields, head_rows = _head(found, weights, targets, debye)
+    foreign = read_foreign(source, config)
+    if foreign.config.get("model_type", "bert") != "bert":
+        raise CheckpointError(
+            f"a checkpoint of model type {foreign.config['model_type']!r}, not 'bert'.", source=source
+        )
+    _check_words(foreign)
+    weights = _normalise(foreign)
+    shape = _shape(foreign, weights)
+    kind, fields, head_rows = _head(foreign, weights, targets, debye)
     tokenizer = ScopeTokenizer(model_max_length=shape["max_position_embeddings"])
-    trimmed = _trim(found, weights, _words(tokenizer))
-    known = {name: found.config[name] for name in BERT_FIELDS if name in found.config}
-    strings = {name: found.config[name] for name in STRINGS if name in found.config}
-    with loading(f"{source} ({found.config_source or 'no config'})"):
+    trimmed = _trim(foreign, weights, _words(tokenizer))
+    known = {name: foreign.config[name] for name in BERT_FIELDS if name in foreign.config}
+    strings = {name: foreign.config[name] for name in STRINGS if name in foreign.config}
+    with loading(f"{source} ({foreign.config_source or 'no config'})"):
         cloud = CloudConfig(
             **(PUBLISHED_STRINGS | strings | known | shape | {"vocab_size": len(trimmed[WORDS])} | fields)
         )
@@ -109,7 +111,7 @@ def convert(
     difference = _difference(weights, shape | known, model)
     if not difference < TOLERANCE:
         raise CheckpointError(
-            f"{source}: the converted model's outputs differ from the original's by {difference:.2g}."
+            f"the converted model's outputs differ from the original's by {difference:.2g}.", source=source
         )
     with new_folder(output, overwrite) as folder:
         model.save_pretrained(folder)
@@ -117,7 +119,7 @@ def convert(
     before = sum(tensor.numel() for tensor in weights.values())
     rows = [
         ("source", source),
-        ("config", str(found.config_source or f"none; from the shapes, {HEAD_WIDTH} wide attention heads")),
+        ("config", str(foreign.config_source or f"none; from the shapes, {HEAD_WIDTH} wide attention heads")),
         ("class", kind.__name__),
         (
             "encoder",
@@ -140,18 +142,18 @@ def _words(tokenizer: ScopeTokenizer) -> list[str]:
     return tokenizer.convert_ids_to_tokens(list(range(tokenizer.vocab_size)))
 
 
-def _check_words(found: ForeignCheckpoint) -> None:
-    for index, (word, theirs) in enumerate(zip(_words(ScopeTokenizer()), found.words or [], strict=False)):
+def _check_words(foreign: ForeignCheckpoint) -> None:
+    for index, (word, theirs) in enumerate(zip(_words(ScopeTokenizer()), foreign.words or [], strict=False)):
         if word != theirs:
             raise CheckpointError(
-                f"{found.source}: its vocabulary is not CLOUD's: id {index} is {theirs!r}, not {word!r}."
+                f"its vocabulary is not CLOUD's: id {index} is {theirs!r}, not {word!r}.", source=foreign.source
             )
 
 
-def _normalise(found: ForeignCheckpoint) -> dict[str, Tensor]:
+def _normalise(foreign: ForeignCheckpoint) -> dict[str, Tensor]:
     """Weights by the names of `BertForMaskedLM` and of the paper's head; without what no output depends on."""
     weights = {}
-    for stored, tensor in found.weights.items():
+    for stored, tensor in foreign.weights.items():
         name = re.sub(r"^module\.", "", stored)
         name = re.sub(r"^(embeddings|encoder|pooler)\.", r"bert.\1.", name)
         name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
@@ -163,21 +165,23 @@ def _normalise(found: ForeignCheckpoint) -> dict[str, Tensor]:
             continue
         tensor = weights.pop(name)
         if not torch.equal(tensor, weights.setdefault(tied, tensor)):
-            raise CheckpointError(f"{found.source}: {name} is not tied to {tied}, as it is in the published weights.")
+            raise CheckpointError(
+                f"{name} is not tied to {tied}, as it is in the published weights.", source=foreign.source
+            )
     not_finite = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if not_finite:
-        raise CheckpointError(f"{found.source}: {not_finite[0]} holds values that are not finite.")
+        raise CheckpointError(f"{not_finite[0]} holds values that are not finite.", source=foreign.source)
     return weights
 
 
-def _shape(found: ForeignCheckpoint, weights: dict[str, Tensor]) -> dict[str, int]:
+def _shape(foreign: ForeignCheckpoint, weights: dict[str, Tensor]) -> dict[str, int]:
     """The architecture, from the shapes; what the config says must agree."""
 
     def size(name: str, axis: int) -> int:
         tensor = weights.get(name)
         if tensor is None or tensor.ndim != 2:
             state = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
-            raise CheckpointError(f"{found.source}: the weight {name} is {state}, so this is no BERT encoder.")
+            raise CheckpointError(f"the weight {name} is {state}, so this is no BERT encoder.", source=foreign.source)
         return tensor.shape[axis]
 
     layers = [int(match[1]) for name in weights if (match := re.match(r"bert\.encoder\.layer\.(\d+)\.", name))]
@@ -189,68 +193,74 @@ def _shape(found: ForeignCheckpoint, weights: dict[str, Tensor]) -> dict[str, in
         "max_position_embeddings": size("bert.embeddings.position_embeddings.weight", 0),
         "type_vocab_size": size("bert.embeddings.token_type_embeddings.weight", 0),
     }
-    paper = found.config.get("model")
-    said: dict[str, Any] = dict(paper) if isinstance(paper, dict) else found.config
+    paper = foreign.config.get("model")
+    said: dict[str, Any] = dict(paper) if isinstance(paper, dict) else foreign.config
     wrong = [f"{key} {said[key]}, not {value}" for key, value in shape.items() if said.get(key, value) != value]
     if wrong:
         raise CheckpointError(
-            f"{found.config_source}: does not fit the weights, which have another {'; '.join(wrong)}."
+            f"does not fit the weights, which have another {'; '.join(wrong)}.", source=str(foreign.config_source)
         )
     heads = said.get("num_attention_heads", shape["hidden_size"] / HEAD_WIDTH)
     if not isinstance(heads, int | float) or heads < 1 or int(heads) != heads or shape["hidden_size"] % heads:
-        where = found.config_source or "no config tells the number of attention heads"
+        where = foreign.config_source or "no config tells the number of attention heads"
         raise CheckpointError(
-            f"{found.source}: a hidden size of {shape['hidden_size']} does not divide into {heads} attention heads "
-            f"({where}); give a file with num_attention_heads with --config."
+            f"a hidden size of {shape['hidden_size']} does not divide into {heads} attention heads "
+            f"({where}); give a file with num_attention_heads with --config.",
+            source=foreign.source,
         )
     if shape["vocab_size"] < PUBLISHED_WORDS:
-        raise CheckpointError(f"{found.source}: {shape['vocab_size']} words, fewer than CLOUD's {PUBLISHED_WORDS}.")
+        raise CheckpointError(
+            f"{shape['vocab_size']} words, fewer than CLOUD's {PUBLISHED_WORDS}.", source=foreign.source
+        )
     return shape | {"num_attention_heads": int(heads)}
 
 
 def _head(
-    found: ForeignCheckpoint, weights: dict[str, Tensor], targets: Sequence[str], debye: bool
+    foreign: ForeignCheckpoint, weights: dict[str, Tensor], targets: Sequence[str], debye: bool
 ) -> tuple[Any, dict[str, Any], list[tuple[str, str]]]:
     """The class, the fields of its head, and what to print about them."""
     names = [name for name in weights if name.startswith("Regressor.")]
     if not names:
         if targets or debye:
             raise CheckpointError(
-                f"{found.source}: has no property head, so --target and --debye say nothing; fine-tune it after the "
-                "conversion with `cloud-hf finetune`."
+                "has no property head, so --target and --debye say nothing; fine-tune it after the "
+                "conversion with `cloud-hf finetune`.",
+                source=foreign.source,
             )
         return (CloudForMaskedLM if BIAS in weights else CloudModel), {}, []
-    paper = found.config.get("model")
+    paper = foreign.config.get("model")
     paper = paper if isinstance(paper, dict) else {}
     fields: dict[str, Any] = {"head_layers": len(names) // 2 - 1, "head_dropout": paper.get("dropout", 0.1)}
-    given = {key: _number(found, key) for key in ("mu", "std", "scale")}
+    given = {key: _number(foreign, key) for key in ("mu", "std", "scale")}
     if debye == bool(targets):
         raise CheckpointError(
-            f"{found.source}: has a fine-tuned head; say what it predicts: --target NAME:UNIT, e.g. band_gap:eV, or "
-            "--debye for a Debye temperature (one of them)."
+            "has a fine-tuned head; say what it predicts: --target NAME:UNIT, e.g. band_gap:eV, or "
+            "--debye for a Debye temperature (one of them).",
+            source=foreign.source,
         )
     if debye:
         if given["std"] is not None:
             raise CheckpointError(
-                f"{found.source}: has a normaliser (mu, std), which CLOUD-DEBYE has not; say what it predicts with "
-                "--target NAME:UNIT."
+                "has a normaliser (mu, std), which CLOUD-DEBYE has not; say what it predicts with --target NAME:UNIT.",
+                source=foreign.source,
             )
         shift, scale = (PAPER_THETA[key] if given[key] is None else given[key] for key in ("mu", "scale"))
-        learned = PAPER_TASKS.get(str(found.config.get("task", "cv")), "heat_capacity")
+        learned = PAPER_TASKS.get(str(foreign.config.get("task", "cv")), "heat_capacity")
         fields |= {"theta_link": "linear", "theta_shift": shift, "theta_scale": scale, "debye_targets": [learned]}
         fields |= {"target_names": ["debye_temperature"], "target_units": ["K"]}
         return CloudForDebye, fields, [("Debye temperature", f"{shift:g} K + {scale:g} K x output")]
     if len(targets) != 1:
         raise CheckpointError(
-            f"{found.source}: a published head has one output; give one --target, not {len(targets)}."
+            f"a published head has one output; give one --target, not {len(targets)}.", source=foreign.source
         )
     name, colon, unit = targets[0].partition(":")
     if not (name and colon and unit):
         raise CheckpointError(f"--target {targets[0]!r} has no unit; write 'name:unit', e.g. 'band_gap:eV'.")
     if given["mu"] is None or given["std"] is None:
         raise CheckpointError(
-            f"{found.source}: has no normaliser (mu, std), without which its outputs have no unit; give a file with "
-            "the fields mu and std with --config, or --debye for CLOUD-DEBYE."
+            "has no normaliser (mu, std), without which its outputs have no unit; give a file with "
+            "the fields mu and std with --config, or --debye for CLOUD-DEBYE.",
+            source=foreign.source,
         )
     fields |= {"target_names": [name], "target_units": [unit]}
     fields |= {"target_mean": [given["mu"]], "target_scale": [given["std"]]}
@@ -261,8 +271,8 @@ def _head(
     )
 
 
-def _number(found: ForeignCheckpoint, key: str) -> float | None:
-    value = found.extras.get(key, found.config.get(key))
+def _number(foreign: ForeignCheckpoint, key: str) -> float | None:
+    value = foreign.extras.get(key, foreign.config.get(key))
     if value is None:
         return None
     try:
@@ -271,12 +281,12 @@ def _number(found: ForeignCheckpoint, key: str) -> float | None:
         number = float("nan")
     if not abs(number) < float("inf") or (key != "mu" and number <= 0):
         raise CheckpointError(
-            f"{found.source}: {key} must be a {'' if key == 'mu' else 'positive '}number, not {value}."
+            f"{key} must be a {'' if key == 'mu' else 'positive '}number, not {value}.", source=foreign.source
         )
     return number
 
 
-def _trim(found: ForeignCheckpoint, weights: dict[str, Tensor], words: list[str]) -> dict[str, Tensor]:
+def _trim(foreign: ForeignCheckpoint, weights: dict[str, Tensor], words: list[str]) -> dict[str, Tensor]:
     """Keep the published words and give rows to those that the published vocabulary lacks, all of them elements.
 
     Each starts as the element 32 places before it, the one above it in its group (At as I, Fr as Cs, Es as Ho); as an
@@ -292,7 +302,9 @@ def _trim(found: ForeignCheckpoint, weights: dict[str, Tensor], words: list[str]
     trimmed[WORDS] = torch.stack(list(rows.values()))
     if BIAS in weights:
         if len(weights[BIAS]) != len(table):
-            raise CheckpointError(f"{found.source}: {BIAS} has {len(weights[BIAS])} entries for {len(table)} words.")
+            raise CheckpointError(
+                f"{BIAS} has {len(weights[BIAS])} entries for {len(table)} words.", source=foreign.source
+            )
         bias = weights[BIAS][:PUBLISHED_WORDS]
         trimmed[BIAS] = torch.cat([bias, bias.min().expand(len(words) - PUBLISHED_WORDS)])
     return trimmed
@@ -322,7 +334,7 @@ def _load(model: Any, weights: dict[str, Tensor], source: str) -> None:
     for problem, names in problems:
         if names:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            raise CheckpointError(f"{source}: {len(names)} weights are {problem}: {shown}. Nothing was converted.")
+            raise CheckpointError(f"{len(names)} weights are {problem}: {shown}. Nothing was converted.", source=source)
     model.load_state_dict(renamed, strict=False)
     model.tie_weights()
 

@@ -129,13 +129,13 @@ def _load(path: str) -> tuple[Any, ScopeTokenizer]:
     config = read_config(path)
     kind = KINDS.get((config.architectures or ["?"])[0])
     if kind is None:
-        raise CheckpointError(f"{path}: a checkpoint of {config.architectures}, not of {', '.join(KINDS)}.")
+        raise CheckpointError(f"a checkpoint of {config.architectures}, not of {', '.join(KINDS)}.", source=path)
     with loading(path):
-        network, found = kind.from_pretrained(path, output_loading_info=True)
+        network, loaded = kind.from_pretrained(path, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(path)
-    refuse_missing_weights(path, found)
+    refuse_missing_weights(path, loaded)
     if not isinstance(tokenizer, ScopeTokenizer):
-        raise CheckpointError(f"{path}: its tokenizer is a {type(tokenizer).__name__}, not a ScopeTokenizer.")
+        raise CheckpointError(f"its tokenizer is a {type(tokenizer).__name__}, not a ScopeTokenizer.", source=path)
     return network.float().eval(), tokenizer
 
 
@@ -147,14 +147,16 @@ def _write_bert(network: Any, folder: Path, path: str) -> float:
         value = getattr(config, name, plain)
         if value != plain:
             raise CheckpointError(
-                f"{path}: has {name}{'' if value is True else f' {value!r}'}, which plain BERT cannot compute; "
-                "use --format onnx."
+                f"has {name}{'' if value is True else f' {value!r}'}, which plain BERT cannot compute; "
+                "use --format onnx.",
+                source=path,
             )
     if not isinstance(network, CloudModel | CloudForMaskedLM):
         raise CheckpointError(
-            f"{path}: {type(network).__name__} has a head of {config.head_layers} (linear, SiLU) layers on the [CLS] "
+            f"{type(network).__name__} has a head of {config.head_layers} (linear, SiLU) layers on the [CLS] "
             "state and units, while BertForSequenceClassification reads a tanh pooler; use --format onnx, or "
-            "--encoder-only for the encoder without the head."
+            "--encoder-only for the encoder without the head.",
+            source=path,
         )
     fields = config.to_dict()
     kept = {name: fields[name] for name in BertConfig().to_dict() if name in fields}
@@ -167,14 +169,16 @@ def _write_bert(network: Any, folder: Path, path: str) -> float:
     weights = network.state_dict()
     if weights.keys() != bert.state_dict().keys():
         other = sorted(weights.keys() ^ bert.state_dict().keys())
-        raise CheckpointError(f"{path}: weights that plain BERT does not have in common: {', '.join(other[:3])}.")
+        raise CheckpointError(f"weights that plain BERT does not have in common: {', '.join(other[:3])}.", source=path)
     bert.load_state_dict(weights)
     bert.eval()
     ids, mask = probe(config.max_position_embeddings)
     outputs = [model(input_ids=ids, attention_mask=mask)[0][mask.bool()] for model in (network, bert)]
     difference = float((outputs[0] - outputs[1]).abs().max())
     if not difference < TOLERANCE:
-        raise CheckpointError(f"{path}: the outputs of plain BERT differ by {difference:.2g}; nothing was written.")
+        raise CheckpointError(
+            f"the outputs of plain BERT differ by {difference:.2g}; nothing was written.", source=path
+        )
     bert.save_pretrained(folder)
     return difference
 
@@ -198,10 +202,10 @@ class _Named(nn.Module):
             self.names = ["logits" if isinstance(network, CloudForMaskedLM) else "last_hidden_state"]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        found = self.network(**dict(zip(self.inputs, inputs, strict=True)))
+        outputs = self.network(**dict(zip(self.inputs, inputs, strict=True)))
         if isinstance(self.network, CloudForDebye):
-            return found.logits[:, 0], found.heat_capacity, found.internal_energy
-        return (found[0],)
+            return outputs.logits[:, 0], outputs.heat_capacity, outputs.internal_energy
+        return (outputs[0],)
 
     def example(self, width: int) -> tuple[Tensor, ...]:
         """Inputs of 4 padded strings."""
@@ -266,7 +270,7 @@ def _write_onnx(network: Any, folder: Path, path: str) -> float:
             difference = (mine - torch.from_numpy(theirs))[kept].abs().max() / mine[kept].abs().max().clamp(min=1e-9)
             largest = max(largest, float(difference))
     if not largest < TOLERANCE:
-        raise CheckpointError(f"{path}: the outputs of ONNX Runtime differ by {largest:.2g}; nothing was written.")
+        raise CheckpointError(f"the outputs of ONNX Runtime differ by {largest:.2g}; nothing was written.", source=path)
     return largest
 
 

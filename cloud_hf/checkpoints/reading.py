@@ -83,7 +83,7 @@ def loading(path: str) -> Iterator[None]:
             raise CheckpointError(refusal) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = " ".join(" ".join(lines).split()) if isinstance(error, StrictDataclassError) else lines[0]
-        raise CheckpointError(f"{path}: the checkpoint is missing, damaged or incomplete ({reason}).") from error
+        raise CheckpointError(f"the checkpoint is missing, damaged or incomplete ({reason}).", source=path) from error
 
 
 def _hub_refusal(path: str, error: BaseException) -> str | None:
@@ -93,21 +93,21 @@ def _hub_refusal(path: str, error: BaseException) -> str | None:
     while cause is not None and cause not in chain:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
-    for found in chain:
-        if isinstance(found, GatedRepoError):
+    for link in chain:
+        if isinstance(link, GatedRepoError):
             return f"{path}: access to this repository has to be granted; ask for it on its page, then `hf auth login`."
-        if isinstance(found, RepositoryNotFoundError):
+        if isinstance(link, RepositoryNotFoundError):
             return (
                 f"{path}: there is no such repository on {constants.ENDPOINT}, or it is private. Check the name; for a "
                 "private one log in with `hf auth login`, or set HF_TOKEN to a token that may read it."
             )
-        if isinstance(found, RevisionNotFoundError):
+        if isinstance(link, RevisionNotFoundError):
             return f"{path}: the repository has no such revision; give a branch, tag or commit of it."
-    if any(isinstance(found, OfflineModeIsEnabled) for found in chain) or (
-        constants.is_offline_mode() and any(isinstance(found, LocalEntryNotFoundError) for found in chain)
+    if any(isinstance(link, OfflineModeIsEnabled) for link in chain) or (
+        constants.is_offline_mode() and any(isinstance(link, LocalEntryNotFoundError) for link in chain)
     ):
         return f"{path}: not in the cache, and HF_HUB_OFFLINE is set; load it once without, or give a folder."
-    if any(isinstance(found, HfHubHTTPError | LocalEntryNotFoundError) for found in chain):
+    if any(isinstance(link, HfHubHTTPError | LocalEntryNotFoundError) for link in chain):
         reason = str(chain[-1]).strip().splitlines()[0]
         return f"{path}: neither a folder nor in the cache, and {constants.ENDPOINT} does not answer ({reason})."
     return None
@@ -126,9 +126,9 @@ def read_config(path: str) -> CloudConfig:
     with loading(path):
         exists = folder.exists()
     if exists and folder.is_dir() and not (folder / "config.json").is_file():
-        raise CheckpointError(f"{path}: the folder holds no config.json, so it is not a checkpoint.")
+        raise CheckpointError("the folder holds no config.json, so it is not a checkpoint.", source=path)
     if not exists and (folder.is_absolute() or len(folder.parts) != 2 or path.startswith(".")):
-        raise CheckpointError(f"{path}: there is no such folder, and a Hub id has the form 'owner/name'.")
+        raise CheckpointError("there is no such folder, and a Hub id has the form 'owner/name'.", source=path)
     with loading(path):
         fields, _ = PreTrainedConfig.get_config_dict(path)
         if fields.get("model_type") == CloudConfig.model_type:
@@ -138,7 +138,7 @@ def read_config(path: str) -> CloudConfig:
         config = AutoConfig.from_pretrained(path)
     if not isinstance(config, CloudConfig):
         remedy = "; make it one with `cloud-hf convert`" if config.model_type == "bert" else ""
-        raise CheckpointError(f"{path}: a checkpoint of model type {config.model_type!r}, not 'cloud'{remedy}.")
+        raise CheckpointError(f"a checkpoint of model type {config.model_type!r}, not 'cloud'{remedy}.", source=path)
     return config
 
 
@@ -202,10 +202,10 @@ def read_foreign(source: str, config: str | None = None) -> ForeignCheckpoint:
     extras = {} if weights is content else {key: value for key, value in content.items() if value is not weights}
     bad = [name for name, value in weights.items() if not isinstance(value, Tensor)] if _is_named(weights) else [file]
     if bad or not weights:
-        raise CheckpointError(f"{file}: holds no named tensors{f' ({bad[0]!r} is none)' if bad else ''}.")
+        raise CheckpointError(f"holds no named tensors{f' ({bad[0]!r} is none)' if bad else ''}.", source=str(file))
     beside = PAPER_CONFIGS if file.suffix in (".pth", ".pt") else ("config.json",)
-    found = [name for name in beside if (file.parent / name).is_file()]
-    config_file = Path(config) if config else file.parent / found[0] if len(found) == 1 else None
+    configs = [name for name in beside if (file.parent / name).is_file()]
+    config_file = Path(config) if config else file.parent / configs[0] if len(configs) == 1 else None
     return ForeignCheckpoint(
         source,
         dict(weights),
@@ -219,7 +219,7 @@ def read_foreign(source: str, config: str | None = None) -> ForeignCheckpoint:
 def _download(source: str) -> Path:
     parts = Path(source).parts
     if Path(source).is_absolute() or len(parts) < 2 or source.startswith(".") or Path(source).suffix in PICKLES:
-        raise CheckpointError(f"{source}: there is no such file or folder, and a Hub id has the form 'owner/name'.")
+        raise CheckpointError("there is no such file or folder, and a Hub id has the form 'owner/name'.", source=source)
     below = "/".join(parts[2:])
     patterns = [f"{below}/{name}".lstrip("/") for name in ("*.safetensors", "*.bin", "*.json", "vocab.txt")]
     try:
@@ -227,10 +227,10 @@ def _download(source: str) -> Path:
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{source}: there is no such file or folder here, and nothing came from the Hub ({reason})."
+            f"there is no such file or folder here, and nothing came from the Hub ({reason}).", source=source
         ) from error
     if not folder.is_dir():
-        raise CheckpointError(f"{source}: the repository has no folder {below!r}.")
+        raise CheckpointError(f"the repository has no folder {below!r}.", source=source)
     return folder
 
 
@@ -240,10 +240,10 @@ def _weight_file(folder: Path, source: str) -> Path:
             return folder / name
     names = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", *PICKLES))
     if names:
-        raise CheckpointError(f"{source}: no {WEIGHT_FILES[0]}; give one of its files: {', '.join(names)}.")
+        raise CheckpointError(f"no {WEIGHT_FILES[0]}; give one of its files: {', '.join(names)}.", source=source)
     folders = sorted(path.parent.name for path in folder.glob("*/config.json"))
     remedy = f" itself; give one of its folders: {', '.join(folders)}" if folders else ""
-    raise CheckpointError(f"{source}: the folder holds no weights ({' or '.join(WEIGHT_FILES[::2])}){remedy}.")
+    raise CheckpointError(f"the folder holds no weights ({' or '.join(WEIGHT_FILES[::2])}){remedy}.", source=source)
 
 
 def _is_named(value: Any) -> bool:
@@ -260,7 +260,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         with loading(str(file)):
             return dict(load_file(file))
     if file.suffix not in PICKLES:
-        raise CheckpointError(f"{file}: weights are a .safetensors, .bin, .pth or .pt file, or a folder.")
+        raise CheckpointError("weights are a .safetensors, .bin, .pth or .pt file, or a folder.", source=str(file))
     try:
         with torch.serialization.safe_globals(NUMPY_SCALARS):
             content = torch.load(file, map_location="cpu", weights_only=True)
@@ -268,11 +268,12 @@ def _read_file(file: Path) -> dict[str, Any]:
         lines = [line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line]
         reason = lines[0].strip() if lines else (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{file}: not read, since it is damaged or holds more than tensors and numbers ({reason[:300]}). "
-            "Nothing in it was run."
+            f"not read, since it is damaged or holds more than tensors and numbers ({reason[:300]}). "
+            "Nothing in it was run.",
+            source=str(file),
         ) from error
     if not _is_named(content):
-        raise CheckpointError(f"{file}: holds a {type(content).__name__}, not named tensors.")
+        raise CheckpointError(f"holds a {type(content).__name__}, not named tensors.", source=str(file))
     return dict(content)
 
 
@@ -282,9 +283,9 @@ def read_fields(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
         fields = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{file}: cannot be read ({' '.join(str(error).split())}).") from error
+        raise CheckpointError(f"cannot be read ({' '.join(str(error).split())}).", source=str(file)) from error
     if not _is_named(fields):
-        raise CheckpointError(f"{file}: holds no named fields.")
+        raise CheckpointError("holds no named fields.", source=str(file))
     return dict(fields)
 
 
@@ -318,17 +319,17 @@ def check_output_folder(path: str | os.PathLike[str], overwrite: bool = False, s
     with loading(str(path)):
         above = next((parent for parent in folder.parents if parent.exists()), Path("/"))
         if folder.exists() and not folder.is_dir():
-            raise CheckpointError(f"{path}: is a file; give the name of a folder.")
+            raise CheckpointError("is a file; give the name of a folder.", source=str(path))
         if not above.is_dir() or not os.access(above, os.W_OK):
-            raise CheckpointError(f"{path}: {above} is not a folder that can be written to.")
+            raise CheckpointError(f"{above} is not a folder that can be written to.", source=str(path))
         if folder.is_dir() and any(folder.iterdir()):
             if not overwrite:
-                raise CheckpointError(f"{path}: the folder is not empty; give another one, or --overwrite.")
+                raise CheckpointError("the folder is not empty; give another one, or --overwrite.", source=str(path))
             read = Path(source).resolve()
             if source and (folder.resolve() == read or folder.resolve() in read.parents):
-                raise CheckpointError(f"{path}: holds {source}, which would be lost; give another folder.")
+                raise CheckpointError(f"holds {source}, which would be lost; give another folder.", source=str(path))
             if not (folder / "config.json").is_file():
-                raise CheckpointError(f"{path}: the folder holds no checkpoint, so it is not overwritten.")
+                raise CheckpointError("the folder holds no checkpoint, so it is not overwritten.", source=str(path))
     return folder
 
 

@@ -80,14 +80,14 @@ def checksum_of_weights(folder: Path) -> str | None:
         with safe_open(path, "pt") as tensors:
             names = tensors.keys()
         files |= {_HEAD.sub(r"\1head.", name): (name, path) for name in names}
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for older_name, (name, path) in sorted(files.items()):
         with safe_open(path, "pt") as tensors:
             tensor = tensors.get_tensor(name)
         tensor = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-        found.update(f"{older_name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest() if files else None
+        digest.update(f"{older_name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest() if files else None
 
 
 def read_records(folder: Path) -> Records:
@@ -114,11 +114,11 @@ def baseline_errors(metrics: dict[str, Any], part: str, target: str) -> dict[str
         target: Name of the target.
     """
     row = metrics[part][target]
-    found = dict(row.get("baselines") or {})
+    errors_of = dict(row.get("baselines") or {})
     for name, errors in (metrics.get("baselines") or {}).items():
         kept_back = errors.get(target) if part != "train" else None
-        found[name] = errors.get(part, {}).get(target) or kept_back or {}
-    return {name: errors["mae"] for name, errors in found.items() if errors.get("mae") is not None}
+        errors_of[name] = errors.get(part, {}).get(target) or kept_back or {}
+    return {name: errors["mae"] for name, errors in errors_of.items() if errors.get("mae") is not None}
 
 
 def rows_of(part: str) -> str:
@@ -154,12 +154,12 @@ def record_training_data(
             if (start / name).is_file():
                 shutil.copyfile(start / name, folder / PRETRAINING_FILE)
     entry = {"step": step, "data": [Path(name).name for name in data], "rows": rows, "license": data_license}
-    found = {
+    record = {
         "license": license,
         "steps": [*steps, entry | {"model": Path(model).name if model and Path(model).exists() else model}],
         "weights": checksum_of_weights(folder),
     }
-    write_json(found, folder / TRAINING_DATA_FILE, indent=2)
+    write_json(record, folder / TRAINING_DATA_FILE, indent=2)
 
 
 def source_folder(name: str | None, commit: str | None = None, online: bool = True) -> Path | None:
@@ -199,5 +199,5 @@ def carry_records(source: Path | None, folder: Path) -> bool:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}

@@ -179,11 +179,13 @@ def _wanted(path: Path, where: str) -> Any:
     table = read_table(path)
     if column not in table.columns or not values:
         raise TableError(
-            f"{path}: --where {where!r} must name a column and its values; it has {', '.join(table.columns)}."
+            f"--where {where!r} must name a column and its values; it has {', '.join(table.columns)}.", source=str(path)
         )
     wanted = table[column].astype(str).isin(values.split(",")).to_numpy()
     if not wanted.any():
-        raise TableError(f"{path}: --where {where!r}: no row has one of these values in the column {column!r}.")
+        raise TableError(
+            f"--where {where!r}: no row has one of these values in the column {column!r}.", source=str(path)
+        )
     return wanted
 
 

@@ -40,7 +40,7 @@ def check_table_output(arguments: argparse.Namespace) -> None:
         return
     check_output(arguments.output, TABLE_SUFFIXES)
     if Path(arguments.output).resolve() in {Path(text).resolve() for text in arguments.inputs if "|" not in text}:
-        raise TableError(f"{arguments.output}: is also an input; choose another name for the output.")
+        raise TableError("is also an input; choose another name for the output.", source=arguments.output)
 
 
 class Rows:

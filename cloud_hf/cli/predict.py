@@ -116,7 +116,7 @@ def predict(arguments: argparse.Namespace) -> int:
         arguments.trust_sites,
     )
     if arguments.plot and not (predictor.has_debye_temperature or predictor.has_phonon_dos):
-        raise CheckpointError(f"{arguments.model}: has no Debye temperature, so there is no Cv(T) to plot.")
+        raise CheckpointError("has no Debye temperature, so there is no Cv(T) to plot.", source=arguments.model)
     best = Best(arguments.top, _quantity(predictor, arguments.by), arguments.lowest) if arguments.top else None
     given = iterate_items(arguments.inputs, arguments.n_atoms)
     encoded = encode_items(given, predictor.encoder, arguments.processes, arguments.timeout)

@@ -59,12 +59,12 @@ def split(arguments: argparse.Namespace) -> int:
         check_output(output)
     encoder = ScopeEncoder(max_atoms=arguments.max_atoms)
     cache = arguments.cache or folder / "strings"
-    parts, own = [], {}
+    parts, own_columns = [], {}
     for path in paths:
         print(f"{path.stem}: naming its crystals", flush=True)
         named = name_rows(path, encoder, cache, arguments.processes, progress=sys.stderr.isatty())
         parts.append(named.assign(table=path.stem))
-        own[path.stem] = own_split_columns(read_table(path))
+        own_columns[path.stem] = own_split_columns(read_table(path))
     rows = pd.concat(parts, ignore_index=True)
     groups = group_rows(rows["names"].tolist(), rows["entry"].tolist())
     fold, part = assign(groups, arguments.folds, arguments.validation, arguments.seed)
@@ -77,7 +77,7 @@ def split(arguments: argparse.Namespace) -> int:
         "folds": arguments.folds,
         "validation": arguments.validation,
     }
-    report = {"settings": settings, **leakage_report(rows, own, arguments.folds)}
+    report = {"settings": settings, **leakage_report(rows, own_columns, arguments.folds)}
     for path, output in outputs.items():
         write_table(rows.loc[rows["table"] == path.stem, COLUMNS], output)
     write_json(report, json_path)

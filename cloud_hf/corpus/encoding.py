@@ -106,13 +106,13 @@ class RecordEncoder:
                 flag="grammars",
             )
         encoder = self.encoders[canonical]
-        found = encoder._search(cell)
-        known = encoder._described(cell, found)
+        symmetry = encoder._search(cell)
+        known = encoder._described(cell, symmetry)
         amounts = cell.amounts()
         strings = tuple(
             known.scope
             if name == canonical
-            else self.encoders[name]._scope(cell, found, amounts)
+            else self.encoders[name]._scope(cell, symmetry, amounts)
             if is_ordered
             else None
             for name in self.grammars

@@ -121,7 +121,9 @@ def base_urls(providers: Sequence[str], request: Request | None = None) -> list[
         return [str(url) for url in _client(None, request or Request(), include_providers=list(providers)).base_urls]
     except (Exception, SystemExit) as error:  # the client ends the process where it finds none
         reason = " ".join(str(error).split())[:200]
-        raise CorpusError(f"{', '.join(providers)}: no databases of these providers are known ({reason}).") from error
+        raise CorpusError(
+            f"no databases of these providers are known ({reason}).", source=", ".join(providers)
+        ) from error
 
 
 def _client(urls: Sequence[str] | None, request: Request, **choice: Any) -> Any:
@@ -224,7 +226,7 @@ class _Provider:
 
     def _ask(self, endpoint: str, query: str, address: str | None) -> Any:
         fields = list(FIELDS) if endpoint == "structures" else None
-        found = self.client.get_one(
+        answer = self.client.get_one(
             endpoint,
             query,
             self.url,
@@ -233,11 +235,11 @@ class _Provider:
             paginate=False,
             override_url=address,
         )[self.url]
-        if found.errors and not found.data:
-            raise _ProviderError(" ".join(str(found.errors[0]).split())[:300])
-        if not isinstance(found.data, list if endpoint == "structures" else dict):
+        if answer.errors and not answer.data:
+            raise _ProviderError(" ".join(str(answer.errors[0]).split())[:300])
+        if not isinstance(answer.data, list if endpoint == "structures" else dict):
             raise _ProviderError(f"what it answered to {endpoint} is no OPTIMADE response")
-        return found
+        return answer
 
     def _introduce(self) -> None:
         """Learn the licence and the prefix; what a provider does not say stays as it is."""
@@ -287,14 +289,15 @@ class _Provider:
         if (state.url, state.filter, state.most) != (new.url, new.filter, new.most):
             limit = f", at most {state.most}" if state.most is not None else ""
             raise CorpusError(
-                f"{self.folder}: holds what {state.url} gave for the filter {state.filter!r}{limit}; repeat that, or "
-                "choose another folder."
+                f"holds what {state.url} gave for the filter {state.filter!r}{limit}; repeat that, or "
+                "choose another folder.",
+                source=str(self.folder),
             )
         return state
 
 
 def _next_page(links: Any) -> str | None:
     """The address of the next page, given as a text or as an object."""
-    found = links.get("next") if isinstance(links, Mapping) else None
-    found = found.get("href") if isinstance(found, Mapping) else found
-    return found if isinstance(found, str) and found.startswith(("http://", "https://")) else None
+    link = links.get("next") if isinstance(links, Mapping) else None
+    link = link.get("href") if isinstance(link, Mapping) else link
+    return link if isinstance(link, str) and link.startswith(("http://", "https://")) else None

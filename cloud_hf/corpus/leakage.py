@@ -47,12 +47,12 @@ class Known:
             TableError: A table of that name was taken before.
         """
         if table in self.rows:
-            raise TableError(f"{table}: two tables have this name; rename one.")
+            raise TableError("two tables have this name; rename one.", source=table)
         self.rows[table] = len(named)
         for row in named.to_dict("records"):
             for kind, names in self.names.items():
-                found = row["names"] if kind == "name" else [row[kind]]
-                for name in found:
+                keys = row["names"] if kind == "name" else [row[kind]]
+                for name in keys:
                     if name is not None:
                         names.setdefault(name, []).append((table, str(row["id"])))
 
@@ -95,7 +95,7 @@ def corpus_leakage(
                 seen[kind].add(name)
                 for table in {table for table, _ in places}:
                     of_corpus[table][kind] += 1
-            first = next((found for found in agreements if found[0] in kinds), None)
+            first = next((agreement for agreement in agreements if agreement[0] in kinds), None)
             if first is not None:
                 kind, name, places = first
                 excluded.add((row["hash"], row["source"], kind, *places[0], name))
@@ -140,8 +140,8 @@ def _names(row: Mapping[str, Any]) -> dict[str, str | None]:
 def leakage_text(report: Mapping[str, Any]) -> str:
     """Write a report as Markdown."""
     rows = [
-        [table, found["rows"], NAME_KINDS[kind], found[kind]["rows_of_table"], found[kind]["rows_of_corpus"]]
-        for table, found in report["tables"].items()
+        [table, counts["rows"], NAME_KINDS[kind], counts[kind]["rows_of_table"], counts[kind]["rows_of_corpus"]]
+        for table, counts in report["tables"].items()
         for kind in NAME_KINDS
     ]
     headers = ["table", "rows", "shared", "rows of the table in the corpus", "rows of the corpus that agree"]

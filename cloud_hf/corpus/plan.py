@@ -104,7 +104,7 @@ def make_plan(inputs: Sequence[str], folders: Folders, settings: BuildSettings) 
         rows += int(task["rows"])
         save_json(task, _task_path(folders, number - 1))
     if not number:
-        raise CorpusError(f"{', '.join(inputs)}: there are no crystals.")
+        raise CorpusError("there are no crystals.", source=", ".join(inputs))
     plan = Plan(tuple(inputs), settings, encoder, versions, number, -(-rows // BUCKET_ROWS) or 1, rows)
     save_json(asdict(plan), folders.plan / "plan.json")
     return plan

@@ -65,7 +65,7 @@ def push_corpus(folder: str | os.PathLike[str], repo_id: str, private: bool = Fa
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CorpusError(
-            f"{repo_id}: the corpus cannot be pushed ({reason}). The repository keeps its previous commit."
+            f"the corpus cannot be pushed ({reason}). The repository keeps its previous commit.", source=repo_id
         ) from error
     return str(commit.commit_url)
 

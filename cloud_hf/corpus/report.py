@@ -82,10 +82,10 @@ def read_report(folders: Folders) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorpusError(f"cannot be read as the report of a corpus ({error}).", source=str(path)) from error
     for number, rows in enumerate(expected):
-        if (found := _n_rows(folders, SHARDS, number)) != rows:
+        if (n_rows := _n_rows(folders, SHARDS, number)) != rows:
             raise CorpusError(
-                f"{folders.table(SHARDS, number)}: has {found} rows, not {rows}: it was changed from outside; build "
-                "the corpus anew in another folder."
+                f"has {n_rows} rows, not {rows}: it was changed from outside; build the corpus anew in another folder.",
+                source=str(folders.table(SHARDS, number)),
             )
     return report
 
@@ -129,6 +129,8 @@ def _counts(folders: Folders, plan: Plan) -> dict[str, dict[str, int]]:
                 counts[name][str(entry["values"] if entry["values"] is not None else "unknown")] += entry["counts"]
     by_number = {"space_groups", "words"}
     return {
-        name: dict(sorted(found.items(), key=lambda item: int(item[0])) if name in by_number else found.most_common())
-        for name, found in counts.items()
+        name: dict(
+            sorted(counter.items(), key=lambda item: int(item[0])) if name in by_number else counter.most_common()
+        )
+        for name, counter in counts.items()
     }

@@ -57,7 +57,7 @@ class Corpus:
                 yield table.select(list(columns))
         except Exception as error:  # datasets, fsspec and pyarrow raise almost anything
             reason = " ".join(str(error).split())[:300]
-            raise CorpusError(f"{self.files[number]}: the shard cannot be read ({reason}).") from error
+            raise CorpusError(f"the shard cannot be read ({reason}).", source=self.files[number]) from error
 
 
 def open_corpus(name: str | os.PathLike[str]) -> Corpus:

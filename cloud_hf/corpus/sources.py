@@ -88,18 +88,18 @@ def _is_input(path: Path) -> bool:
 
 def _folder(path: Path, source: str, rows: int) -> Iterator[Task]:
     """First the crystal files below a folder, so many a task, then its archives and tables."""
-    found = False
+    empty = True
     names = _names(path, path)
     common = {"kind": "files", "path": str(path.absolute()), "source": source}
     crystals = (name for name in names if is_crystal(name))
     while files := list(islice(crystals, rows)):
-        found = True
+        empty = False
         yield {**common, "files": files, "rows": len(files)}
     for name in _names(path, path):
         if not is_crystal(name):
-            found = True
+            empty = False
             yield from _file(path / name, f"{source.rstrip('/')}/{name}", rows)
-    if not found:
+    if empty:
         raise CorpusError("the folder holds no crystal files, archives or tables of structures.", source=source)
 
 
@@ -140,8 +140,8 @@ def _file(path: Path, source: str, rows: int) -> Iterator[Task]:
 
 def _archive(path: Path, rows: int) -> Iterator[Task]:
     if is_plain_tar(path):
-        found = members(path)
-        while piece := list(islice(found, rows)):
+        listed = members(path)
+        while piece := list(islice(listed, rows)):
             entries = [astuple(member) for member in piece]
             yield {"kind": "tar", "members": entries, "rows": len(piece)}
         return

@@ -173,7 +173,7 @@ def _elements(
     labels, symbols = items.get(_LABEL), items.get(_SYMBOL)
     known = None if formula is None else frozenset(formula)
     flags = items.get("_atom_site_calc_flag")
-    found, bearing = [], ""
+    elements, bearing = [], ""
     has_hydrogen = symbols is not None and not {"H", "D"}.isdisjoint(symbols)
     for i in rows:
         label = labels[i] if labels else ""
@@ -190,15 +190,15 @@ def _elements(
             )
         if read.has_hydrogen:
             bearing = label or read.element
-        found.append(read.element)
-    if bearing and not trust_sites and (formula is None or "H" not in found):
+        elements.append(read.element)
+    if bearing and not trust_sites and (formula is None or "H" not in elements):
         raise CrystalReadError(
             f"the site {bearing!r} is named after a group with hydrogen, which no row holds; give the hydrogen "
             f"as a row of its own and the elements as {_SYMBOL}, or take the sites as they are with "
             "trust_sites=True (--trust-sites).",
             source=name, flag="trust_sites",
         )  # fmt: skip
-    return found
+    return elements
 
 
 def _number(text: str) -> float:
@@ -263,15 +263,15 @@ def _occupancies(items: Items, rows: Sequence[int], name: str) -> list[float]:
         return [1.0] * len(rows)
     if set(values) <= _ONE:
         return [1.0] * len(rows)
-    found = []
+    occupancies = []
     for i in rows:
         number = 1.0 if values[i] in _UNKNOWN else _number(values[i])
         if not 0 < number <= 1.01:
             label = (items.get(_LABEL) or items[_SYMBOL])[i]
             rule = "remove the row of an empty site" if number == 0 else "it must lie between 0 and 1"
             raise CrystalReadError(f"the occupancy of {label} is {values[i]}; {rule}.", source=name)
-        found.append(min(number, 1.0))
-    return found
+        occupancies.append(min(number, 1.0))
+    return occupancies
 
 
 def _refuse_alternatives(items: Items, rows: Sequence[int], occupancies: Sequence[float], name: str) -> None:
@@ -288,8 +288,8 @@ def _refuse_alternatives(items: Items, rows: Sequence[int], occupancies: Sequenc
         every.setdefault(assemblies[i], set()).add(groups[i])
         if occupancy > 0.99:
             full.setdefault(assemblies[i], set()).add(groups[i])
-    for assembly, found in full.items():
-        if len(every[assembly]) > 1 or any(group.startswith("-") for group in found):
+    for assembly, groups_of in full.items():
+        if len(every[assembly]) > 1 or any(group.startswith("-") for group in groups_of):
             raise CrystalReadError(
                 f"the disorder groups {', '.join(sorted(every[assembly]))} are alternatives, but their atoms are fully "
                 f"occupied; give their {_OCCUPANCY}, or remove the rows of all alternatives but one.",
@@ -363,16 +363,16 @@ def _expanded(
     """Apply the operations; atoms on the same place share a site."""
     if np.abs(coords).max() > 1e6:
         raise DegenerateLatticeError("fractional coordinates beyond 1e6 have lost their digits.", source=name)
-    found = distinct_sites(coords, group.operations, tolerances, is_full=min(occupancies) == 1.0)
-    if found is None and len(group) > 1:
-        found = distinct_sites(coords, group.operations, np.full(len(coords), SAME_SITE))
-    if found is None:
+    distinct = distinct_sites(coords, group.operations, tolerances, is_full=min(occupancies) == 1.0)
+    if distinct is None and len(group) > 1:
+        distinct = distinct_sites(coords, group.operations, np.full(len(coords), SAME_SITE))
+    if distinct is None:
         raise CrystalReadError(
             "an atom lies so near to a symmetry element, or to another atom, that its images cannot be told apart; "
             "give the coordinates with more digits.",
             source=name,
         )
-    sites, atoms, orbits = found
+    sites, atoms, orbits = distinct
     contents = _contents(elements, occupancies, orbits.tolist(), name)
     return Cell(lattice, sites, tuple([contents[atom] for atom in atoms.tolist()]), name)
 

@@ -133,8 +133,8 @@ def near_pairs(points: NDArray[np.float64], limit: float = SAME_SITE) -> NDArray
     if len(points) > 5000 and tree.count_neighbors(tree, limit, p=np.inf) > 20 * len(points):
         # a heap of atoms on one spot: the list of its pairs would fill the memory, and one of them tells enough
         return np.array([sorted(tree.query(points, k=2, p=np.inf)[1][0])], dtype=np.intp)
-    found: NDArray[np.intp] = tree.query_pairs(limit, p=np.inf, output_type="ndarray")
-    return found
+    near_pairs: NDArray[np.intp] = tree.query_pairs(limit, p=np.inf, output_type="ndarray")
+    return near_pairs
 
 
 def same_sites(one: NDArray[np.float64], other: NDArray[np.float64], limit: float = 1e-3) -> NDArray[np.intp] | None:
@@ -148,10 +148,10 @@ def same_sites(one: NDArray[np.float64], other: NDArray[np.float64], limit: floa
     if len(one) != len(other):
         return None
     tree = cKDTree(_wrapped(other), boxsize=1.0)
-    distances, found = tree.query(_wrapped(one), p=np.inf)
-    if (distances > limit).any() or len(np.unique(found)) != len(one):
+    distances, nearest = tree.query(_wrapped(one), p=np.inf)
+    if (distances > limit).any() or len(np.unique(nearest)) != len(one):
         return None
-    return np.asarray(found)
+    return np.asarray(nearest)
 
 
 @lru_cache(maxsize=64)

@@ -187,32 +187,36 @@ def _stated(key: Key) -> _Stated:
 def _products(magnetic: Sequence[Sequence[str]]) -> list[str]:
     """Operations of a magnetic group times its centrings, time reversal left out."""
     operations, centrings = ([text.split(",")[:3] for text in texts] for texts in magnetic)
-    found = []
+    products = []
     for centring in centrings:
         shifts = [re.sub(r"\+?[xyz]", "", part.strip().lower()) for part in centring]
         shifts = [f"+{shift}" if shift[:1].isdigit() else shift for shift in shifts]
-        found += [
+        products += [
             ",".join(part.strip() + shift for part, shift in zip(operation, shifts, strict=True))
             for operation in operations
             if len(operation) == len(shifts) == 3
         ]
-    return found or [",".join(text) for text in operations]
+    return products or [",".join(text) for text in operations]
 
 
 def _clear(stated: _Stated) -> Group | None:
     """The group of the list, the Hall symbol or a symbol of one setting, where all agree whatever the cell."""
-    numbers = [{group.number} for _, group in stated.halls] + [{s.number for s in found} for _, found in stated.names]
+    numbers = [{group.number} for _, group in stated.halls] + [
+        {s.number for s in settings} for _, settings in stated.names
+    ]
     numbers += [{number} for number in stated.numbers]
     if stated.listed is not None:
-        if not stated.closed or any(stated.listed.number not in found for found in numbers if stated.listed.number):
+        if not stated.closed or any(
+            stated.listed.number not in possible for possible in numbers if stated.listed.number
+        ):
             return None
         if stated.listed.number is None and numbers and len(stated.listed) <= 192:
             return None
         return stated.listed if _settings_agree(stated.listed, stated) else None
     exact = [group for _, group in stated.halls]
-    exact += [found[0].group for _, found in stated.names if len(found) == 1]
+    exact += [settings[0].group for _, settings in stated.names if len(settings) == 1]
     if exact and all(group.same_as(exact[0]) for group in exact) and all(exact[0].number in n for n in numbers):
-        if all(any(setting.group.same_as(exact[0]) for setting in found) for _, found in stated.names):
+        if all(any(setting.group.same_as(exact[0]) for setting in settings) for _, settings in stated.names):
             return exact[0]
         return None
     return None
@@ -257,7 +261,9 @@ def _open(stated: _Stated, lattice: NDArray[np.float64], name: str) -> Candidate
     """The readings of statements that leave something open, or contradict one another."""
     readings: list[Group] = []
     named = _named(stated, lattice)
-    numbers = [{group.number} for _, group in stated.halls] + [{s.number for s in found} for _, found in stated.names]
+    numbers = [{group.number} for _, group in stated.halls] + [
+        {s.number for s in settings} for _, settings in stated.names
+    ]
     numbers += [{number} for number in stated.numbers]
     agree = bool(set.intersection(*numbers)) if numbers else True
     if stated.listed is not None:
@@ -294,10 +300,10 @@ def _is_among(group: Group, groups: Iterable[Group]) -> bool:
 
 
 def _settings(stated: _Stated) -> list[Setting]:
-    found = [setting for _, settings in stated.names for setting in settings]
-    if not found:
-        found = [setting for number in stated.numbers for setting in settings_of_number(number)]
-    return list(dict.fromkeys(found))
+    given = [setting for _, settings in stated.names for setting in settings]
+    if not given:
+        given = [setting for number in stated.numbers for setting in settings_of_number(number)]
+    return list(dict.fromkeys(given))
 
 
 def _named(stated: _Stated, lattice: NDArray[np.float64]) -> list[Group]:

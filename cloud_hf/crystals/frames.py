@@ -53,11 +53,11 @@ def frames_of(raw: Raw, max_atoms: int) -> Cell | list[Raw]:
         raise CrystalReadError("the file holds no structures.")
     if number == 0 and len(frames) == 1 and rest is None:
         return read_frame(Raw(raw.source, *frames[0]), max_atoms)
-    found = [Raw(f"{source}#{number + i}", *frame) for i, frame in enumerate(frames)]
+    raws = [Raw(f"{source}#{number + i}", *frame) for i, frame in enumerate(frames)]
     if rest is not None:
         number += len(frames)
-        found.append(Raw(f"{source}#{number}", "frames", (source, path, number, rest)))
-    return found
+        raws.append(Raw(f"{source}#{number}", "frames", (source, path, number, rest)))
+    return raws
 
 
 Frames = tuple[list[tuple[str, Any]], int | None]
@@ -87,28 +87,28 @@ def read_frame(raw: Raw, max_atoms: int) -> Cell:
 
 def _xyz(path: str, place: int, max_atoms: int) -> Frames:
     """Cut the text into its structures: a line with the number of atoms, a line of comment, a line each."""
-    found: list[tuple[str, Any]] = []
+    frames: list[tuple[str, Any]] = []
     with packing_of(path)[1](path, "rb") as file:
         file.seek(place)
-        while len(found) < PIECE:
+        while len(frames) < PIECE:
             line = next(_filled(file), b"")
             if not line:
-                return found, None
+                return frames, None
             if not line.strip().isdigit() or len(line) > 12:
                 words = line.strip().decode("utf-8", errors="replace")
                 reason = f"from here on not an XYZ file: {words!r:.60} is no number of atoms."
-                return [*found, ("error", CrystalReadError(reason))], None
+                return [*frames, ("error", CrystalReadError(reason))], None
             n_sites = int(line)
             if n_sites > max_atoms:
                 for _ in range(n_sites + 1):
                     if not file.readline(_LONGEST_LINE):
                         break
                 reason = f"announces {n_sites} atoms, more than the limit of {max_atoms} (--max-atoms)."
-                found.append(("error", CrystalTooLargeError(reason, flag="max_atoms")))
+                frames.append(("error", CrystalTooLargeError(reason, flag="max_atoms")))
             else:
-                found.append(("frame", b"".join([line, *(file.readline(_LONGEST_LINE) for _ in range(n_sites + 1))])))
+                frames.append(("frame", b"".join([line, *(file.readline(_LONGEST_LINE) for _ in range(n_sites + 1))])))
         rest = file.tell()
-        return found, rest if next(_filled(file), None) else None
+        return frames, rest if next(_filled(file), None) else None
 
 
 def _filled(file: IO[bytes]) -> Iterator[bytes]:
@@ -129,13 +129,13 @@ def _by_ase(path: str, place: int, max_atoms: int) -> Frames:
             raise
         except Exception as error:  # ASE raises almost anything on damaged files
             raise CrystalReadError(f"not readable by ASE ({_reason(error)}).") from error
-    found: list[tuple[str, Any]] = []
+    frames: list[tuple[str, Any]] = []
     for atoms in images[:PIECE]:
         try:
-            found.append(("object", cell_from_object(atoms, max_atoms)))
+            frames.append(("object", cell_from_object(atoms, max_atoms)))
         except CloudError as error:
-            found.append(("error", error))
-    return found, place + PIECE if len(images) > PIECE else None
+            frames.append(("error", error))
+    return frames, place + PIECE if len(images) > PIECE else None
 
 
 def _ase_read() -> Any:

@@ -394,14 +394,14 @@ def _assembled(sites: list[Species], assemblies: Iterable[Any], name: str) -> li
 
 def _optimade_contradictions(attributes: Any, cell: Cell) -> list[str]:
     """What the structure says about its composition and its sites do not hold."""
-    found = []
+    reasons = []
     amounts = cell.amounts()
     elements = _field(attributes, "elements", None)
     n_elements = _field(attributes, "nelements", None)
     if elements and set(map(str, elements)) != amounts.keys() and "D" not in elements:
-        found.append(f"the sites hold {', '.join(sorted(amounts))}, elements says {', '.join(map(str, elements))}")
+        reasons.append(f"the sites hold {', '.join(sorted(amounts))}, elements says {', '.join(map(str, elements))}")
     elif n_elements is not None and n_elements != len(amounts):
-        found.append(
+        reasons.append(
             f"the sites hold {len(amounts)} elements ({', '.join(sorted(amounts))}), nelements is {n_elements}"
         )
     text = _field(attributes, "chemical_formula_reduced", None) or _field(
@@ -412,8 +412,8 @@ def _optimade_contradictions(attributes: Any, cell: Cell) -> list[str]:
         partial = {e for content in set(cell.contents) for e, x in content if len(content) > 1 or x < 0.99}
         reason = mismatch(amounts, formula, disordered=partial)
         if reason is not None:
-            found.append(reason)
-    return found
+            reasons.append(reason)
+    return reasons
 
 
 _REQUIRED = object()

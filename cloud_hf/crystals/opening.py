@@ -109,19 +109,19 @@ def read_texts(
 
 
 def _all_cells(raw: Raw, limits: Limits) -> list[tuple[str, Cell | CloudError]]:
-    found: list[tuple[str, Cell | CloudError]] = []
+    cells: list[tuple[str, Cell | CloudError]] = []
     waiting = [raw]
     while waiting:
         raw = waiting.pop()
         try:
             opened = open_raw(raw, limits)
             if isinstance(opened, Cell):
-                found.append((raw.source, check_cell(opened, limits.max_atoms)))
+                cells.append((raw.source, check_cell(opened, limits.max_atoms)))
             else:
                 waiting += reversed(opened)
         except CloudError as error:
-            found.append((raw.source, about(error, raw.source)))
-    return found
+            cells.append((raw.source, about(error, raw.source)))
+    return cells
 
 
 def open_line(raw: Raw) -> Raw:

@@ -43,8 +43,8 @@ def cell_from_poscar(text: str, name: str, max_atoms: int) -> Cell:
     mode = lines[at][0][0] if at < len(lines) and lines[at] else "D"
     rows = lines[at + 1 : at + 1 + n_atoms]
     if len(rows) < n_atoms or not all(len(row) >= 3 for row in rows):
-        found = next((i for i, row in enumerate(rows) if len(row) < 3), len(rows))
-        raise CrystalReadError(f"{n_atoms} atoms are announced, and {found} have coordinates.", source=name)
+        n_given = next((i for i, row in enumerate(rows) if len(row) < 3), len(rows))
+        raise CrystalReadError(f"{n_atoms} atoms are announced, and {n_given} have coordinates.", source=name)
     coords = np.array([_floats(row[:3], name, at + 2 + i, 3) for i, row in enumerate(rows)])
     after = lines[at + 1 + n_atoms] if len(lines) > at + 1 + n_atoms else []
     if len(after) >= 3 and _all_floats(after[:3]):
@@ -154,7 +154,7 @@ def _counts(words: list[str], name: str) -> list[int]:
 def _symbols_behind(rows: list[list[str]]) -> list[str] | None:
     """The elements behind the coordinates, where every atom has one."""
     flags = 6 if all(len(row) > 5 and {row[3][0], row[4][0], row[5][0]} <= set("TFtf.") for row in rows) else 3
-    found = [element_symbol(row[flags]) if len(row) > flags else None for row in rows]
-    if not found or any(element is None for element in found):
+    elements = [element_symbol(row[flags]) if len(row) > flags else None for row in rows]
+    if not elements or any(element is None for element in elements):
         return None
-    return [element for element in found if element is not None]
+    return [element for element in elements if element is not None]

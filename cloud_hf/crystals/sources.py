@@ -59,11 +59,11 @@ def _named(text: str) -> Iterator[Raw]:
     if not text.strip():
         raise CrystalReadError("an input is empty; give a file, a folder, a table or a SCOPE string.")
     if path.is_dir():
-        found = False
+        empty = True
         for raw in _folder(path):
-            found = True
+            empty = False
             yield raw
-        if not found:
+        if empty:
             raise CrystalReadError(f"the folder holds no crystal files ({', '.join(CRYSTAL_PATTERNS)}).")
     elif glob.has_magic(text) and not path.exists():
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  (the pattern may be absolute)
@@ -108,11 +108,11 @@ def _folder(path: Path) -> Iterator[Raw]:
 
 
 def _archive(path: Path) -> Iterator[Raw]:
-    found = False
+    empty = True
     for member, data in read_members(path):
-        found = True
+        empty = False
         yield raw_member(str(path), member, data)
-    if not found:
+    if empty:
         raise CrystalReadError(f"the archive holds no crystal files ({', '.join(CRYSTAL_PATTERNS)}).")
 
 

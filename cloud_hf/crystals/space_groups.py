@@ -100,8 +100,8 @@ class Setting:
     @cached_property
     def group(self) -> Group:
         """The operations of the setting."""
-        found = gemmi.symops_from_hall(self.hall)
-        return Group(*_arrays(found), self.number)
+        operations = gemmi.symops_from_hall(self.hall)
+        return Group(*_arrays(operations), self.number)
 
 
 # ------------------------------------------------------------------------------------------------ operations
@@ -222,9 +222,9 @@ def _number_of(
             operation.rot = [[gemmi.Op.DEN * value for value in row[i : i + 3]] for i in (0, 3, 6)]
             operation.tran = [value * gemmi.Op.DEN // _GRID for value in row[9:]]
             operations.append(operation)
-        found = gemmi.find_spacegroup_by_ops(gemmi.GroupOps(operations))
-        if found is not None:
-            return int(found.number)
+        known = gemmi.find_spacegroup_by_ops(gemmi.GroupOps(operations))
+        if known is not None:
+            return int(known.number)
     metric = (rotations.transpose(0, 2, 1) @ rotations).mean(axis=0)  # one that every operation keeps
     try:
         lattice = np.linalg.cholesky(metric)
@@ -241,24 +241,24 @@ def group_of_hall(symbol: str) -> Group | None:
     """Return the operations of a Hall symbol, `None` if it is none."""
     text = _plain(symbol).replace("_", " ").strip()
     try:
-        found = gemmi.symops_from_hall(text)
+        parsed = gemmi.symops_from_hall(text)
     except (ValueError, RuntimeError):
         return None
-    operations = list(found)
+    operations = list(parsed)
     if not 1 <= len(operations) <= 192:
         return None
     rotations, translations = _arrays(operations)
-    table = gemmi.find_spacegroup_by_ops(found)
+    table = gemmi.find_spacegroup_by_ops(parsed)
     if table is not None:
         return Group(rotations, translations, int(table.number))
     return Group(rotations, translations, _number_of(rotations, translations, _keys(rotations, translations)))
 
 
 def _arrays(operations: Iterable[gemmi.Op]) -> Operations:
-    found = list(operations)
+    listed = list(operations)
     return (
-        np.array([operation.rot for operation in found], dtype=float) / gemmi.Op.DEN,
-        np.array([operation.tran for operation in found], dtype=float) / gemmi.Op.DEN,
+        np.array([operation.rot for operation in listed], dtype=float) / gemmi.Op.DEN,
+        np.array([operation.tran for operation in listed], dtype=float) / gemmi.Op.DEN,
     )
 
 
@@ -314,10 +314,10 @@ def _by_full_name() -> dict[str, tuple[Setting, ...]]:
 
 def _gathered(names: Iterable[tuple[str, Setting]]) -> dict[str, tuple[Setting, ...]]:
     """Settings by name, without blanks and in lower case."""
-    found: dict[str, dict[Setting, None]] = {}
+    settings_of: dict[str, dict[Setting, None]] = {}
     for name, setting in names:
-        found.setdefault(_compact(name), {})[setting] = None
-    return {name: tuple(settings) for name, settings in found.items()}
+        settings_of.setdefault(_compact(name), {})[setting] = None
+    return {name: tuple(settings) for name, settings in settings_of.items()}
 
 
 @cache

@@ -125,8 +125,8 @@ def _relabelings(space_group: int) -> tuple[tuple[int, ...], ...]:
 
 def database_entry(identifier: object) -> str | None:
     """Return the entry of a public database that an `id` names, e.g. `mp-149` for `mp_mp-149`, or None."""
-    found = _ENTRY.search(str(identifier))
-    return found.group(1) if found else None
+    match = _ENTRY.search(str(identifier))
+    return match.group(1) if match else None
 
 
 def group_rows(names: Sequence[Sequence[str]], entries: Sequence[str | None] | None = None) -> list[str | None]:
@@ -143,9 +143,9 @@ def group_rows(names: Sequence[Sequence[str]], entries: Sequence[str | None] | N
         [("name", name) for name in row] + ([("entry", entry)] if row and entry else [])
         for row, entry in zip(names, entries or [None] * len(names), strict=True)
     ]
-    rows = [row for row, own in enumerate(tagged) for _ in own]
+    rows = [row for row, names_of_row in enumerate(tagged) for _ in names_of_row]
     numbers: dict[tuple[str, str], int] = {}
-    columns = [numbers.setdefault(name, len(numbers)) for own in tagged for name in own]
+    columns = [numbers.setdefault(name, len(numbers)) for names_of_row in tagged for name in names_of_row]
     size = len(names) + len(numbers)
     links = coo_matrix((np.ones(len(rows)), (rows, [len(names) + column for column in columns])), shape=(size, size))
     component = connected_components(links, directed=False)[1]

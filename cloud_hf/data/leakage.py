@@ -37,21 +37,23 @@ def own_split_columns(table: pd.DataFrame) -> dict[str, pd.Series]:
         table: The table as read.
     """
     known = dict.fromkeys(_TRAIN, SIDES[0]) | dict.fromkeys(_HELD_OUT, SIDES[1])
-    found = {}
+    columns = {}
     for name in table.columns:
         if "split" in str(name).lower():
             values = table[name].map(lambda text: known.get(str(text).lower())).astype(object)
             if values.notna().any():
-                found[str(name)] = values.where(values.notna(), None)
-    return found
+                columns[str(name)] = values.where(values.notna(), None)
+    return columns
 
 
-def leakage_report(rows: pd.DataFrame, own: Mapping[str, Mapping[str, pd.Series]], folds: int) -> dict[str, Any]:
+def leakage_report(
+    rows: pd.DataFrame, own_columns: Mapping[str, Mapping[str, pd.Series]], folds: int
+) -> dict[str, Any]:
     """Count what a split keeps apart and what the tables' own splits do not.
 
     Args:
         rows: The rows of all tables: those of `name_rows` with `table`, `group`, `fold` and `part`.
-        own: Own split columns of each table, from `own_split_columns`.
+        own_columns: Own split columns of each table, from `own_split_columns`.
         folds: Number of folds.
 
     Returns:
@@ -66,7 +68,7 @@ def leakage_report(rows: pd.DataFrame, own: Mapping[str, Mapping[str, pd.Series]
         "parts": {kind: _overlap(key, "part") for kind, key in keys.items()},
         "folds": {kind: _overlap(key, "fold") for kind, key in keys.items()},
         "between_tables": {kind: _between_tables(key) for kind, key in keys.items()},
-        "own_splits": _own_splits(rows, own),
+        "own_splits": _own_splits(rows, own_columns),
     }
 
 
@@ -126,19 +128,19 @@ def _between_tables(key: pd.DataFrame) -> dict[str, dict[str, int]]:
     """For every pair of tables, rows of the first that share a name with the second; `any other` for all others."""
     names = {str(table): part for table, part in key.groupby("table", sort=True)}
     sets = {table: set(part["key"]) for table, part in names.items()}
-    found: dict[str, dict[str, int]] = {}
+    shared: dict[str, dict[str, int]] = {}
     for table, part in names.items():
         others = {other: _rows_in(part, sets[other]) for other in sets if other != table}
         union = set().union(*(sets[other] for other in others)) if others else set()
-        found[table] = {"any other": _rows_in(part, union)} | {o: n for o, n in others.items() if n}
-    return found
+        shared[table] = {"any other": _rows_in(part, union)} | {o: n for o, n in others.items() if n}
+    return shared
 
 
-def _own_splits(rows: pd.DataFrame, own: Mapping[str, Mapping[str, pd.Series]]) -> dict[str, Any]:
+def _own_splits(rows: pd.DataFrame, own_columns: Mapping[str, Mapping[str, pd.Series]]) -> dict[str, Any]:
     """Groups that one own split column trains on while itself or another one holds them out."""
     sides: dict[str, dict[str, set[str]]] = {}
     columns: dict[str, dict[str, int]] = {}
-    for table, splits in sorted(own.items()):
+    for table, splits in sorted(own_columns.items()):
         part = rows[rows["table"] == table].reset_index(drop=True)
         for column, values in splits.items():
             side = values.reset_index(drop=True)
@@ -172,7 +174,7 @@ def leakage_markdown(report: Mapping[str, Any]) -> str:
     Args:
         report: From `leakage_report`, with `settings` of the split added.
     """
-    settings, groups, own = report["settings"], report["groups"], report["own_splits"]
+    settings, groups, own_splits = report["settings"], report["groups"], report["own_splits"]
     folds = report["tables"] and len(next(iter(report["tables"].values()))["folds"])
     tables = [
         [name, *(row[key] for key in ("rows", "failed", "sites_strings", "groups", *SIDES)), *row["folds"]]
@@ -195,9 +197,9 @@ def leakage_markdown(report: Mapping[str, Any]) -> str:
     ]
     columns = [
         [name, *(row[key] for key in (*SIDES, "sites_strings_on_both_sides", "groups_on_both_sides"))]
-        for name, row in own["columns"].items()
+        for name, row in own_splits["columns"].items()
     ]
-    pairs = sorted(own["pairs"].items(), key=lambda pair: -sum(pair[1].values()))
+    pairs = sorted(own_splits["pairs"].items(), key=lambda pair: -sum(pair[1].values()))
     lines = [
         "# One split for every table",
         "",
@@ -236,8 +238,8 @@ def leakage_markdown(report: Mapping[str, Any]) -> str:
         "## What the tables' own split columns say",
         "",
         "They are not used. Own columns hold out "
-        f"{own['groups_held_out_somewhere']:,} groups; {own['of_these_trained_on_elsewhere']:,} of these are training "
-        "rows of the same or another column.",
+        f"{own_splits['groups_held_out_somewhere']:,} groups; {own_splits['of_these_trained_on_elsewhere']:,} of these "
+        "are training rows of the same or another column.",
         "",
         tabulate(
             columns, headers=["column", "train rows", "held-out rows", "`sites` strings in both", "groups in both"],

@@ -244,11 +244,12 @@ def _config_with_head(path: str, head: str | None) -> Any:
     available = heads_of(config)
     if not available:
         raise CheckpointError(
-            f"{path}: {', '.join(config.architectures or ['a checkpoint'])} has no property head; "
-            "train one with `cloud-hf finetune`."
+            f"{', '.join(config.architectures or ['a checkpoint'])} has no property head; "
+            "train one with `cloud-hf finetune`.",
+            source=path,
         )
     if head is not None and head not in available:
-        raise CheckpointError(f"{path}: there is no head {head!r}; it has {', '.join(available)}.")
+        raise CheckpointError(f"there is no head {head!r}; it has {', '.join(available)}.", source=path)
     return config
 
 

@@ -44,11 +44,11 @@ def bootstrap_interval(
     if longest == 1:
         value = float(statistic(*data, axis=-1))
         return value, value
-    found = bootstrap(
+    interval = bootstrap(
         data, statistic, n_resamples=resamples, batch=max(1, MOST_NUMBERS // longest), vectorized=True, paired=paired,
         axis=-1, confidence_level=level, method="percentile", rng=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def mean_interval(values: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
@@ -57,10 +57,10 @@ def mean_interval(values: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 
 
 
 def ratio_interval(
-    above: ArrayLike, below: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+    above: ArrayLike, below: ArrayLike, *, paired: bool = True, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the 95 % interval of mean(above) / mean(below) over rows that have both, each of shape (n,)."""
-    return bootstrap_interval(_ratio, [above, below], paired=True, resamples=resamples, seed=seed)
+    """Return the 95 % interval of mean(above) / mean(below), shapes (n,) and (m,); paired rows have both, so n = m."""
+    return bootstrap_interval(_ratio, [above, below], paired=paired, resamples=resamples, seed=seed)
 
 
 def _ratio(above: Numbers, below: Numbers, axis: int = -1) -> Any:

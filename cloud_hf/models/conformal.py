@@ -88,7 +88,7 @@ def string_features(scopes: Sequence[str]) -> NDArray[np.float64]:
     Returns:
         Shape (len(scopes), len(STRING_FEATURES)).
     """
-    found = np.zeros((len(scopes), len(STRING_FEATURES)))
+    features = np.zeros((len(scopes), len(STRING_FEATURES)))
     for row, scope in enumerate(scopes):
         parts = scope.split("|")
         generators, words = parts[0].split(), parts[1].split()
@@ -96,17 +96,17 @@ def string_features(scopes: Sequence[str]) -> NDArray[np.float64]:
         total = sum(counts.values()) or 1.0
         for element, amount in counts.items():
             if element in _COLUMN:
-                found[row, _COLUMN[element]] = amount / total
+                features[row, _COLUMN[element]] = amount / total
         positions = words[1::2] if len(parts) == 2 else words
         multiplicity = sum(float(word[:-1]) for word in positions)
-        found[row, len(ELEMENTS) :] = (
+        features[row, len(ELEMENTS) :] = (
             np.log(max(multiplicity, 1.0)),
             len(counts),
             np.log(max(len(positions), 1)),
             generators[:1] == ["1"],
             float(generators[1]) if len(generators) > 1 and generators[1].isdigit() else 0.0,
         )
-    return found
+    return features
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,8 @@ class TargetCalibration:
         if not self.elements:
             return [[] for _ in features]
         known = np.array([element in self.elements for element in ELEMENTS])
-        found = (features[:, : len(ELEMENTS)] > 0) & ~known
-        return [[ELEMENTS[column] for column in np.flatnonzero(row)] for row in found]
+        is_unknown = (features[:, : len(ELEMENTS)] > 0) & ~known
+        return [[ELEMENTS[column] for column in np.flatnonzero(row)] for row in is_unknown]
 
     def _scaled(self, predictions: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.scale == "linear":
@@ -249,14 +249,14 @@ class Calibration:
             CheckpointError: It cannot be read, or holds something else.
         """
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
             targets = {
                 name: TargetCalibration(**{**values, "difficulty": Difficulty(**values["difficulty"])})
-                for name, values in found["targets"].items()
+                for name, values in record["targets"].items()
             }
             if any(target.scale not in SCALES for target in targets.values()):
                 raise ValueError("it has an unknown scale")
-            return cls(targets, dict(found.get("fingerprints", {})))
+            return cls(targets, dict(record.get("fingerprints", {})))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(
                 f"{path}: the calibration cannot be read ({error}). Make it again with `cloud-hf calibrate`, or delete "
@@ -275,13 +275,13 @@ def head_fingerprint(model: nn.Module, dtype: torch.dtype | None = None) -> str:
         model: A model with a head, `classifier`.
         dtype: Cast the weights to this first; None: as they are.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     head: Any = model.classifier
     for name, weight in sorted(head.state_dict().items()):
         values = (weight if dtype is None else weight.to(dtype)).detach().cpu().contiguous()
-        found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        found.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def count_elements(scopes: Sequence[str]) -> Mapping[str, int]:

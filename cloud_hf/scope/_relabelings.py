@@ -153,7 +153,7 @@ def lattice_relabelings(space_group: int, lattice: NDArray[np.float64], toleranc
     if families is None:
         return ()
     letters = wyckoff_table(space_group).letters
-    found = set()
+    relabelled = set()
     for basis in _equivalent_bases(lattice, tolerance, planar=space_group != 2):
         # C centring (a + b)/2 needs a' without c, modulo 2; the glide by c/2 needs c' without a
         if (space_group == 12 and basis[0, 2] % 2) or (space_group == 14 and basis[2, 0] % 2):
@@ -168,8 +168,8 @@ def lattice_relabelings(space_group: int, lattice: NDArray[np.float64], toleranc
                 if space_group == 12 and image[0]:
                     image = (image + np.array([1, 1, 0])) % 2
                 renamed[name] = name_of[tuple(image.tolist())]
-        found.add("".join(renamed.get(letter, letter) for letter in letters))
-    return tuple(sorted(found - {letters}))
+        relabelled.add("".join(renamed.get(letter, letter) for letter in letters))
+    return tuple(sorted(relabelled - {letters}))
 
 
 def _equivalent_bases(lattice: NDArray[np.float64], tolerance: float, planar: bool) -> list[NDArray[np.int64]]:

@@ -148,17 +148,17 @@ def search_symmetry(
             cubic = find_cubic(lattice, frac_coords, types, symprec, angle_tolerance)
             if cubic is not None:
                 return cubic
-    found, reason = _attempt(backend, lattice, frac_coords, types, symprec, angle_tolerance, any_origin)
-    if found is not None:
-        return found
+    symmetry, reason = _attempt(backend, lattice, frac_coords, types, symprec, angle_tolerance, any_origin)
+    if symmetry is not None:
+        return symmetry
     _refuse_close_sites(lattice, frac_coords, symprec, name, backend, reason)
     reasons = [f"{backend}: {reason}"]
     for other, tolerance, note in _RETRIES:
         if (other, tolerance) == (backend, angle_tolerance) or not _is_installed(other):
             continue
-        found, reason = _attempt(other, lattice, frac_coords, types, symprec, tolerance, any_origin)
-        if found is not None:
-            return replace(found, note=f"symmetry by {note}, as {backend} found none with the settings given")
+        symmetry, reason = _attempt(other, lattice, frac_coords, types, symprec, tolerance, any_origin)
+        if symmetry is not None:
+            return replace(symmetry, note=f"symmetry by {note}, as {backend} found none with the settings given")
         reasons.append(f"{note}: {reason}")
     raise SymmetryError(
         f"{backend} finds no consistent space group at symprec {symprec} Å ({'; '.join(reasons)}); choose another "
@@ -194,25 +194,25 @@ def _attempt(
 ) -> tuple[FoundSymmetry | None, str]:
     """Return what a search finds, or why there is nothing that can be used."""
     try:
-        found = BACKENDS[backend](lattice, frac_coords, types, symprec, angle_tolerance)
+        symmetry = BACKENDS[backend](lattice, frac_coords, types, symprec, angle_tolerance)
     except (ValueError, TypeError, spglib.SpglibError) as error:
         return None, " ".join(str(error).split()) or "no reason given"
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # a failure inside moyopy's Rust code, no Exception of Python's
             raise
         return None, " ".join(str(error).split())
-    reason = contradiction(found) if is_checked else ""
-    return (None, reason) if reason else (found, "")
+    reason = contradiction(symmetry) if is_checked else ""
+    return (None, reason) if reason else (symmetry, "")
 
 
-def contradiction(found: FoundSymmetry) -> str:
+def contradiction(symmetry: FoundSymmetry) -> str:
     """Return what speaks against the orbits of a search: their sites must be those of the conventional cell."""
-    multiplicities = wyckoff_table(found.space_group).multiplicities
-    letters = dict(zip(found.orbits, found.letters, strict=True))
+    multiplicities = wyckoff_table(symmetry.space_group).multiplicities
+    letters = dict(zip(symmetry.orbits, symmetry.letters, strict=True))
     n_conventional = sum([multiplicities[LETTERS.index(letter)] for letter in letters.values()])
-    if n_conventional == found.n_standard_sites:
+    if n_conventional == symmetry.n_standard_sites:
         return ""
-    return f"orbits of {n_conventional} sites in a conventional cell of {found.n_standard_sites}"
+    return f"orbits of {n_conventional} sites in a conventional cell of {symmetry.n_standard_sites}"
 
 
 def _refuse_close_sites(

@@ -189,13 +189,13 @@ def find_orbits(
         kinds = [ELEMENT_RANK[element] for element in elements]
     except KeyError as error:
         raise UnknownElementError(f"{error.args[0]} is not a chemical element.", source=name) from None
-    found = find_kind_orbits(lattice, kinds, frac_coords, symprec, angle_tolerance, name, backend)
+    symmetry = find_kind_orbits(lattice, kinds, frac_coords, symprec, angle_tolerance, name, backend)
     return SymmetryOrbits(
-        space_group=found.space_group,
-        space_group_symbol=found.space_group_symbol,
-        orbits=tuple((ELEMENT_ORDER[kind], word) for kind, word in found.orbits),
-        n_primitive=found.n_primitive,
-        n_conventional=found.n_conventional,
+        space_group=symmetry.space_group,
+        space_group_symbol=symmetry.space_group_symbol,
+        orbits=tuple((ELEMENT_ORDER[kind], word) for kind, word in symmetry.orbits),
+        n_primitive=symmetry.n_primitive,
+        n_conventional=symmetry.n_conventional,
     )
 
 
@@ -231,24 +231,26 @@ def find_kind_orbits(
     x, y, z = np.rint(coords * 1e4).T
     order = np.lexsort((z, y, x, types))
     coords, types = coords[order], types[order]
-    found = search_symmetry(
+    symmetry = search_symmetry(
         np.asarray(lattice, dtype=float), coords, types + 1, symprec, angle_tolerance, name, backend, any_origin=True
     )
-    table = wyckoff_table(found.space_group)
+    table = wyckoff_table(symmetry.space_group)
     # the first site of each orbit stands for all of them
-    first_site = {orbit: site for site, orbit in reversed(list(enumerate(found.orbits)))}
-    letters = found.letters
+    first_site = {orbit: site for site, orbit in reversed(list(enumerate(symmetry.orbits)))}
+    letters = symmetry.letters
     pairs = [(int(types[site]), LETTERS.index(letters[site])) for site in first_site.values()]
-    n_conventional = found.n_standard_sites
-    extra = lattice_relabelings(found.space_group, found.std_lattice, symprec)
+    n_conventional = symmetry.n_standard_sites
+    extra = lattice_relabelings(symmetry.space_group, symmetry.std_lattice, symprec)
     words = table.words
     return KindOrbits(
-        space_group=found.space_group,
-        space_group_symbol=found.space_group_symbol,
-        orbits=tuple((kind, words[letter]) for kind, letter in _smallest(pairs, relabelings(found.space_group, extra))),
+        space_group=symmetry.space_group,
+        space_group_symbol=symmetry.space_group_symbol,
+        orbits=tuple(
+            (kind, words[letter]) for kind, letter in _smallest(pairs, relabelings(symmetry.space_group, extra))
+        ),
         n_primitive=n_conventional // table.lattice_points,
         n_conventional=n_conventional,
-        note=found.note,
+        note=symmetry.note,
     )
 
 

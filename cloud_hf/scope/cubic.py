@@ -85,10 +85,10 @@ def find_cubic(
     if 6 * len(rare) * n_sites**2 * len(_CENTRING[centring]) > _COMPARISONS:
         return None
     coords = (frac_coords - frac_coords[rare[0]]) @ np.linalg.inv(basis)
-    found = _operations(coords, types, rare, _CENTRING[centring], symprec / edge, _APART / edge)
-    if found is None:
+    operations = _operations(coords, types, rare, _CENTRING[centring], symprec / edge, _APART / edge)
+    if operations is None:
         return None
-    shifts, present, neighbours = found
+    shifts, present, neighbours = operations
     n_standard = n_sites * len(_CENTRING[centring])
     if len(shifts) > 1:
         centring = {2: "I", 4: "F"}.get(len(shifts), "") if centring == "P" else ""

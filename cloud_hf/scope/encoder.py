@@ -165,16 +165,18 @@ class ScopeEncoder:
         cell = self._read(crystal)
         return self._described(cell, self._search(cell))
 
-    def _described(self, cell: Cell, found: KindOrbits | SymmetrySites) -> EncodedCrystal:
+    def _described(self, cell: Cell, symmetry: KindOrbits | SymmetrySites) -> EncodedCrystal:
         amounts = cell.amounts()
-        primitive_cells = len(cell) / found.n_primitive if isinstance(found, KindOrbits) else found.n_primitive_cells
+        primitive_cells = (
+            len(cell) / symmetry.n_primitive if isinstance(symmetry, KindOrbits) else symmetry.n_primitive_cells
+        )
         return EncodedCrystal(
-            scope=self._scope(cell, found, amounts),
+            scope=self._scope(cell, symmetry, amounts),
             formula=reduced_formula(amounts),
-            space_group=found.space_group,
-            space_group_symbol=found.space_group_symbol,
+            space_group=symmetry.space_group,
+            space_group_symbol=symmetry.space_group_symbol,
             n_atoms=round(sum(amounts.values()) / primitive_cells, 6),
-            note="; ".join(filter(None, (cell.note, found.note))),
+            note="; ".join(filter(None, (cell.note, symmetry.note))),
         )
 
     def _read(self, crystal: Crystal) -> Cell:
@@ -188,12 +190,12 @@ class ScopeEncoder:
             )
         return cell
 
-    def _scope(self, cell: Cell, found: KindOrbits | SymmetrySites, amounts: dict[str, float]) -> str:
-        if isinstance(found, KindOrbits):
-            words = _canonical_words(self.grammar, found, amounts)
+    def _scope(self, cell: Cell, symmetry: KindOrbits | SymmetrySites, amounts: dict[str, float]) -> str:
+        if isinstance(symmetry, KindOrbits):
+            words = _canonical_words(self.grammar, symmetry, amounts)
         else:
-            words = _released_words(self.grammar, found, cell, amounts)
-        return " | ".join([" ".join(segment) for segment in (generator_words(found.space_group), *words)])
+            words = _released_words(self.grammar, symmetry, cell, amounts)
+        return " | ".join([" ".join(segment) for segment in (generator_words(symmetry.space_group), *words)])
 
     def encode_batch(
         self,
@@ -257,16 +259,16 @@ def _released_words(
     return dict.fromkeys(symmetry.wyckoff), _fractions(amounts)
 
 
-def _canonical_words(grammar: str, found: KindOrbits, amounts: dict[str, float]) -> tuple[Words, ...]:
+def _canonical_words(grammar: str, symmetry: KindOrbits, amounts: dict[str, float]) -> tuple[Words, ...]:
     """Orbits in canonical order; elements by `ELEMENT_ORDER`."""
-    words = [word for _, word in found.orbits]
+    words = [word for _, word in symmetry.orbits]
     if grammar == "composition":
         ordered = sorted(amounts, key=ELEMENT_RANK.__getitem__)
         return dict.fromkeys(words), _fractions({element: amounts[element] for element in ordered})
-    elements = [ELEMENT_ORDER[kind] for kind, _ in found.orbits]
+    elements = [ELEMENT_ORDER[kind] for kind, _ in symmetry.orbits]
     if grammar == "sites":
         return ([word for pair in zip(elements, words, strict=True) for word in pair],)
-    copies = [int(word[:-1]) * found.n_primitive // found.n_conventional for word in words]
+    copies = [int(word[:-1]) * symmetry.n_primitive // symmetry.n_conventional for word in words]
     return (
         [word for word, n in zip(words, copies, strict=True) for _ in range(n)],
         [element for element, n in zip(elements, copies, strict=True) for _ in range(n)],

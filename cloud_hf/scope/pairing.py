@@ -102,13 +102,13 @@ def _fillings(scope: Scope, fractions: Sequence[float], table: WyckoffTable, tol
     largest = max(smallest * MAX_MULTIPLE, MAX_ATOMS) if any(free) else smallest
     steps = itertools.count()
     for n_atoms in range(smallest, largest + 1, math.gcd(*sizes)):
-        found = [
+        fillings = [
             filling
             for atoms in _whole_atoms(fractions, n_atoms, tolerance, steps)
             for filling in _assignments(atoms, sizes, free, steps)
         ]
-        if found or next(steps) > MAX_STEPS:
-            return found
+        if fillings or next(steps) > MAX_STEPS:
+            return fillings
     return []
 
 

@@ -45,12 +45,12 @@ def find_symmetry(cell: Cell, symprec: float = 0.01, angle_tolerance: float = 5.
         SymmetryError: spglib finds no space group within the tolerance.
     """
     types = np.array(cell.kinds(), dtype=np.intc)
-    found = search_symmetry(cell.lattice, cell.frac_coords, types, symprec, angle_tolerance, cell.name)
-    table = wyckoff_table(found.space_group)
+    symmetry = search_symmetry(cell.lattice, cell.frac_coords, types, symprec, angle_tolerance, cell.name)
+    table = wyckoff_table(symmetry.space_group)
     return SymmetrySites(
-        space_group=found.space_group,
-        space_group_symbol=found.space_group_symbol,
-        wyckoff=tuple(table.words[LETTERS.index(letter)] for letter in found.letters),
-        n_primitive_cells=len(cell) * table.lattice_points // found.n_standard_sites,
-        note=found.note,
+        space_group=symmetry.space_group,
+        space_group_symbol=symmetry.space_group_symbol,
+        wyckoff=tuple(table.words[LETTERS.index(letter)] for letter in symmetry.letters),
+        n_primitive_cells=len(cell) * table.lattice_points // symmetry.n_standard_sites,
+        note=symmetry.note,
     )

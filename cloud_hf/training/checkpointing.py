@@ -124,7 +124,8 @@ def check_same_run(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
     reason = what_is_missing(folder) if folder.is_dir() else "there is no such folder"
     if reason:
         raise CheckpointError(
-            f"{folder}: cannot be resumed from: {reason}. --resume-from-checkpoint true takes the newest whole one."
+            f"cannot be resumed from: {reason}. --resume-from-checkpoint true takes the newest whole one.",
+            source=str(folder),
         )
     run = json.loads((folder / CHECKPOINT_FILE).read_text(encoding="utf-8"))
     remedy = (

@@ -29,8 +29,9 @@ def corpus_grammar(arguments: PretrainArguments, corpus: Corpus) -> str:
     wanted = wanted or ("sites" if "sites" in corpus.grammars else corpus.grammars[0])
     if wanted not in corpus.grammars:
         raise GrammarError(
-            f"{corpus.name}: has no strings in the grammar {wanted!r}, only in {', '.join(corpus.grammars)}; name "
-            "another one with --grammar, or build the corpus with it (--grammars)."
+            f"has no strings in the grammar {wanted!r}, only in {', '.join(corpus.grammars)}; name "
+            "another one with --grammar, or build the corpus with it (--grammars).",
+            source=corpus.name,
         )
     return wanted
 
@@ -46,7 +47,7 @@ def excluded_hashes(paths: Sequence[str]) -> set[str]:
         table = read_table(path)
         if HASH_COLUMN not in table.columns:
             raise TableError(
-                f"{path}: there is no column {HASH_COLUMN!r}; `cloud-hf corpus leakage` writes such a list."
+                f"there is no column {HASH_COLUMN!r}; `cloud-hf corpus leakage` writes such a list.", source=path
             )
         hashes |= set(table[HASH_COLUMN].dropna().astype(str))
     return hashes

@@ -77,7 +77,7 @@ def select_rows(
         CorpusError: The corpus has no such column, or no row is left.
     """
     if grammar not in corpus.grammars:
-        raise CorpusError(f"{corpus.name}: has no column {grammar!r}, only {', '.join(corpus.grammars)}.")
+        raise CorpusError(f"has no column {grammar!r}, only {', '.join(corpus.grammars)}.", source=corpus.name)
     positions, lengths, validation = [], [], []
     digest = hashlib.sha256()
     excluded = too_long = without = 0
@@ -103,8 +103,9 @@ def select_rows(
         lengths.append(n_tokens[chosen])
     if not any(map(len, positions)):
         raise CorpusError(
-            f"{corpus.name}: no string in the grammar {grammar!r} is left to train on ({excluded} excluded, {too_long} "
-            f"too long, {len(validation)} kept back)."
+            f"no string in the grammar {grammar!r} is left to train on ({excluded} excluded, {too_long} "
+            f"too long, {len(validation)} kept back).",
+            source=corpus.name,
         )
     return Selection(positions, lengths, validation, digest.hexdigest()[:16], excluded, too_long, without)
 
@@ -201,7 +202,7 @@ class CorpusRows(TorchDataset[dict[str, Any]]):
         ids = [np.asarray(row, dtype=np.int32) for row in self.tokenizer(strings)["input_ids"]]
         lengths = np.array([len(row) for row in ids])
         if not np.array_equal(lengths, self.selection.lengths[shard]):
-            raise CorpusError(f"{self.corpus.files[shard]}: the shard changed while it was trained on.")
+            raise CorpusError("the shard changed while it was trained on.", source=self.corpus.files[shard])
         if self.packing_length is None:
             return [{"input_ids": row} for row in ids]
         return [

@@ -203,7 +203,7 @@ def _refuse_other_settings(job: _Job, folder: Path) -> None:
         before = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{folder}: {RUN_FILE} is missing or damaged; remove the folder to train anew."
+            f"{RUN_FILE} is missing or damaged; remove the folder to train anew.", source=str(folder)
         ) from error
     remedy = "Give the same settings to go on, or another --output-dir."
     refuse_other_settings(folder, before, job.settings, remedy=remedy, error=CheckpointError)

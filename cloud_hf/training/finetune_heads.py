@@ -59,7 +59,7 @@ def set_scales(arguments: FinetuneArguments, config: CloudConfig, targets: list[
     """
     for column, target in enumerate(targets):
         if np.isnan(train.labels[:, column]).all():
-            raise TableError(f"{arguments.data}: no training row has a label of {target.name!r}.")
+            raise TableError(f"no training row has a label of {target.name!r}.", source=arguments.data)
     per_atom = train.labels / train.n_atoms[:, None]
     if arguments.debye:
         config.theta_link = "exp"
@@ -98,8 +98,9 @@ def _ln_theta_scale(
     ln_theta = np.log(theta[~np.isnan(theta)])
     if not len(ln_theta):
         raise TableError(
-            f"{arguments.data}: no heat capacity lies between 0 and the Dulong-Petit limit of {3 * GAS_CONSTANT:.2f} "
-            "J/(mol atom K); if the labels are per cell, name the column of atoms per cell with --n-atoms."
+            f"no heat capacity lies between 0 and the Dulong-Petit limit of {3 * GAS_CONSTANT:.2f} "
+            "J/(mol atom K); if the labels are per cell, name the column of atoms per cell with --n-atoms.",
+            source=arguments.data,
         )
     return float(ln_theta.mean()), _scale(ln_theta)
 

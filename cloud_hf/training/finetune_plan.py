@@ -59,11 +59,11 @@ def divide(arguments: FinetuneArguments, rows: Rows, seed: int) -> list[Division
         divisions = [Division(None, {"train": train, "validation": validation})]
     for division in divisions:
         if not len(division.parts["train"]):
-            raise TableError(f"{arguments.data}: no row is left to train on; lower --validation-fraction.")
+            raise TableError("no row is left to train on; lower --validation-fraction.", source=arguments.data)
         if arguments.early_stopping and not len(division.parts.get("validation", ())):
             raise TableError(
-                f"{arguments.data}: --early-stopping needs validation rows, and none are left; raise "
-                "--validation-fraction."
+                "--early-stopping needs validation rows, and none are left; raise --validation-fraction.",
+                source=arguments.data,
             )
     _warn_of_shared_strings(arguments, rows, divisions[0])
     return [
@@ -90,8 +90,9 @@ def _refuse_shared_ids(arguments: FinetuneArguments, rows: Rows) -> None:
     for identifier, part in zip(rows.identifier, map(str, rows.split), strict=True):
         if identifier is not None and seen.setdefault(identifier, part) != part:
             raise TableError(
-                f"{arguments.data}: id {identifier!r} stands in {seen[identifier]!r} and in {part!r} of column "
-                f"{arguments.split!r}; a crystal must not be on two sides of a split."
+                f"id {identifier!r} stands in {seen[identifier]!r} and in {part!r} of column "
+                f"{arguments.split!r}; a crystal must not be on two sides of a split.",
+                source=arguments.data,
             )
 
 

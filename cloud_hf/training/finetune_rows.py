@@ -157,7 +157,7 @@ def read_rows(
     labelled = np.flatnonzero(~np.isnan(labels).all(axis=1))
     if not len(labelled):
         names = ", ".join(target.name for target in targets)
-        raise TableError(f"{arguments.data}: no row has a label in {names}.")
+        raise TableError(f"no row has a label in {names}.", source=arguments.data)
     atoms = _atoms(table, arguments, labelled)
     kelvin = _temperature(table, arguments, labelled)
     split = _split(table, arguments, labelled)
@@ -170,12 +170,13 @@ def read_rows(
         listed = "".join(f"\n  {item.error}" for item in failed[:LISTED])
         more = f"\n  and {len(failed) - LISTED} more" if len(failed) > LISTED else ""
         raise TableError(
-            f"{arguments.data}: {len(failed)} of {len(items)} labelled rows have no usable string (--skip-failed true "
-            f"leaves them out):{listed}{more}"
+            f"{len(failed)} of {len(items)} labelled rows have no usable string (--skip-failed true "
+            f"leaves them out):{listed}{more}",
+            source=arguments.data,
         )
     usable = np.array([index for index, item in enumerate(items) if item.error is None], dtype=np.int64)
     if not len(usable):
-        raise TableError(f"{arguments.data}: all {len(items)} labelled rows failed; first: {failed[0].error}")
+        raise TableError(f"all {len(items)} labelled rows failed; first: {failed[0].error}", source=arguments.data)
     position = labelled[usable]
     scopes = [str(items[index].scope) for index in usable]
     column = table["id"].tolist() if "id" in table.columns else [None] * len(table)
@@ -205,7 +206,7 @@ def _atoms(table: pd.DataFrame, arguments: FinetuneArguments, labelled: NDArray[
     atoms = numeric_column(table, arguments.n_atoms, arguments.data).to_numpy()
     if not (atoms[labelled] >= 1).all():
         raise TableError(
-            f"{arguments.data}: column {arguments.n_atoms!r} must hold at least 1 atom per cell in every row."
+            f"column {arguments.n_atoms!r} must hold at least 1 atom per cell in every row.", source=arguments.data
         )
     return atoms
 
@@ -217,7 +218,8 @@ def _temperature(table: pd.DataFrame, arguments: FinetuneArguments, labelled: ND
     lowest = 1 if "heat_capacity" in (arguments.debye or ()) else 0
     if not (kelvin[labelled] >= lowest).all():
         raise TableError(
-            f"{arguments.data}: column {arguments.temperature!r} must hold at least {lowest} K in every labelled row."
+            f"column {arguments.temperature!r} must hold at least {lowest} K in every labelled row.",
+            source=arguments.data,
         )
     return kelvin
 
@@ -227,7 +229,9 @@ def _split(table: pd.DataFrame, arguments: FinetuneArguments, labelled: NDArray[
         return None
     if arguments.split not in table.columns:
         columns = ", ".join(map(str, table.columns))
-        raise TableError(f"{arguments.data}: there is no column {arguments.split!r} to split by; it has {columns}.")
+        raise TableError(
+            f"there is no column {arguments.split!r} to split by; it has {columns}.", source=arguments.data
+        )
     return read_split_column(table[arguments.split].iloc[labelled].tolist(), arguments.split, arguments.data)
 
 
@@ -237,8 +241,9 @@ def _refuse_transform(arguments: FinetuneArguments, targets: list[Target], label
             bad = np.flatnonzero(labels[:, column] <= 0)
             if len(bad):
                 raise TableError(
-                    f"{arguments.data}: --transform {transform} needs positive labels; row {bad[0]} of {target.name!r} "
-                    f"holds {labels[bad[0], column]:g} ({len(bad)} such rows)."
+                    f"--transform {transform} needs positive labels; row {bad[0]} of {target.name!r} "
+                    f"holds {labels[bad[0], column]:g} ({len(bad)} such rows).",
+                    source=arguments.data,
                 )
 
 
@@ -246,8 +251,9 @@ def _refuse_vocabulary(tokenizer: Any, config: CloudConfig, model: str) -> None:
     words = len(tokenizer)
     if words > config.vocab_size:
         raise CheckpointError(
-            f"{model}: the tokenizer has {words} words, the model embeddings for {config.vocab_size}; the vocabulary "
-            "is not the one that the weights were trained with."
+            f"the tokenizer has {words} words, the model embeddings for {config.vocab_size}; the vocabulary "
+            "is not the one that the weights were trained with.",
+            source=model,
         )
 
 

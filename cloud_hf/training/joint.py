@@ -72,7 +72,7 @@ class JointArguments:
             raise CloudError("Give either --fold or --all-rows: a fold is kept back.")
 
 
-def train_joint(own: JointArguments, training: CloudTrainingArguments) -> str:
+def train_joint(arguments: JointArguments, training: CloudTrainingArguments) -> str:
     """Build the joint table (once), train, save the model and its errors in `training.output_dir`.
 
     The table lies beside the output folder, so that folds and members share it. A run that stopped goes on exactly with
@@ -87,14 +87,14 @@ def train_joint(own: JointArguments, training: CloudTrainingArguments) -> str:
     check_output_dir(training)
     set_seed(training.seed)
     folder = Path(training.output_dir or ".")
-    recipe = read_joint_recipe(Path(own.recipe))
-    table = _table(own, recipe, folder.parent)
-    train, held_out = _sides(own, table)
-    with loading(own.model):
-        tokenizer: Any = AutoTokenizer.from_pretrained(own.model)
-    rows = JointRows(train, recipe, tokenizer, own.repeat_vibrations)
-    config = joint_config(own, recipe, train)
-    model = build_model(own.model, config, rows)
+    recipe = read_joint_recipe(Path(arguments.recipe))
+    table = _table(arguments, recipe, folder.parent)
+    train, held_out = _sides(arguments, table)
+    with loading(arguments.model):
+        tokenizer: Any = AutoTokenizer.from_pretrained(arguments.model)
+    rows = JointRows(train, recipe, tokenizer, arguments.repeat_vibrations)
+    config = joint_config(arguments, recipe, train)
+    model = build_model(arguments.model, config, rows)
     training.remove_unused_columns = False
     training.label_names = ["labels"]
     trainer = CloudTrainer(
@@ -116,46 +116,52 @@ def train_joint(own: JointArguments, training: CloudTrainingArguments) -> str:
         write_table(pd.concat([held_out.reset_index(drop=True), predictions], axis=1), folder / PREDICTIONS_FILE)
         metrics = {"validation": score_joint(held_out, predictions, recipe)}
         write_json(metrics, folder / METRICS_FILE, indent=2)
-    licences = own.data_license, own.license
+    licences = arguments.data_license, arguments.license
     names = sorted({f"{source.table}.parquet" for source in recipe.sources})
-    record_training_data(folder, "fine-tuning", names, len(train), *licences, model=own.model)
+    record_training_data(folder, "fine-tuning", names, len(train), *licences, model=arguments.model)
     write_card(folder)
     scores = metrics.get("validation", {}).items()
-    return "\n".join(f"{name}: {found['mae']:.4g} {found['unit']} ({found['n']} rows)" for name, found in scores)
+    return "\n".join(f"{name}: {score['mae']:.4g} {score['unit']} ({score['n']} rows)" for name, score in scores)
 
 
-def _table(own: JointArguments, recipe: JointRecipe, folder: Path) -> pd.DataFrame:
+def _table(arguments: JointArguments, recipe: JointRecipe, folder: Path) -> pd.DataFrame:
     """The joint table of an earlier run with the same recipe and split, or a new one."""
-    told = {"recipe": json.loads(json.dumps(asdict(recipe), default=dict)), "data": own.data, "split": own.split}
+    told = {
+        "recipe": json.loads(json.dumps(asdict(recipe), default=dict)),
+        "data": arguments.data,
+        "split": arguments.split,
+    }
     kept = folder / COUNTS_FILE
     if kept.is_file() and (folder / TABLE_FILE).is_file():
         if json.loads(kept.read_text(encoding="utf-8")).get("told") == told:
             return read_table(folder / TABLE_FILE)
         logger.warning(f"{folder / TABLE_FILE}: was built of another recipe, data or split; it is built again.")
-    table, counts = build_joint_table(recipe, Path(own.data), Path(own.split))
+    table, counts = build_joint_table(recipe, Path(arguments.data), Path(arguments.split))
     write_table(table, folder / TABLE_FILE)
     write_json({"told": told, "counts": counts}, kept)
     return table
 
 
-def _sides(own: JointArguments, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _sides(arguments: JointArguments, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows to train on and rows kept back, no crystal on both."""
     check_folds(table, "the joint table")
-    if own.all_rows:
+    if arguments.all_rows:
         return table, table.iloc[:0]
-    kept_back = table["part"] == "validation" if own.fold is None else table["fold"] == own.fold
+    kept_back = table["part"] == "validation" if arguments.fold is None else table["fold"] == arguments.fold
     if kept_back.all() or not kept_back.any():
-        raise TableError(f"{'--fold' if own.fold is not None else 'the validation part'} leaves no row on one side.")
+        raise TableError(
+            f"{'--fold' if arguments.fold is not None else 'the validation part'} leaves no row on one side."
+        )
     return table[~kept_back], table[kept_back]
 
 
-def joint_config(own: JointArguments, recipe: JointRecipe, train: pd.DataFrame) -> CloudConfig:
+def joint_config(arguments: JointArguments, recipe: JointRecipe, train: pd.DataFrame) -> CloudConfig:
     """Say in the encoder's config what the new head predicts; scales of heads that go on stay as they are.
 
     Raises:
         TableError: A target without training labels, or a label without a logarithm where one is needed.
     """
-    config = read_config(own.model)
+    config = read_config(arguments.model)
     names = config.target_names or []
     scales = {
         name: (
@@ -173,14 +179,16 @@ def joint_config(own: JointArguments, recipe: JointRecipe, train: pd.DataFrame) 
             raise TableError(f"No training row has a label of {name!r}.")
         if target.transform.startswith("log"):
             if (values <= 0).any():
-                raise TableError(f"{name}: {values.min():g} has no logarithm; give it the transform 'standardise'.")
+                raise TableError(
+                    f"{values.min():g} has no logarithm; give it the transform 'standardise'.", source=name
+                )
             values = np.log(values)
         mean, deviation, transform = scales.get(name, (float(values.mean()), float(values.std()) or 1.0, []))
         same = not transform or transform == [target.transform]
         means.append(mean if same else float(values.mean()))
         deviations.append(deviation if same else float(values.std()) or 1.0)
     config.n_members = 1
-    config.head_layers, config.head_dropout = own.head_layers, own.head_dropout
+    config.head_layers, config.head_dropout = arguments.head_layers, arguments.head_dropout
     config.target_names = list(recipe.targets)
     config.target_units = [target.unit for target in recipe.targets.values()]
     config.target_transforms = [target.transform for target in recipe.targets.values()]
@@ -234,27 +242,29 @@ def build_model(checkpoint: str, config: CloudConfig, rows: JointRows | None = N
 def _keep_known_outputs(model: CloudForCrystalProperties, old: dict[str, torch.Tensor], names: list[str]) -> None:
     """Copy hidden layers, and the outputs of targets of the same name, of a head with the same hidden layers."""
     layers: Any = model.classifier.layers
-    own = layers.state_dict()
+    new = layers.state_dict()
     last = f"{len(layers) - 1}."
     # of the last layer only the inputs must agree
-    shapes = [{name: weight.shape[name.startswith(last) :] for name, weight in found.items()} for found in (own, old)]
+    shapes = [
+        {name: weight.shape[name.startswith(last) :] for name, weight in weights.items()} for weights in (new, old)
+    ]
     if shapes[0] != shapes[1]:
         return
     rows = [(place, names.index(name)) for place, name in enumerate(model.config.target_names or []) if name in names]
     for name, weight in old.items():
         if not name.startswith(last):
-            own[name].copy_(weight)
+            new[name].copy_(weight)
             continue
         for place, known in rows:
-            own[name][place] = weight[known]
+            new[name][place] = weight[known]
 
 
 def _head_weights(checkpoint: str) -> dict[str, torch.Tensor]:
     """Weights of the layers of the checkpoint's own head by number and kind, such as `0.bias`; none if it has none."""
     path = Path(checkpoint) / "model.safetensors"
     weights = load_file(path) if path.is_file() else {}
-    found = {re.sub(r"^(classifier|head)\.layers\.", "", name): weight for name, weight in weights.items()}
-    return {name: weight for name, weight in found.items() if name not in weights}
+    renamed = {re.sub(r"^(classifier|head)\.layers\.", "", name): weight for name, weight in weights.items()}
+    return {name: weight for name, weight in renamed.items() if name not in weights}
 
 
 @torch.no_grad()
@@ -270,19 +280,19 @@ def predict_joint(model: Any, rows: JointRows, batch_size: int, pad_token_id: in
     collate = JointCollator(pad_token_id)
     order = np.argsort([len(ids) for ids in rows.input_ids], kind="stable")
     names = [f"predicted_{name}" for name in model.config.target_names]
-    found = pd.DataFrame(index=range(len(rows.input_ids)), dtype=float)
+    predicted = pd.DataFrame(index=range(len(rows.input_ids)), dtype=float)
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
         batch = collate([rows[place] for place in places])
         outputs = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         dos = model.phonon_dos(outputs)
-        found.loc[places, names] = outputs.logits.double().numpy()
+        predicted.loc[places, names] = outputs.logits.double().numpy()
         for kelvin in rows.temperatures.tolist():
             column = f"predicted_{heat_capacity_column(kelvin)}"
-            found.loc[places, column] = dos.heat_capacity(kelvin).double().numpy()
-        found.loc[places, "predicted_debye_temperature"] = dos.low_temperature_debye_temperature().double().numpy()
-        found.loc[places, "dos_area"] = area_between(dos, batch["dos_labels"]).double().numpy()
-    return found
+            predicted.loc[places, column] = dos.heat_capacity(kelvin).double().numpy()
+        predicted.loc[places, "predicted_debye_temperature"] = dos.low_temperature_debye_temperature().double().numpy()
+        predicted.loc[places, "dos_area"] = area_between(dos, batch["dos_labels"]).double().numpy()
+    return predicted
 
 
 def score_joint(table: pd.DataFrame, predictions: pd.DataFrame, recipe: JointRecipe) -> dict[str, Any]:

@@ -59,11 +59,11 @@ class JointRows(Dataset[dict[str, Any]]):
         without = np.isnan(self.heat_capacity).all(1) & np.isnan(self.dos[:, 0]) & np.isnan(self.debye_temperature)
         every = np.arange(len(table))
         self.order = np.concatenate([every, *[every[~without]] * (repeat_vibrations - 1)])
-        found = hashlib.sha256("\n".join(self.scopes).encode())
+        digest = hashlib.sha256("\n".join(self.scopes).encode())
         labels = (self.targets, self.heat_capacity, self.temperatures, self.debye_temperature, self.dos)
         for values in (*labels, self.order):
-            found.update(np.ascontiguousarray(values).tobytes())
-        self.digest = found.hexdigest()[:16]
+            digest.update(np.ascontiguousarray(values).tobytes())
+        self.digest = digest.hexdigest()[:16]
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -77,7 +77,11 @@ def build_joint_table(
     table = by_string[["group", "fold", "part"]].first()
     table = table.join(by_string[targets].median())
     table = table.join(by_string[[column for column in columns if column not in targets]].mean())
-    spectra = rows[rows[DOS_COLUMN].notna()].groupby("scope")[DOS_COLUMN].agg(lambda found: np.mean([*found], axis=0))
+    spectra = (
+        rows[rows[DOS_COLUMN].notna()]
+        .groupby("scope")[DOS_COLUMN]
+        .agg(lambda spectra_of_string: np.mean([*spectra_of_string], axis=0))
+    )
     table[DOS_COLUMN] = spectra.reindex(table.index)
     table = table.reset_index()
     table.insert(4, "n_atoms", [parse(scope).n_atoms_primitive for scope in table.scope])
@@ -151,7 +155,7 @@ def _labels(recipe: JointRecipe, source: Source, data: Path, split: Path) -> pd.
     for column, limits in source.within.items():
         keep &= numeric_column(table, column, path).between(*limits).to_numpy()
     table, rows = table[keep].reset_index(drop=True), rows[keep].reset_index(drop=True)
-    found = rows[["scope", "group", "fold", "part"]].copy()
+    labels = rows[["scope", "group", "fold", "part"]].copy()
 
     def label(column: str) -> pd.Series:
         values = numeric_column(table, column, path)
@@ -161,17 +165,17 @@ def _labels(recipe: JointRecipe, source: Source, data: Path, split: Path) -> pd.
         return values if limits is None else values.where(values.between(*limits))
 
     for column, (target, _) in source.targets.items():
-        found[target] = label(column)
+        labels[target] = label(column)
     for target, value in source.values.items():
-        found[target] = float(value)
+        labels[target] = float(value)
     for column, kelvin in source.heat_capacity.items():
-        found[heat_capacity_column(kelvin)] = label(column)
+        labels[heat_capacity_column(kelvin)] = label(column)
     if source.debye_temperature is not None:
-        found[DEBYE_COLUMN] = label(source.debye_temperature)
+        labels[DEBYE_COLUMN] = label(source.debye_temperature)
     if source.dos is not None:
         spectra = _spectra(table, source.dos, recipe.vibrations.edges, path)
-        found[DOS_COLUMN] = pd.Series(spectra, index=found.index, dtype=object)
-    return found
+        labels[DOS_COLUMN] = pd.Series(spectra, index=labels.index, dtype=object)
+    return labels
 
 
 def _column(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
@@ -182,11 +186,11 @@ def _column(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
 
 def _spectra(table: pd.DataFrame, dos: Dos, edges: tuple[float, ...], path: Path) -> list[NDArray[np.float64] | None]:
     """Share of the modes in each bin of `edges`, None where a row has no density of states."""
-    found: list[NDArray[np.float64] | None] = []
+    spectra: list[NDArray[np.float64] | None] = []
     points = [None] * len(table) if dos.wavenumber is None else _column(table, dos.wavenumber, path)
     for row, (given, wavenumber) in enumerate(zip(_column(table, dos.column, path), points, strict=True)):
         if is_missing(given):
-            found.append(None)
+            spectra.append(None)
             continue
         weights = np.array(given, dtype=float)
         if dos.edges is not None:
@@ -202,5 +206,5 @@ def _spectra(table: pd.DataFrame, dos: Dos, edges: tuple[float, ...], path: Path
         except PhononDOSError as error:
             raise PhononDOSError(error.reason, source=str(path), row=row) from error
         cumulative = np.concatenate([[0.0], np.cumsum(shares)])
-        found.append(np.diff(np.interp(edges, bounds, cumulative)))
-    return found
+        spectra.append(np.diff(np.interp(edges, bounds, cumulative)))
+    return spectra

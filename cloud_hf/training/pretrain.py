@@ -61,11 +61,11 @@ def read_strings(paths: Sequence[str]) -> tuple[list[str], str | None]:
     for path in paths:
         table = read_table(path)
         if SCOPE_COLUMN not in table.columns:
-            raise TableError(f"{path}: there is no column {SCOPE_COLUMN!r}; make one with `cloud-hf encode`.")
+            raise TableError(f"there is no column {SCOPE_COLUMN!r}; make one with `cloud-hf encode`.", source=path)
         settings |= recorded_settings(table)
         strings |= dict.fromkeys(str(text) for text in table[SCOPE_COLUMN] if not is_missing(text))
     if not strings:
-        raise TableError(f"{', '.join(paths)}: there are no SCOPE strings.")
+        raise TableError("there are no SCOPE strings.", source=", ".join(paths))
     if len(settings) > 1:
         logger.warning(f"The strings were made with different settings: {'; '.join(sorted(settings))}.")
     return list(strings), settings.pop() if len(settings) == 1 else None
@@ -114,7 +114,7 @@ def pretrain(arguments: PretrainArguments, training: CloudTrainingArguments) -> 
         train_rows, validation_rows = split_by_string(strings, arguments.validation_fraction, training.seed)
         if not len(train_rows):
             raise TableError(
-                f"{', '.join(arguments.data)}: no string is left to train on; lower --validation-fraction."
+                "no string is left to train on; lower --validation-fraction.", source=", ".join(arguments.data)
             )
         chosen = [strings[row] for row in train_rows]
         train: TokenRows | CorpusRows = training_rows(
@@ -254,8 +254,9 @@ def _refuse_other_architecture(arguments: PretrainArguments, config: CloudConfig
     ]
     if differing:
         raise CheckpointError(
-            f"{arguments.model}: {'; '.join(differing)}. These arguments shape a new model: leave them out to continue "
-            "from the checkpoint, or leave --model out."
+            f"{'; '.join(differing)}. These arguments shape a new model: leave them out to continue "
+            "from the checkpoint, or leave --model out.",
+            source=arguments.model,
         )
 
 

@@ -223,8 +223,9 @@ class CloudTrainer(PublishingTrainer):
         except (OSError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CheckpointError(
-                f"{folder}: {what} cannot be written ({reason}). What was saved before is whole. Make room, then go on "
-                "with --resume-from-checkpoint true."
+                f"{what} cannot be written ({reason}). What was saved before is whole. Make room, then go on "
+                "with --resume-from-checkpoint true.",
+                source=str(folder),
             ) from error
         finally:
             self._aside = None

@@ -121,7 +121,7 @@ def run(arguments: Arguments) -> Path:
             failed.append(f"{cell.name}: {error}")
     report = finish(grid.folder, _results(grid, predictions, details), {})
     if failed:
-        raise StudyError(f"{report}: written without cells that failed. {'; '.join(failed)}")
+        raise StudyError(f"written without cells that failed. {'; '.join(failed)}", source=str(report))
     return report
 
 
@@ -144,13 +144,15 @@ class _Grid:
         table = read_crystals(path, [arguments.label], self.strings_folder, arguments.encode_processes)
         self.crystals = table.labelled(arguments.label)
         if not len(self.crystals):
-            raise StudyError(f"{path}: no row with a string has a label in the column {arguments.label!r}.")
+            raise StudyError(f"no row with a string has a label in the column {arguments.label!r}.", source=str(path))
         self.labels = self.crystals.labels[arguments.label]
         check_heat_capacities(self.labels, self.crystals.n_atoms, self.crystals.ids, arguments.label, path)
         self.fold = assigned_folds(self.crystals, arguments.split, FOLDS, arguments.seed)
         for fold in arguments.folds:
             if not (self.fold == fold).any():
-                raise StudyError(f"{path}: no crystal falls into fold {fold}; the folds are 0 to {self.fold.max()}.")
+                raise StudyError(
+                    f"no crystal falls into fold {fold}; the folds are 0 to {self.fold.max()}.", source=str(path)
+                )
         self.test = np.concatenate([np.flatnonzero(self.fold == fold) for fold in arguments.folds])
 
     def target(self, head: str) -> StudyTarget:
@@ -248,7 +250,9 @@ class _Grid:
         path = Path(self.arguments.data[0])
         if kind == "released":
             if self.arguments.released not in self.crystals.table.columns:
-                raise StudyError(f"{path}: has no column {self.arguments.released!r}; name it with --released.")
+                raise StudyError(
+                    f"has no column {self.arguments.released!r}; name it with --released.", source=str(path)
+                )
             return [str(text) for text in self.crystals.table[self.arguments.released]]
         items = [*table_items(read_table(path).iloc[self.crystals.position], str(path))]
         cache_file = self.strings_folder / f"{path.stem}-{digest_of(path)}-{self.arguments.label}-{kind}.parquet"
@@ -256,7 +260,9 @@ class _Grid:
         strings = encode_crystals(items, cache_file, self.arguments.encode_processes, kind, encoder=encoder)
         failed = strings[strings["error"].notna()]
         if len(failed):
-            raise StudyError(f"{path}: {len(failed)} rows have no string of {kind!r}; {failed['error'].iloc[0]}")
+            raise StudyError(
+                f"{len(failed)} rows have no string of {kind!r}; {failed['error'].iloc[0]}", source=str(path)
+            )
         return strings["scope"].tolist()
 
     @property
@@ -283,7 +289,9 @@ class _Grid:
             command = [sys.executable, "-m", "cloud_hf", "pretrain", "--config", str(self.arguments.recipe)]
             command += ["--data", str(table), "--output-dir", str(self.quarter), "--resume-from-checkpoint", "true"]
             if subprocess.run(command, check=False).returncode:  # noqa: S603  (our own command)
-                raise StudyError(f"{self.quarter}: the pre-training on a quarter of the strings stopped; see above.")
+                raise StudyError(
+                    "the pre-training on a quarter of the strings stopped; see above.", source=str(self.quarter)
+                )
         return self.quarter
 
 

@@ -180,7 +180,7 @@ def _sample(arguments: Arguments, encoder: ScopeEncoder, longest: int) -> Sample
             break
     if len(scopes) < 2:
         first = f"; the first: {failures[0][1]}" if failures else ""
-        raise StudyError(f"{', '.join(arguments.data)}: fewer than two rows have a usable SCOPE string{first}")
+        raise StudyError(f"fewer than two rows have a usable SCOPE string{first}", source=", ".join(arguments.data))
     drawn = np.random.default_rng(arguments.seed).permutation(sorted(scopes))[: arguments.n_crystals]
     return Sample([str(scope) for scope in drawn], pd.DataFrame(failures, columns=["source", "reason"]))
 
@@ -240,8 +240,8 @@ def _load(path: str, seed: int | None, attention: str) -> Any:
     kind = MODELS.get((config.architectures or [""])[0])
     if kind is None:
         raise CheckpointError(
-            f"{path}: a checkpoint of {', '.join(config.architectures or ['unknown class'])}; give one of "
-            f"{', '.join(MODELS)}."
+            f"a checkpoint of {', '.join(config.architectures or ['unknown class'])}; give one of {', '.join(MODELS)}.",
+            source=path,
         )
     if seed is None:
         with loading(path):

@@ -135,8 +135,9 @@ def read_fold_file(path: str | Path) -> dict[str, dict[str, dict[str, list[str]]
     folds = [fold for task in splits.values() for fold in task.values()] if nested else []
     if not folds or not all(isinstance(fold, dict) and {"train", "test"} <= fold.keys() for fold in folds):
         raise StudyError(
-            f"{path}: is no fold file of this benchmark; it must hold 'splits', and in it each task's 'fold_0' and so "
-            "on with the ids of 'train' and 'test'."
+            "is no fold file of this benchmark; it must hold 'splits', and in it each task's 'fold_0' and so "
+            "on with the ids of 'train' and 'test'.",
+            source=str(path),
         )
     return dict(splits)
 
@@ -192,7 +193,7 @@ class _Stream:
 
 def _opened(path: Path) -> io.TextIOBase:
     if not path.is_file():
-        raise StudyError(f"{path}: there is no such file.")
+        raise StudyError("there is no such file.", source=str(path))
     return _guarded(
         path,
         lambda: gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8"),
@@ -208,7 +209,7 @@ def _guarded(path: Path, read: Callable[[], T]) -> T:
 
 def _damaged(path: Path, error: Exception) -> StudyError:
     reason = " ".join(str(error).split())[:160]
-    return StudyError(f"{path}: cannot be read as a file of this benchmark ({reason}); download it again.")
+    return StudyError(f"cannot be read as a file of this benchmark ({reason}); download it again.", source=str(path))
 
 
 def read_labelled_table(
@@ -233,7 +234,7 @@ def read_labelled_table(
     path = Path(path)
     table = read_table(path)
     if table.empty:
-        raise StudyError(f"{path}: the table has no rows.")
+        raise StudyError("the table has no rows.", source=str(path))
     column = target or target_column(table, path, names)
     labels = numeric_column(table, column, path).to_numpy()
     items = read_items(table, path, structure, column)
@@ -262,7 +263,7 @@ def target_column(table: pd.DataFrame, path: str | Path, names: Sequence[str] = 
     if len(numbers) != 1:
         columns = ", ".join(map(str, table.columns))
         what = f"columns {', '.join(numbers)} could each be the target" if numbers else "no column holds numbers only"
-        raise StudyError(f"{path}: {what}; name it with --target-column (the table has {columns}).")
+        raise StudyError(f"{what}; name it with --target-column (the table has {columns}).", source=str(path))
     return numbers[0]
 
 
@@ -284,8 +285,9 @@ def read_items(table: pd.DataFrame, path: str | Path, structure: str | None, tar
         values = [value for value in table[structure] if not is_missing(value)]
         if not values or structure == target or not all(isinstance(value, str | dict) for value in values[:100]):
             raise StudyError(
-                f"{path}: the column {structure!r} holds no strings or crystals; name theirs with --structure-column "
-                f"(the table has {', '.join(map(str, table.columns))})."
+                f"the column {structure!r} holds no strings or crystals; name theirs with --structure-column "
+                f"(the table has {', '.join(map(str, table.columns))}).",
+                source=str(path),
             )
         if all(_is_scope(value) for value in values[:100]):
             named = table.rename(columns={structure: SCOPE_COLUMN}) if structure != SCOPE_COLUMN else table
@@ -330,8 +332,9 @@ def encode_split_json(
             target = next(column for column in data.columns if column != "structure")
         if target not in data.columns or "structure" not in data.columns:
             raise StudyError(
-                f"{path}: has the columns {', '.join(map(str, data.columns))}, not 'structure' and {target!r}; it is "
-                "the file of another task, or was renamed."
+                f"has the columns {', '.join(map(str, data.columns))}, not 'structure' and {target!r}; it is "
+                "the file of another task, or was renamed.",
+                source=str(path),
             )
         crystal, number = data.columns.index("structure"), data.columns.index(target)
 

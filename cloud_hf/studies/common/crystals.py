@@ -215,7 +215,7 @@ def crystals_from_strings(
     )
     if not len(good):
         first = f"; the first: {failures['reason'].iloc[0]}" if len(failures) else ""
-        raise StudyError(f"{path}: none of {len(strings)} rows has a usable SCOPE string{first}")
+        raise StudyError(f"none of {len(strings)} rows has a usable SCOPE string{first}", source=str(path))
     usable = strings.iloc[good]
     rest = pd.DataFrame(index=range(len(good))) if table is None else table.iloc[chosen[good]].reset_index(drop=True)
     return Crystals(
@@ -242,8 +242,9 @@ def with_atoms(crystals: Crystals, column: str | None, path: str | Path) -> Crys
     bad = np.flatnonzero(~(atoms >= 1))
     if len(bad):
         raise TableError(
-            f"{path}: column {column!r} must hold atoms per primitive cell, 1 or more; {crystals.ids[bad[0]]} has "
-            f"{atoms[bad[0]]:g} ({len(bad)} such rows)."
+            f"column {column!r} must hold atoms per primitive cell, 1 or more; {crystals.ids[bad[0]]} has "
+            f"{atoms[bad[0]]:g} ({len(bad)} such rows).",
+            source=str(path),
         )
     return replace(crystals, n_atoms=atoms)
 
@@ -266,13 +267,13 @@ def assigned_folds(crystals: Crystals, split: str | Path | None, folds: int, see
     table = read_table(split)
     missing = [name for name in ("row", "id", "fold") if name not in table.columns]
     if missing:
-        raise StudyError(f"{split}: has no column {missing[0]!r}, so it is not what `cloud-hf split` writes.")
+        raise StudyError(f"has no column {missing[0]!r}, so it is not what `cloud-hf split` writes.", source=str(split))
     rows = table.set_index("row").reindex(crystals.position)
     named = [str(name) for name in rows["id"]]
     if rows["fold"].isna().any() or any(
         name != known for name, known, is_named in zip(named, crystals.ids, rows["id"].notna(), strict=True) if is_named
     ):
-        raise StudyError(f"{split}: is the split of another table; run `cloud-hf split` again.")
+        raise StudyError("is the split of another table; run `cloud-hf split` again.", source=str(split))
     return rows["fold"].to_numpy(dtype=np.int64)
 
 

@@ -117,9 +117,11 @@ def fit_and_predict(
         CheckpointError: The encoder cannot be used, or the training diverged.
     """
     if not len(train):
-        raise StudyError(f"{target.name}: no row is left to train on.")
+        raise StudyError("no row is left to train on.", source=target.name)
     if target.transform.startswith("log") and not target.debye and (crystals.labels[target.name][train] <= 0).any():
-        raise StudyError(f"{target.name}: the transform {target.transform!r} needs positive labels, and some are not.")
+        raise StudyError(
+            f"the transform {target.transform!r} needs positive labels, and some are not.", source=target.name
+        )
     seed = arguments.seed if seed is None else seed
     encoder = str(encoder_folder(arguments.model, seed))
     heads: dict[str, Any] = {"debye": [target.debye]} if target.debye else {"transform": [target.transform]}
@@ -230,10 +232,10 @@ def predict_quantity(path: str, crystals: Crystals, quantity: str, unit: str, he
     predicted = []
     for prediction in predict_encoded(predictor, tqdm(items, desc="predict", unit="crystal", disable=None)):
         if prediction.item.error is not None:
-            raise StudyError(f"{path}: cannot predict {prediction.item.error}")
+            raise StudyError(f"cannot predict {prediction.item.error}", source=path)
         entry = next((entry for entry in prediction.quantities if entry["name"] == quantity), None)
         if entry is None or entry["unit"] != unit:
-            raise StudyError(f"{path}: gives no {quantity!r} in {unit}.")
+            raise StudyError(f"gives no {quantity!r} in {unit}.", source=path)
         predicted.append(entry["value"])
     return np.array(predicted)
 

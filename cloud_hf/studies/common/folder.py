@@ -45,11 +45,14 @@ class StudyFolder:
             before = _read(marker)
             if before.get("study") != study:
                 raise StudyError(
-                    f"{self.path}: holds the study {before.get('study')!r}, not {study!r}; give another --out."
+                    f"holds the study {before.get('study')!r}, not {study!r}; give another --out.",
+                    source=str(self.path),
                 )
             refuse_other_settings(self.path, before.get("settings", {}), self.settings, error=StudyError)
         elif self.path.is_dir() and any(self.path.iterdir()):
-            raise StudyError(f"{self.path}: holds files that are not of a study; give a new folder with --out.")
+            raise StudyError(
+                "holds files that are not of a study; give a new folder with --out.", source=str(self.path)
+            )
         else:
             write_text(json.dumps({"study": study, "settings": self.settings}, indent=1) + "\n", marker)
 
@@ -96,7 +99,7 @@ def sha256_of(path: str | Path) -> str:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise StudyError(f"cannot be read ({error.strerror}).", source=str(path)) from error
 
 
 def digest_of(path: str | Path) -> str:
@@ -123,7 +126,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path}: is damaged ({' '.join(str(error).split())[:120]}); remove it to go on.") from error
+        raise StudyError(
+            f"is damaged ({' '.join(str(error).split())[:120]}); remove it to go on.", source=str(path)
+        ) from error
     if not isinstance(content, dict):
-        raise StudyError(f"{path}: is damaged (not an object); remove it to go on.")
+        raise StudyError("is damaged (not an object); remove it to go on.", source=str(path))
     return content

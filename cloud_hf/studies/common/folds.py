@@ -88,8 +88,9 @@ class FoldedTask:
         missing = np.flatnonzero(~np.isfinite(self.labels))
         if len(missing):
             raise StudyError(
-                f"{self.name}: {len(missing)} of {len(self.labels)} rows have no target, the first "
-                f"{self.ids[missing[0]]!r}; a benchmark's table has one in every row."
+                f"{len(missing)} of {len(self.labels)} rows have no target, the first "
+                f"{self.ids[missing[0]]!r}; a benchmark's table has one in every row.",
+                source=self.name,
             )
 
 
@@ -117,18 +118,19 @@ def rows_of_ids(
     row_of = {name: row for row, name in enumerate(ids)}
     if len(row_of) != len(ids):
         twice = next(name for row, name in enumerate(ids) if row_of[name] != row)
-        raise StudyError(f"{path}: the id {twice!r} stands in the data set more than once.")
+        raise StudyError(f"the id {twice!r} stands in the data set more than once.", source=path)
     folds = []
     for name, parts in splits.items():
         numbered = re.fullmatch(r"fold_(\d+)", name)
         if not numbered:
-            raise StudyError(f"{path}: names {name!r} among the folds, which are called 'fold_0' and so on.")
+            raise StudyError(f"names {name!r} among the folds, which are called 'fold_0' and so on.", source=path)
         for part in ("train", "test"):
             unknown = [identifier for identifier in parts[part] if identifier not in row_of]
             if unknown:
                 raise StudyError(
-                    f"{path}: {len(unknown)} of {len(parts[part])} ids of {name}, {part}, are not in the data set, the "
-                    f"first {unknown[0]!r} (its first row is {ids[0]!r}); it is the fold file of other data."
+                    f"{len(unknown)} of {len(parts[part])} ids of {name}, {part}, are not in the data set, the "
+                    f"first {unknown[0]!r} (its first row is {ids[0]!r}); it is the fold file of other data.",
+                    source=path,
                 )
         train, test = (np.array([row_of[entry] for entry in parts[part]], dtype=np.int64) for part in ("train", "test"))
         folds.append(Fold(int(numbered[1]), train, test))
@@ -145,7 +147,9 @@ def choose_folds(folds: Sequence[Fold], chosen: Sequence[int], path: str) -> lis
     """
     missing = sorted(set(chosen) - {fold.number for fold in folds})
     if missing:
-        raise StudyError(f"{path}: there is no fold {missing[0]}; there are {', '.join(str(f.number) for f in folds)}.")
+        raise StudyError(
+            f"there is no fold {missing[0]}; there are {', '.join(str(f.number) for f in folds)}.", source=path
+        )
     return [fold for fold in folds if not chosen or fold.number in chosen]
 
 
@@ -165,23 +169,25 @@ def check_folds(folds: Sequence[Fold], n: int, path: str) -> None:
         name = f"fold {fold.number}"
         for part, rows in (("training", fold.train), ("test", fold.test)):
             if not len(rows):
-                raise StudyError(f"{path}: {name} has no {part} rows.")
+                raise StudyError(f"{name} has no {part} rows.", source=path)
             if len(np.unique(rows)) != len(rows):
-                raise StudyError(f"{path}: {name} names a {part} row more than once.")
+                raise StudyError(f"{name} names a {part} row more than once.", source=path)
         both = np.intersect1d(fold.train, fold.test)
         if len(both):
             raise StudyError(
-                f"{path}: the folds overlap: {len(both)} rows of {name} are for training and for testing, the first is "
-                f"row {both[0]}."
+                f"the folds overlap: {len(both)} rows of {name} are for training and for testing, the first is "
+                f"row {both[0]}.",
+                source=path,
             )
         if len(fold.train) + len(fold.test) != n:
             left = n - len(fold.train) - len(fold.test)
-            raise StudyError(f"{path}: {name} leaves out {left} of the data set's {n} rows; it is of other data.")
+            raise StudyError(f"{name} leaves out {left} of the data set's {n} rows; it is of other data.", source=path)
         tested[fold.test] += 1
     if (tested != 1).any():
         row = int(np.flatnonzero(tested != 1)[0])
         raise StudyError(
-            f"{path}: the test rows of the folds overlap or leave rows out: row {row} is tested {tested[row]} times."
+            f"the test rows of the folds overlap or leave rows out: row {row} is tested {tested[row]} times.",
+            source=path,
         )
 
 
@@ -252,8 +258,9 @@ def run_folds(
                 cell = folder.cell(f"{task.name}/fold_{fold.number}", compute)
                 if cell.get("digest") != digest:
                     raise StudyError(
-                        f"{folder.path}: holds fold {fold.number} of {task.name} of other rows, strings or labels; "
-                        "give another --out."
+                        f"holds fold {fold.number} of {task.name} of other rows, strings or labels; "
+                        "give another --out.",
+                        source=str(folder.path),
                     )
                 cells.append(cell)
                 bar.update()
@@ -281,8 +288,9 @@ def _cell(arguments: FoldArguments, task: FoldedTask, fold: Fold, digest: str) -
     if transform == "log" and labels.min() <= 0:
         if arguments.transform == "log":
             raise StudyError(
-                f"{task.name}: {int((labels <= 0).sum())} training labels of fold {fold.number} are not positive, so "
-                "there is no logarithm to learn; leave --transform log out."
+                f"{int((labels <= 0).sum())} training labels of fold {fold.number} are not positive, so "
+                "there is no logarithm to learn; leave --transform log out.",
+                source=task.name,
             )
         transform = "standardise"
     target = StudyTarget(task.name, task.unit, transform, per_cell=transform == "per_atom")
@@ -293,8 +301,9 @@ def _cell(arguments: FoldArguments, task: FoldedTask, fold: Fold, digest: str) -
         fitted, validation = train[remaining], train[held_back]
         if not len(validation):
             raise StudyError(
-                f"{task.name}: too few training strings to hold back {arguments.validation_fraction:.0%} of them; "
-                "raise --validation-fraction, or leave --early-stopping out."
+                f"too few training strings to hold back {arguments.validation_fraction:.0%} of them; "
+                "raise --validation-fraction, or leave --early-stopping out.",
+                source=task.name,
             )
     fit = fit_and_predict(
         arguments, target, crystals, fitted, {"test": test[known]}, validation=validation,

@@ -47,8 +47,9 @@ def given_predictions(path: str, checkpoints: Sequence[str], rows: DebyeRows) ->
     missing = [name for name in ("row", "fold", column, trees_column, label_column) if name not in frame.columns]
     if missing:
         raise StudyError(
-            f"{path}: there is no column {missing[0]!r}. Needed are the predictions of `cloud-hf finetune` with folds "
-            f"and --baselines true, of the target '{rows.label}:{UNIT}'."
+            f"there is no column {missing[0]!r}. Needed are the predictions of `cloud-hf finetune` with folds "
+            f"and --baselines true, of the target '{rows.label}:{UNIT}'.",
+            source=path,
         )
     _refuse_second_branch(Path(path))
     if "part" in frame.columns:
@@ -56,10 +57,12 @@ def given_predictions(path: str, checkpoints: Sequence[str], rows: DebyeRows) ->
     frame = frame.sort_values("row", ignore_index=True)
     place_of = {int(row): place for place, row in enumerate(rows.crystals.position[: len(rows)])}
     if frame["row"].duplicated().any() or not {*frame["row"].astype(int)} <= {*place_of}:
-        raise StudyError(f"{path}: the rows are not those of the table, each once.")
+        raise StudyError("the rows are not those of the table, each once.", source=path)
     places = np.array([place_of[row] for row in frame["row"].astype(int)], dtype=np.int64)
     if np.abs(frame[label_column].to_numpy() - rows.labels[places]).max() > 1e-6:
-        raise StudyError(f"{path}: the labels are not those of the table; predict the rows of that table in its order.")
+        raise StudyError(
+            "the labels are not those of the table; predict the rows of that table in its order.", source=path
+        )
     fold = np.full(len(rows), -1, dtype=np.int64)
     fold[places] = frame["fold"].to_numpy(dtype=np.int64)
     values = {"debye": frame[column].to_numpy(dtype=float), "trees": frame[trees_column].to_numpy(dtype=float)}
@@ -84,7 +87,9 @@ def _refuse_second_branch(path: Path) -> None:
     beside = path.parent / "run.json"
     settings = json.loads(beside.read_text(encoding="utf-8"))["settings"] if beside.is_file() else {}
     if settings.get("second_branch", "none") != "none" or (settings and settings.get("debye") is None):
-        raise StudyError(f"{path}: predictions of a Debye head with one branch are needed (--debye heat_capacity).")
+        raise StudyError(
+            "predictions of a Debye head with one branch are needed (--debye heat_capacity).", source=str(path)
+        )
 
 
 def _known(

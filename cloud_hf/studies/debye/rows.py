@@ -33,6 +33,9 @@ TEMPERATURE = 300.0
 class DebyeRows:
     """Labelled crystals, n in number, and those with measured values, k in number.
 
+    The table of crystals is `crystals`; beside it stands what no other study has: folds of the labelled rows alone, and
+    densities of states, which are no labels.
+
     Attributes:
         crystals: The labelled crystals, then the measured ones, whose label is NaN; n + k in number.
         label: Name of the label column: Cv at 300 K in J/(mol cell K).
@@ -81,7 +84,7 @@ def table_of(data: list[str]) -> Path:
     path = one_table(data)
     if path.is_dir():
         if not (path / TABLE).is_file():
-            raise StudyError(f"{path}: the folder has no {TABLE}; name the table itself with --data.")
+            raise StudyError(f"the folder has no {TABLE}; name the table itself with --data.", source=str(path))
         return path / TABLE
     return path
 
@@ -109,13 +112,17 @@ def read_debye_rows(
     table = read_crystals(path, [label], cache, processes)
     crystals = table.labelled(label)
     if not len(crystals):
-        raise StudyError(f"{path}: column {label!r} is empty in all of {len(table)} rows; name another with --label.")
+        raise StudyError(
+            f"column {label!r} is empty in all of {len(table)} rows; name another with --label.", source=str(path)
+        )
     crystals = with_atoms(crystals, n_atoms, path)
     check_heat_capacities(crystals.labels[label], crystals.n_atoms, crystals.ids, label, path)
     densities = _densities(crystals.table, columns, path)
     names = [composition_name(scope) for scope in crystals.scopes]
     if folds > len(set(names)):
-        raise StudyError(f"{path}: {len(set(names))} distinct crystals do not make {folds} folds; lower --folds.")
+        raise StudyError(
+            f"{len(set(names))} distinct crystals do not make {folds} folds; lower --folds.", source=str(path)
+        )
     fold = folds_of_strings(crystals.scopes, folds, seed)
     per_atom = crystals.labels[label] / crystals.n_atoms
     match = [
@@ -140,13 +147,15 @@ def _densities(table: pd.DataFrame, columns: tuple[str, str] | None, path: Path)
     for flag, column in zip(("--wavenumber", "--density"), columns, strict=True):
         if column not in table.columns:
             raise TableError(
-                f"{path}: there is no column {column!r}; name it with {flag}, or leave the phonons out with "
-                f"--no-phonons. The table has {', '.join(map(str, table.columns))}."
+                f"there is no column {column!r}; name it with {flag}, or leave the phonons out with "
+                f"--no-phonons. The table has {', '.join(map(str, table.columns))}.",
+                source=str(path),
             )
     densities = read_densities(*(table[column] for column in columns))
     if not any(density is not None for density in densities):
         raise TableError(
-            f"{path}: no row of {columns[0]!r} and {columns[1]!r} holds a density of states (two lists of the same "
-            "length, wavenumbers in 1/cm that increase from 0); leave the phonons out with --no-phonons."
+            f"no row of {columns[0]!r} and {columns[1]!r} holds a density of states (two lists of the same "
+            "length, wavenumbers in 1/cm that increase from 0); leave the phonons out with --no-phonons.",
+            source=str(path),
         )
     return densities

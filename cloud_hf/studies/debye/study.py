@@ -156,7 +156,7 @@ def _trained(arguments: Arguments, folder: StudyFolder, rows: DebyeRows, chosen:
     """Train what is missing and put the folds together."""
     empty = [fold for fold in chosen if not (rows.fold == fold).any()]
     if empty:
-        raise StudyError(f"{arguments.data[0]}: no crystal falls into fold {empty[0]}; lower --folds.")
+        raise StudyError(f"no crystal falls into fold {empty[0]}; lower --folds.", source=arguments.data[0])
     arms = [*HEADS, *(["trees"] if arguments.baselines else [])]
     cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
     for fold, arm in tqdm([(f, arm) for f in chosen for arm in arms], desc="heads", unit="training", disable=None):

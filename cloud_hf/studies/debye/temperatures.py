@@ -53,8 +53,9 @@ def check_heat_capacities(labels: Numbers, n_atoms: Numbers, ids: Sequence[str],
     if len(bad):
         row = bad[0]
         raise TableError(
-            f"{path}: column {column!r} must hold heat capacities between 0 and 3NR = {limit * n_atoms[row]:.4g} "
+            f"column {column!r} must hold heat capacities between 0 and 3NR = {limit * n_atoms[row]:.4g} "
             f"J/(mol K); {ids[row]} with N = {n_atoms[row]:g} has {labels[row]:.6g} ({len(bad)} such rows). Check the "
             "unit, and whether the values are per primitive cell or per atom. Strings of the paper's grammars can lose "
-            "atoms; where the table has a column of atoms per primitive cell, name it with --n-atoms."
+            "atoms; where the table has a column of atoms per primitive cell, name it with --n-atoms.",
+            source=str(path),
         )

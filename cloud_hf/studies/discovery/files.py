@@ -77,32 +77,36 @@ def read_hull(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if path.name.lower().endswith(".csv.gz"):
         if not path.is_file():
-            raise TableError(f"{path}: there is no such file. {DOWNLOADS}")
+            raise TableError(f"there is no such file. {DOWNLOADS}", source=str(path))
         try:
             table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={IDENTIFIER: str})
         except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise TableError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}).") from error
+            raise TableError(f"cannot be read ({' '.join(str(error).split())[:200]}).", source=str(path)) from error
     else:
         table = read_table(path)
     missing = [name for name in (IDENTIFIER, ENERGY, DISTANCE, UNIQUE) if name not in table.columns]
     if missing:
-        raise TableError(f"{path}: has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.")
+        raise TableError(
+            f"has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.", source=str(path)
+        )
     flags = {"true": True, "false": False, "1": True, "0": False}
     unique = table[UNIQUE].map(lambda value: flags.get(str(value).strip().lower().removesuffix(".0")))
     if unique.isna().any():
         row = int(unique.isna().to_numpy().argmax())
-        raise TableError(f"{path}: column {UNIQUE!r} must say True or False, row {row} says {table[UNIQUE][row]!r}.")
+        raise TableError(
+            f"column {UNIQUE!r} must say True or False, row {row} says {table[UNIQUE][row]!r}.", source=str(path)
+        )
     values = {name: numeric_column(table, name, path).to_numpy() for name in (ENERGY, DISTANCE)}
     hull = pd.DataFrame(
         values | {UNIQUE: unique.to_numpy(dtype=bool)}, index=pd.Index(table[IDENTIFIER].astype(str), name=IDENTIFIER)
     )
     if hull.index.has_duplicates:
         raise StudyError(
-            f"{path}: {hull.index[hull.index.duplicated()][0]!r} stands in several rows of {IDENTIFIER!r}."
+            f"{hull.index[hull.index.duplicated()][0]!r} stands in several rows of {IDENTIFIER!r}.", source=str(path)
         )
     hull = hull.dropna()
     if not len(hull):
-        raise StudyError(f"{path}: no row has both {ENERGY!r} and {DISTANCE!r}.")
+        raise StudyError(f"no row has both {ENERGY!r} and {DISTANCE!r}.", source=str(path))
     return hull
 
 
@@ -124,7 +128,9 @@ def read_test_crystals(path: str | Path, label: str | None, cache: Path, process
     if not path.name.lower().endswith(".jsonl.gz"):
         return read_crystals(path, [] if label is None else [label], cache, processes)
     if label is not None:
-        raise StudyError(f"{path}: structures of the benchmark have no labels; give the summary of WBM with --hull.")
+        raise StudyError(
+            "structures of the benchmark have no labels; give the summary of WBM with --hull.", source=str(path)
+        )
     names = [source for source, _ in _structures(path)]
     items = (Item(source=source, crystal=crystal) for source, crystal in _structures(path))
     cache_file = cache / f"{path.stem}-{digest_of(path)}.parquet"
@@ -146,7 +152,7 @@ def _structures(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield str(row[IDENTIFIER]), crystals[0]
     except (OSError, EOFError, ValueError, AttributeError, zlib.error) as error:
         reason = " ".join(str(error).split())[:160]
-        raise StudyError(f"{path}: line {number} cannot be read as a structure of WBM ({reason}).") from error
+        raise StudyError(f"line {number} cannot be read as a structure of WBM ({reason}).", source=str(path)) from error
 
 
 def entry_ids(crystals: Crystals) -> np.ndarray[Any, Any]:

@@ -122,7 +122,9 @@ def run(arguments: Arguments) -> Path:
     wbm = read_test_crystals(arguments.data[1], column, cache, arguments.encode_processes)
     learned = known.labelled(arguments.target)
     if not len(learned):
-        raise StudyError(f"{arguments.data[0]}: no row with a string has a label in the column {arguments.target!r}.")
+        raise StudyError(
+            f"no row with a string has a label in the column {arguments.target!r}.", source=arguments.data[0]
+        )
     labels = wbm.labels[column] if column is not None else _energies(wbm, hull, arguments)
     seen = np.isin(wbm.scopes, list({*known.scopes}))
 
@@ -197,9 +199,10 @@ def _energies(wbm: Crystals, hull: pd.DataFrame | None, arguments: Arguments) ->
     labels = _column(wbm, hull, ENERGY)
     if np.isnan(labels).all():
         raise StudyError(
-            f"{arguments.hull}: none of the {len(wbm):,} crystals in {arguments.data[1]} is in it by its id "
+            f"none of the {len(wbm):,} crystals in {arguments.data[1]} is in it by its id "
             f"(there {hull.index[0]!r}, here {entry_ids(wbm)[0]!r}). The table needs the benchmark's ids in a column "
-            f"{IDENTIFIER!r} or 'id'."
+            f"{IDENTIFIER!r} or 'id'.",
+            source=arguments.hull,
         )
     return labels
 
@@ -278,7 +281,7 @@ def _nomad(arguments: Arguments, folder: StudyFolder, cache: Path) -> dict[str, 
     path = str(arguments.nomad)
     missing = [name for name in NOMAD_TARGETS if name not in read_table(path).columns]
     if missing:
-        raise TableError(f"{path}: has no column {', '.join(missing)}, so it is not the table of NOMAD-2018.")
+        raise TableError(f"has no column {', '.join(missing)}, so it is not the table of NOMAD-2018.", source=path)
     crystals = read_crystals(path, [*NOMAD_TARGETS], cache, arguments.encode_processes)
     changed = replace(arguments, num_train_epochs=arguments.nomad_epochs)
     scores = {}
@@ -286,7 +289,9 @@ def _nomad(arguments: Arguments, folder: StudyFolder, cache: Path) -> dict[str, 
         rows = crystals.labelled(name)
         train, test = split_by_string(rows.scopes, arguments.nomad_share, arguments.seed)
         if not len(test):
-            raise StudyError(f"{path}: no string of {len(rows)} rows with {name!r} is held out; raise --nomad-share.")
+            raise StudyError(
+                f"no string of {len(rows)} rows with {name!r} is held out; raise --nomad-share.", source=path
+            )
         tag = f"{digest_of(path)}-{arguments.nomad_epochs:g}-{arguments.nomad_share:g}"
         target = StudyTarget(name, unit)
 

@@ -228,7 +228,7 @@ def _checked(arguments: Arguments, target: StudyTarget, table: Crystals) -> tupl
     path = arguments.data[0]
     crystals = with_atoms(table.labelled(target.name), arguments.n_atoms, path)
     if not len(crystals):
-        raise StudyError(f"{path}: no row has a label in the column {target.name!r}.")
+        raise StudyError(f"no row has a label in the column {target.name!r}.", source=path)
     labels = crystals.labels[target.name]
     if target.debye:
         atoms = crystals.n_atoms if target.per_cell else np.ones(len(crystals))
@@ -236,15 +236,16 @@ def _checked(arguments: Arguments, target: StudyTarget, table: Crystals) -> tupl
     elif target.transform.startswith("log") and (labels <= 0).any():
         row = int(np.flatnonzero(labels <= 0)[0])
         raise StudyError(
-            f"{path}: --transform {target.transform} needs positive labels, but that of {crystals.ids[row]} is "
-            f"{labels[row]:g}."
+            f"--transform {target.transform} needs positive labels, but that of {crystals.ids[row]} is "
+            f"{labels[row]:g}.",
+            source=path,
         )
     return crystals, assigned_folds(crystals, arguments.split, arguments.folds, arguments.seed)
 
 
 def _checked_sizes(arguments: Arguments, train: Indices, test: Indices) -> list[int]:
     if not len(test):
-        raise StudyError(f"{arguments.data[0]}: no crystal falls into fold {arguments.fold}; lower --folds.")
+        raise StudyError(f"no crystal falls into fold {arguments.fold}; lower --folds.", source=arguments.data[0])
     sizes = sorted({size or len(train) for size in arguments.sizes})
     if sizes[-1] > len(train):
         raise StudyError(

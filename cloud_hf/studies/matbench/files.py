@@ -127,7 +127,7 @@ def find_sources(data: Sequence[str], tasks: Sequence[str]) -> dict[str, Source]
     files: list[Path] = []
     for entry in map(Path, data):
         if not entry.exists():
-            raise StudyError(f"{entry}: there is no such file or folder.")
+            raise StudyError("there is no such file or folder.", source=str(entry))
         files += sorted(entry.iterdir()) if entry.is_dir() else [entry]
     folds = next((file for file in files if file.name in (FOLD_FILE, f"{FOLD_FILE}.gz")), None)
     paths = {name: path for name in MATBENCH_TASKS if (path := _data_set(files, name, data)) is not None}
@@ -136,12 +136,13 @@ def find_sources(data: Sequence[str], tasks: Sequence[str]) -> dict[str, Source]
     missing = [name for name in names if name not in paths]
     if missing or not paths:
         wanted = "\n".join(f"  {_where(name)}" for name in missing or MATBENCH_TASKS)
-        raise StudyError(f"{', '.join(data)}: no data set of these tasks; download into one folder:\n{wanted}")
+        raise StudyError(f"no data set of these tasks; download into one folder:\n{wanted}", source=", ".join(data))
     chosen = {name: Source(paths[name], folds) for name in names or paths}
     if folds is None and not all(source.is_table for source in chosen.values()):
         raise StudyError(
-            f"{', '.join(data)}: {FOLD_FILE} is not there, which holds the official folds; copy it from the folder "
-            f"matbench of {REPOSITORY} (no checksum of it is published)."
+            f"{FOLD_FILE} is not there, which holds the official folds; copy it from the folder "
+            f"matbench of {REPOSITORY} (no checksum of it is published).",
+            source=", ".join(data),
         )
     return chosen
 
@@ -154,8 +155,8 @@ def _data_set(files: Sequence[Path], name: str, data: Sequence[str]) -> Path | N
     tables = [file for file in files if file.suffix.lower() in TABLE_SUFFIXES and name in file.stem]
     if len(tables) > 1:
         raise StudyError(
-            f"{', '.join(data)}: {' and '.join(file.name for file in tables)} could each be {name}; name one with "
-            "--data."
+            f"{' and '.join(file.name for file in tables)} could each be {name}; name one with --data.",
+            source=", ".join(data),
         )
     return tables[0] if tables else None
 
@@ -220,11 +221,12 @@ def _official(name: str, source: Source, ids: list[str], folds: Sequence[int]) -
     path = str(source.folds)
     splits = read_fold_file(path)
     if f"matbench_{name}" not in splits:
-        raise StudyError(f"{path}: has no folds of matbench_{name}; it has {', '.join(splits)}.")
+        raise StudyError(f"has no folds of matbench_{name}; it has {', '.join(splits)}.", source=path)
     if source.is_table and not any(identifier.startswith("mb-") for identifier in ids):
         raise StudyError(
-            f"{source.path}: has no column 'id' with the ids of {path} (mb-{name.replace('_', '-')}-...); add them, or "
-            "leave the fold file out for folds of the table's own rows."
+            f"has no column 'id' with the ids of {path} (mb-{name.replace('_', '-')}-...); add them, or "
+            "leave the fold file out for folds of the table's own rows.",
+            source=str(source.path),
         )
     every = rows_of_ids(splits[f"matbench_{name}"], ids, path)
     rule = kfold_rows(len(ids), 5, FOLD_SEED)

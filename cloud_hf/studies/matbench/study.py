@@ -108,7 +108,9 @@ def _relative_figure(scores: Mapping[str, Any], reference: str, official: Sequen
     for name, errors in scores.items():
         below = errors["over_folds"][reference]["mean"]
         if not below > 0:
-            raise StudyError(f"{name}: the {reference} make no error, so no error can be given relative to theirs.")
+            raise StudyError(
+                f"the {reference} make no error, so no error can be given relative to theirs.", source=name
+            )
         values[name] = {"model": errors["over_folds"]["model"]["mean"] / below}
         dots[name] = {"model": [fold["mae"]["model"] / fold["mae"][reference] for fold in errors["folds"]]}
         if name in official:

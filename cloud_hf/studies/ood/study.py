@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import StudyError
-from cloud_hf.metrics.statistics import bootstrap_interval
+from cloud_hf.metrics.statistics import ratio_interval
 from cloud_hf.studies.common.arguments import LabelStudyArguments
 from cloud_hf.studies.common.crystals import Crystals, read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, fit_arms, study_target, target_settings, training_settings
@@ -115,9 +115,7 @@ def growth(outside: ArrayLike, inside: ArrayLike, seed: int = 0) -> dict[str, fl
     above, below = np.asarray(outside, dtype=float), np.asarray(inside, dtype=float)
     if below.mean() == 0:
         return {}
-    low, high = bootstrap_interval(
-        lambda a, b, axis=-1: a.mean(axis=axis) / b.mean(axis=axis), [above, below], resamples=5000, seed=seed
-    )
+    low, high = ratio_interval(above, below, paired=False, resamples=5000, seed=seed)
     return {"ratio": float(above.mean() / below.mean()), "low": low, "high": high}
 
 
@@ -133,16 +131,16 @@ def _open(arguments: Arguments, target: StudyTarget) -> tuple[StudyFolder, Cryst
     labels = numeric_column(read_table(path), target.name, path).to_numpy()
     labelled = np.flatnonzero(~np.isnan(labels))
     if not len(labelled):
-        raise StudyError(f"{path}: no row has a label in the column {target.name!r}.")
+        raise StudyError(f"no row has a label in the column {target.name!r}.", source=path)
     bad = labelled[labels[labelled] <= 0]
     if len(bad) and (target.debye or target.transform.startswith("log")):
         which = "a heat capacity" if target.debye else f"a label under --transform {target.transform}"
         raise StudyError(
-            f"{path}: {target.name!r} is {labels[bad[0]]:g} in row {bad[0]}, but {which} must be positive."
+            f"{target.name!r} is {labels[bad[0]]:g} in row {bad[0]}, but {which} must be positive.", source=path
         )
     rows = labelled
     if arguments.rows > len(labelled):
-        raise StudyError(f"{path}: {len(labelled)} rows have a label, fewer than --rows {arguments.rows}.")
+        raise StudyError(f"{len(labelled)} rows have a label, fewer than --rows {arguments.rows}.", source=path)
     if arguments.rows:
         rows = np.sort(np.random.default_rng(arguments.seed).permutation(labelled)[: arguments.rows])
     settings = training_settings(arguments) | {

@@ -93,7 +93,7 @@ def find_folders(data: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for entry in map(Path, data):
         if not entry.exists():
-            raise StudyError(f"{entry}: there is no such file or folder.")
+            raise StudyError("there is no such file or folder.", source=str(entry))
         inside = sorted(entry.iterdir()) if entry.is_dir() else [entry]
         candidates = [entry] if any(_fold_number(path) is not None for path in inside) else inside
         for path in candidates:
@@ -111,8 +111,9 @@ def find_folders(data: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
         )
         there = f" (there are {', '.join(paths)})" if paths else ""
         raise StudyError(
-            f"{', '.join(data)}: no data of {wanted}{there}; give folders TASK/FOLD with {' and '.join(TABLES)}, or "
-            f"ub_{PREFIX}TASK.json and {FOLD_FILE} from {SOURCE} (no checksums are published)."
+            f"no data of {wanted}{there}; give folders TASK/FOLD with {' and '.join(TABLES)}, or "
+            f"ub_{PREFIX}TASK.json and {FOLD_FILE} from {SOURCE} (no checksums are published).",
+            source=", ".join(data),
         )
     return {name: paths[name] for name in names or paths}
 
@@ -153,12 +154,12 @@ def _from_json(
     fold_file = path.with_name(FOLD_FILE)
     if not fold_file.is_file():
         raise StudyError(
-            f"{path}: {FOLD_FILE}, which holds the official folds, is not beside it; get it from {SOURCE}."
+            f"{FOLD_FILE}, which holds the official folds, is not beside it; get it from {SOURCE}.", source=str(path)
         )
     splits = read_fold_file(fold_file)
     key = f"{PREFIX}{task.name}"
     if key not in splits:
-        raise StudyError(f"{fold_file}: has no folds of {key}; it has {', '.join(splits)}.")
+        raise StudyError(f"has no folds of {key}; it has {', '.join(splits)}.", source=str(fold_file))
 
     def identify(data: SplitJson) -> list[str]:
         width = len(str(len(data)))
@@ -203,8 +204,8 @@ def _from_tables(
         train, test = (set(ids[rows[0] : rows[-1] + 1]) for rows in parts)
         if train & test:
             raise StudyError(
-                f"{folders[fold.number]}: the tables overlap: {len(train & test)} ids stand in both, the first "
-                f"{min(train & test)!r}."
+                f"the tables overlap: {len(train & test)} ids stand in both, the first {min(train & test)!r}.",
+                source=str(folders[fold.number]),
             )
         folds.append(Fold(fold.number, *parts))
     facts |= {"rows": len(folds[0].train) + len(folds[0].test), "rows_read": len(ids)}
@@ -257,6 +258,7 @@ def _refuse_copies(task: FoldedTask, path: Path) -> None:
         tests = [pairs[row] for row in fold.test.tolist() if row in pairs]
         if tests and all(pair in seen for pair in tests):
             raise StudyError(
-                f"{path}: the tables of fold {fold.number} overlap: {TABLES[0]} holds every row of {TABLES[1]}, string "
-                "and target."
+                f"the tables of fold {fold.number} overlap: {TABLES[0]} holds every row of {TABLES[1]}, string "
+                "and target.",
+                source=str(path),
             )

@@ -138,6 +138,8 @@ class QuantityReader(ABC):
         if self.calibration is not None and "string_features" in outputs:
             find = self._debye_bands if self.is_debye else self._intervals
             intervals = find(columns, outputs, self.calibration, level)
+            if self.has_spectrum:
+                intervals |= self._spectral_bands(columns, outputs, self.calibration, level)
         found: list[list[Quantity]] = []
         for name, values in columns.items():
             unit, interval = units[name], intervals.get(name)
@@ -169,28 +171,38 @@ class QuantityReader(ABC):
             values = outputs[target].double().reshape(-1).cpu().numpy()
             columns[f"{target}_per_atom"] = values
             columns[f"{target}_per_cell"] = values * outputs["n_atoms"].double().cpu().numpy()
-        return columns | self._thermal(outputs) if self.has_spectrum else columns
+        if self.has_spectrum:
+            theta = self._debye_temperatures(outputs)
+            columns |= {name: values.numpy() for name, values in self._thermal(outputs, theta).items()}
+        return columns
 
-    def _thermal(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, Values]:
-        """What follows from the phonon densities of states of a batch, in float64."""
+    def _debye_temperatures(self, outputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those of `DEBYE_TEMPERATURES` of the densities of states of a batch, in float64."""
         dos: Any = self.phonon_dos(outputs)
-        kelvin = outputs["temperature"].double().cpu()
-        zero = dos.zero_point_energy()
+        return dos.debye_temperature_from_heat_capacity(), dos.low_temperature_debye_temperature()
+
+    def _thermal(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        debye_temperatures: tuple[torch.Tensor, torch.Tensor],
+        factor: torch.Tensor | float = 1.0,
+    ) -> dict[str, torch.Tensor]:
+        """What follows from densities of states with all their frequencies times a factor, float64, shape (batch,)."""
+        dos: Any = self.phonon_dos(outputs)
+        kelvin, atoms = (outputs[name].double().cpu() for name in ("temperature", "n_atoms"))
+        cooler, zero = kelvin / factor, dos.zero_point_energy()
         per_atom = {
-            "heat_capacity": dos.heat_capacity(kelvin),
-            "entropy": dos.entropy(kelvin),
-            "thermal_energy": dos.internal_energy(kelvin) - zero,
-            "thermal_helmholtz_energy": dos.helmholtz_energy(kelvin) - zero,
-            "zero_point_energy": zero,
+            "heat_capacity": dos.heat_capacity(cooler),
+            "entropy": dos.entropy(cooler),
+            "thermal_energy": factor * (dos.internal_energy(cooler) - zero),
+            "thermal_helmholtz_energy": factor * (dos.helmholtz_energy(cooler) - zero),
+            "zero_point_energy": factor * zero,
         }
-        atoms = outputs["n_atoms"].double().cpu()
         atoms = torch.where(atoms.isnan(), 1 / dos.acoustic_share, atoms)
-        found = {}
+        found: dict[str, torch.Tensor] = {}
         for name, values in per_atom.items():
-            found[f"{name}_per_atom"] = values.numpy()
-            found[f"{name}_per_cell"] = (values * atoms).numpy()
-        temperatures = (dos.debye_temperature_from_heat_capacity(), dos.low_temperature_debye_temperature())
-        return found | {name: values.numpy() for name, values in zip(DEBYE_TEMPERATURES, temperatures, strict=True)}
+            found |= {f"{name}_per_atom": values, f"{name}_per_cell": values * atoms}
+        return found | {name: factor * one for name, one in zip(DEBYE_TEMPERATURES, debye_temperatures, strict=True)}
 
     @property
     def gives_phonon_dos(self) -> bool:
@@ -261,6 +273,36 @@ class QuantityReader(ABC):
             one, two = (end[base] * atoms if name.endswith(PER[1]) else end[base] for end in ends)
             found[name] = Interval(torch.minimum(one, two).numpy(), torch.maximum(one, two).numpy(), unknown)
         return found
+
+    def _spectral_bands(
+        self,
+        columns: Mapping[str, Values],
+        outputs: Mapping[str, torch.Tensor],
+        calibration: Calibration,
+        level: float,
+    ) -> dict[str, Interval]:
+        """One factor on all frequencies of a crystal gives the band of everything that follows from them.
+
+        With all frequencies times f, Cv and S at T are those of the predicted spectrum at T/f, energies f times those
+        at T/f. How large f may be was learned from Cv at 300 K, as differences of ln(Debye temperature).
+        """
+        target = calibration.targets.get("heat_capacity")
+        if target is None:
+            return {}
+        features = outputs["string_features"].double().cpu().numpy()
+        theta = self._debye_temperatures(outputs)
+        factor = debye_factor(target, features, theta[0].numpy(), level)
+        ends = [self._thermal(outputs, theta, scale) for scale in (1 / factor, factor)]
+        unknown = target.unknown_elements(features)
+        return {
+            name: Interval(
+                torch.minimum(ends[0][name], ends[1][name]).numpy(),
+                torch.maximum(ends[0][name], ends[1][name]).numpy(),
+                unknown,
+            )
+            for name in columns
+            if name in ends[0]
+        }
 
     def collate(
         self, items: Sequence[Any], shared: Mapping[str, torch.Tensor] | None = None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline
     from cloud_hf.models.tokenization_scope import ScopeTokenizer, grammar_of
     from cloud_hf.scope import EncodedCrystal, ScopeEncoder
+    from cloud_hf.screening.api import screen
 
 try:
     __version__ = version("cloud-hf")
@@ -59,6 +60,7 @@ __all__ = [
     "grammar_of",
     "predict",
     "register",
+    "screen",
 ]
 
 _MODULE_OF = {
@@ -82,6 +84,7 @@ _MODULE_OF = {
     "grammar_of": "models.tokenization_scope",
     "predict": "inference.api",
     "register": "checkpoints.registration",
+    "screen": "screening.api",
 }
 
 _LIGHT = frozenset(

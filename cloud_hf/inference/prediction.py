@@ -1,7 +1,7 @@
 """Load a predictor and run it over many items; every item gives a row."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -96,6 +96,18 @@ class Predictors:
     def units(self) -> dict[str, str]:
         """The unit of every quantity that may be predicted, in the order of the predictions."""
         return {name: unit for units in self._shown for name, unit in units.items()}
+
+    @property
+    def parts(self) -> list[tuple[CrystalPropertyPipeline, dict[str, str]]]:
+        """Each model with the units of the quantities that are shown of it."""
+        return list(zip(self.pipelines, self._shown, strict=True))
+
+    def giving(self, names: Collection[str]) -> "Predictors":
+        """Return those of the models that give any of the quantities, with all that is shown of them."""
+        kept = [(pipeline, shown) for pipeline, shown in self.parts if not shown.keys().isdisjoint(names)]
+        few = Predictors([pipeline for pipeline, _ in kept], likelihood=self.likelihood)
+        few._shown = [shown for _, shown in kept]
+        return few
 
     @property
     def has_debye_temperature(self) -> bool:

@@ -1,0 +1,190 @@
+"""`cloud-hf screen`: prototypes and elements to the candidates that are most likely to be what is wanted."""
+
+import argparse
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from cloud_hf.cli.encode import positive_integer
+from cloud_hf.cli.output import report_failures
+from cloud_hf.cli.predict import PLOT_SUFFIXES, kelvin
+from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
+from cloud_hf.errors import CloudError
+from cloud_hf.screening.candidates import DEFAULT_LIMIT
+from cloud_hf.screening.elements import GROUPS
+
+if TYPE_CHECKING:  # torch, which the help does not need
+    from cloud_hf.screening.api import Screening
+
+__all__ = ["add_screen_parser"]
+
+SHOWN = 20
+"""Candidates on the terminal."""
+
+
+def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the subcommand."""
+    parser = commands.add_parser(
+        "screen", help="hypothetical crystals to those that are most likely wanted", description=screen.__doc__
+    )
+    parser.add_argument(
+        "prototypes",
+        nargs="*",
+        help="names of prototypes (see --list), crystal files, SCOPE strings, tables, corpora (default: all prototypes "
+        "of the package)",
+    )
+    parser.add_argument("--list", action="store_true", help="show the prototypes and the groups of elements, and stop")
+    parser.add_argument(
+        "--elements",
+        nargs="+",
+        default=[],
+        metavar="SLOT=LIST",
+        help="elements of slots, by symbol or group, a minus takes away: A=Li,Na B=transition-metals,-Cd X=O,S "
+        "(default: all stable elements)",
+    )
+    parser.add_argument(
+        "--want",
+        nargs="+",
+        default=[],
+        metavar="WANT",
+        help="band_gap=1.1:1.7 'bulk_modulus>=100' 'energy_above_hull<=0.1'",
+    )
+    parser.add_argument("--model", default="default", help="'default' (inside the package), a folder, or a Hub id")
+    parser.add_argument("--top", type=positive_integer, default=100, metavar="K", help="candidates kept (default 100)")
+    parser.add_argument("--new", action="store_true", help="keep no known crystals")
+    parser.add_argument(
+        "--known", nargs="+", default=[], metavar="TABLE", help="crystals that are known, besides the package's list"
+    )
+    parser.add_argument(
+        "--phases", metavar="TABLE", help="phases for the hull: formula, formation_energy_per_atom, vintage"
+    )
+    for name, text in (
+        ("neutral", "oxidation states add up to zero"),
+        ("ordered", "cations are less electronegative than anions"),
+        ("alloys", "compounds of metals alone need neither"),
+    ):
+        parser.add_argument(
+            f"--{name}", action=argparse.BooleanOptionalAction, default=True, help=f"{text} (default: yes)"
+        )
+    parser.add_argument("--temperature", type=kelvin, default=300.0, help="K, for thermal properties (default 300)")
+    parser.add_argument(
+        "--limit",
+        type=positive_integer,
+        default=DEFAULT_LIMIT,
+        help=f"most products looked at (default {DEFAULT_LIMIT})",
+    )
+    parser.add_argument("-o", "--output", help="folder of all candidates; the same command goes on where it stopped")
+    parser.add_argument("--table", help="file for the kept candidates (.csv, .jsonl, .parquet)")
+    parser.add_argument("--write-structures", metavar="DIR", help="a CIF of each kept candidate, to be relaxed")
+    parser.add_argument("--plot", help="Pareto front of the first two wants (.png, .svg, .pdf)")
+    parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes (default 1)")
+    parser.add_argument(
+        "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
+    )
+    parser.add_argument("--rows", type=positive_integer, default=20_000, help="products in a piece (default 20000)")
+    parser.set_defaults(run=screen)
+
+
+def screen(arguments: argparse.Namespace) -> int:
+    """Screen hypothetical crystals: prototypes times elements, by the chance that all wants are met."""
+    if arguments.list:
+        print(_listed())
+        return 0
+    for path, suffixes in ((arguments.plot, PLOT_SUFFIXES), (arguments.table, TABLE_SUFFIXES)):
+        if path:
+            check_output(path, suffixes)
+    from cloud_hf.screening.api import prepare, run_screening
+    from cloud_hf.screening.chemistry import Rules
+
+    if arguments.plot and len(arguments.want) < 2:
+        raise CloudError("--plot draws the Pareto front of two wants; give two with --want.")
+    with ExitStack() as stack:
+        temporary = None if arguments.output else stack.enter_context(tempfile.TemporaryDirectory())
+        plan, evaluator, _ = prepare(
+            Path(arguments.output or str(temporary)),
+            arguments.prototypes or None,
+            arguments.elements,
+            arguments.want,
+            model=arguments.model,
+            rules=Rules(arguments.neutral, arguments.ordered, arguments.alloys),
+            known=arguments.known,
+            phases=arguments.phases,
+            structures=arguments.write_structures,
+            temperature=arguments.temperature,
+            limit=arguments.limit,
+            batch_size=arguments.batch_size,
+            rows=arguments.rows,
+        )
+        found = run_screening(
+            plan,
+            evaluator,
+            top=arguments.top,
+            new=arguments.new,
+            structures=arguments.write_structures,
+            picture=arguments.plot,
+            processes=arguments.processes,
+        )
+    return _report(found, arguments)
+
+
+def _report(found: "Screening", arguments: argparse.Namespace) -> int:
+    if arguments.table:
+        write_table(found.top, arguments.table)
+    print(_table(found.top, [want.quantity for want in found.wants]))
+    print(f"{found.totals.counts}, {found.totals.known:,} of them known.")
+    if found.products_per_second is not None:
+        print(f"{found.products_per_second:,.0f} products a second.")
+    print("Probability: the chance that all wants are met, with errors as on crystals like those of the training.")
+    for path, text in (
+        (arguments.table, f"{len(found.top)} candidates"),
+        (arguments.output, "all candidates"),
+        (arguments.plot, f"Pareto front of {0 if found.front is None else len(found.front)} candidates"),
+        (arguments.write_structures, f"{len(found.top) - len(found.problems)} structures to be relaxed"),
+    ):
+        if path:
+            print(f"{text} -> {path}")
+    errors = found.top["error"].dropna().tolist() + found.problems
+    return report_failures(errors, len(found.top))
+
+
+def _table(top: pd.DataFrame, quantities: list[str]) -> str:
+    """The first candidates, with what was wanted of them and the intervals."""
+    headings = {name: column for name in quantities for column in top.columns if column.startswith(f"{name} (")}
+    rows = []
+    for row in top.head(SHOWN).to_dict("records"):
+        shown: dict[str, Any] = {
+            "formula": row["formula"],
+            "prototype": row["prototype"],
+            "P": f"{row['probability']:.2f}",
+        }
+        for name, column in headings.items():
+            ends = [row[column.replace(f"{name} (", f"{name}_{end} (", 1)] for end in ("low", "high")]
+            text = f"{row[column]:.3g}"
+            shown[column.replace(" (", "\n(")] = text if pd.isna(ends[0]) else f"{text} [{ends[0]:.3g}, {ends[1]:.3g}]"
+        if "decomposition" in row:
+            shown["against"] = row["decomposition"]
+        flags = ["known" if row["known"] is True else "", "unusual" if row.get("out_of_distribution") is True else ""]
+        rows.append(shown | {"": ", ".join(filter(None, flags))})
+    text = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+    return text if len(top) <= SHOWN else f"{text}\n... and {len(top) - SHOWN} more"
+
+
+def _listed() -> str:
+    from cloud_hf.screening.prototypes import bundled_prototypes
+
+    rows = [
+        [
+            one.name,
+            one.formula,
+            one.space_group,
+            " ".join(f"{s}={e}" for s, e in zip(one.slots, one.elements, strict=True)),
+        ]
+        for one in bundled_prototypes().values()
+    ]
+    prototypes = tabulate(rows, headers=["prototype", "of", "space group", "slots"], tablefmt="simple")
+    groups = tabulate(GROUPS.items(), headers=["group", "elements"], tablefmt="simple")
+    return f"{prototypes}\n\n{groups}"

@@ -1,0 +1,243 @@
+"""Candidates to rows: predictions with their distributions, the distance to the hull, the chance to meet all wants."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from cloud_hf.data.inputs import Item
+from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.inference.prediction import Predictors
+from cloud_hf.models.conformal import DEFAULT_LEVEL, LEVELS
+from cloud_hf.screening.candidates import Candidate
+from cloud_hf.screening.distribution import Distribution
+from cloud_hf.screening.hull import KnownPhases
+from cloud_hf.screening.known import KnownStrings
+from cloud_hf.screening.prototypes import Prototype
+from cloud_hf.screening.wants import HULL, Want
+
+__all__ = ["DECOMPOSITION", "HULL_UNIT", "PROBABILITY", "Evaluator", "quantities_of"]
+
+PROBABILITY = "probability"
+"""Column of the chance to meet all wants."""
+
+DECOMPOSITION = "decomposition"
+HULL_UNIT = "eV/atom"
+
+Numbers = NDArray[np.float64]
+
+
+def quantities_of(predictors: Predictors, phases: KnownPhases | None) -> dict[str, str]:
+    """Return the units of all quantities that can be wanted."""
+    units = dict(predictors.units)
+    if phases is not None and phases.head in units:
+        units[HULL] = HULL_UNIT
+    return units
+
+
+class Evaluator:
+    """Predicts candidates and scores them.
+
+    Args:
+        predictors: The models.
+        wants: What is wanted, of quantities that `quantities_of` names.
+        prototypes: The prototypes of the candidates.
+        phases: Known phases; None: no distance to the hull.
+        known: Strings of known crystals.
+        temperature: K, for thermal properties.
+        batch_size: Strings per forward pass.
+
+    Raises:
+        CheckpointError: The distance to the hull is wanted, and no model predicts energies of the phases' vintage.
+    """
+
+    def __init__(
+        self,
+        predictors: Predictors,
+        wants: Sequence[Want],
+        prototypes: Sequence[Prototype],
+        phases: KnownPhases | None = None,
+        known: KnownStrings | None = None,
+        temperature: float = 300.0,
+        batch_size: int = 256,
+    ) -> None:
+        names = {want.quantity for want in wants} - {HULL}
+        self.wants, self.prototypes = list(wants), list(prototypes)
+        self.phases = phases if any(want.quantity == HULL for want in wants) else None
+        if self.phases is not None:
+            if self.phases.head not in predictors.units:
+                raise CheckpointError(
+                    f"{HULL} needs the head {self.phases.head!r}, of the vintage of the known phases "
+                    f"({self.phases.vintage}); this model gives {', '.join(predictors.units)}."
+                )
+            names.add(self.phases.head)
+        self.predictors = predictors.giving(names)
+        self.known, self.temperature, self.batch_size = known, temperature, batch_size
+        self._names = names
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Columns of the rows and their dtypes."""
+        columns = {
+            "prototype": "object", "formula": "object", "elements": "object", "space_group": "Int64", "scope": "object",
+            "n_atoms": "Int64", "known": "boolean", PROBABILITY: "float64",
+        }  # fmt: skip
+        columns |= {f"P({want})": "float64" for want in self.wants} if len(self.wants) > 1 else {}
+        for name, unit in self._recorded.items():
+            columns |= {f"{name}{end} ({unit})": "float64" for end in ("", "_low", "_high")}
+        if self.phases is not None:
+            columns |= {f"{HULL}{end} ({HULL_UNIT})": "float64" for end in ("", "_low", "_high")}
+            columns[DECOMPOSITION] = "object"
+        return columns | {"unknown_elements": "object", "log_probability": "float64", "error": "object"}
+
+    @property
+    def _recorded(self) -> dict[str, str]:
+        """Units of the quantities that rows hold: what is wanted, and the scalars that come with it at no cost."""
+        found = {}
+        for pipeline, shown in self.predictors.parts:
+            scalars = set(pipeline.model.config.target_names)
+            found |= {name: unit for name, unit in shown.items() if name in self._names or name in scalars}
+        return found
+
+    def rows(self, candidates: Sequence[Candidate]) -> pd.DataFrame:
+        """Predict candidates and return a row for each, in order."""
+        described, columns = self._described(candidates), self.columns
+        table: dict[str, NDArray[Any]] = {
+            name: np.full(len(candidates), np.nan, dtype=float)
+            if kind == "float64"
+            else np.full(len(candidates), None, dtype=object)
+            for name, kind in columns.items()
+            if name not in described
+        }
+        order = sorted(range(len(candidates)), key=lambda place: candidates[place].scope.count(" "))
+        for start in range(0, len(order), self.batch_size):
+            self._fill(table, candidates, order[start : start + self.batch_size])
+        return pd.DataFrame(described | table, columns=list(columns)).astype(columns)
+
+    def _described(self, candidates: Sequence[Candidate]) -> dict[str, Any]:
+        scopes = [one.scope for one in candidates]
+        kinds = [self.prototypes[one.prototype] for one in candidates]
+        return {
+            "prototype": [kind.name for kind in kinds],
+            "formula": [kind.compound(one.elements) for kind, one in zip(kinds, candidates, strict=True)],
+            "elements": [
+                " ".join(f"{slot}={element}" for slot, element in zip(kind.slots, one.elements, strict=True))
+                for kind, one in zip(kinds, candidates, strict=True)
+            ],
+            "space_group": [kind.space_group for kind in kinds],
+            "scope": scopes,
+            "n_atoms": [one.n_atoms for one in candidates],
+            "known": [None] * len(scopes) if self.known is None else self.known.holds(scopes),
+            "log_probability": [one.log_probability for one in candidates],
+        }
+
+    def _fill(self, table: dict[str, NDArray[Any]], candidates: Sequence[Candidate], places: Sequence[int]) -> None:
+        items = [Item(candidates[p].scope, scope=candidates[p].scope, n_atoms=candidates[p].n_atoms) for p in places]
+        try:
+            features = self.predictors.collate(items)
+        except CloudError as error:  # a string that a model cannot read: the others still have their rows
+            if len(places) == 1:
+                table["error"][places[0]] = str(error)
+            else:
+                for place in places:
+                    self._fill(table, candidates, [place])
+            return
+        found = self._distributions(features)
+        filled: dict[str, Any] = {}
+        for name, unit in self._recorded.items():
+            filled |= _columns(name, unit, found[name])
+        if self.phases is not None:
+            hull = [self._hull(candidates[place]) for place in places]
+            energies = np.array([energy for energy, _ in hull])
+            found[HULL] = found[self.phases.head].shifted(-energies)
+            filled |= _columns(HULL, HULL_UNIT, found[HULL])
+            filled[DECOMPOSITION] = [text for _, text in hull]
+        chances = {str(want): found[want.quantity].within(want.low, want.high) for want in self.wants}
+        filled[PROBABILITY] = np.prod(list(chances.values()), axis=0)
+        if len(chances) > 1:
+            filled |= {f"P({name})": values for name, values in chances.items()}
+        filled["unknown_elements"] = [self._unknown(candidates[place].elements) for place in places]
+        for name, values in filled.items():
+            table[name][list(places)] = values
+
+    @torch.inference_mode()
+    def _distributions(self, features: list[dict[str, torch.Tensor]]) -> dict[str, Distribution]:
+        outputs = self.predictors.forward(features, self.temperature)
+        found: dict[str, Distribution] = {}
+        for (pipeline, shown), tensors in zip(self.predictors.parts, outputs, strict=True):
+            scalars = list(pipeline.model.config.target_names)
+            calibration = pipeline.calibration
+            values = tensors["logits"].double().reshape(-1, len(scalars)).cpu().numpy()
+            thermal = [name for name in shown if name in self._names and name not in scalars]
+            direct = [name for name in shown if name in scalars and not _debye_band(pipeline, name)]
+            for name in direct:
+                target = calibration.targets.get(name) if calibration is not None else None
+                value = values[:, scalars.index(name)]
+                atoms = tensors["n_atoms"].double().cpu().numpy() if target is not None and target.per_atom else 1.0
+                intervals = []
+                if target is not None:
+                    strings = tensors["string_features"].double().cpu().numpy()
+                    for level in LEVELS if name in self._names else (DEFAULT_LEVEL,):
+                        low, high = target.interval(strings, value / atoms, level)
+                        intervals.append((level, low * atoms, high * atoms))
+                bounded = target is not None and (target.nonnegative or target.scale != "linear")
+                found[name] = Distribution.of_intervals(value, intervals, bounded)
+            rest = thermal + [name for name in shown if name in scalars and name not in direct]
+            if rest:
+                found |= _by_quantities(pipeline, tensors, rest)
+        return found
+
+    def _hull(self, candidate: Candidate) -> tuple[float, str]:
+        assert self.phases is not None  # noqa: S101
+        place = self.phases.at(self.prototypes[candidate.prototype].amounts(candidate.elements))
+        return place.energy, place.decomposition
+
+    def _unknown(self, elements: Sequence[str]) -> str | None:
+        """Name the elements that a wanted head has never seen."""
+        parts = []
+        for element in elements:
+            heads = [name for name, known in self._trained.items() if element not in known]
+            if heads:
+                parts.append(f"{element}: {', '.join(heads)}")
+        return "; ".join(parts) or None
+
+    @property
+    def _trained(self) -> dict[str, dict[str, int]]:
+        """Elements of the training rows of each wanted head, where they are recorded."""
+        return {
+            name: target.elements
+            for pipeline, shown in self.predictors.parts
+            if pipeline.calibration is not None
+            for name, target in pipeline.calibration.targets.items()
+            if name in self._names and name in shown and target.elements
+        }
+
+
+def _debye_band(pipeline: Any, name: str) -> bool:
+    """Whether the interval of a scalar follows from a band of Debye temperatures."""
+    targets = {} if pipeline.calibration is None else pipeline.calibration.targets
+    return pipeline.gives_interval(name) and name not in targets
+
+
+def _columns(name: str, unit: str, found: Distribution) -> dict[str, Numbers]:
+    low, high = found.ends(DEFAULT_LEVEL)
+    return {f"{name} ({unit})": found.values, f"{name}_low ({unit})": low, f"{name}_high ({unit})": high}
+
+
+def _by_quantities(pipeline: Any, tensors: dict[str, torch.Tensor], names: Sequence[str]) -> dict[str, Distribution]:
+    """Distributions of quantities that only the pipeline knows how to compute, one level after the other."""
+    values: dict[str, Numbers] = {}
+    intervals: dict[str, list[tuple[float, Numbers, Numbers]]] = {name: [] for name in names}
+    for level in LEVELS:
+        rows = [{one["name"]: one for one in row} for row in pipeline.quantities(tensors, level)]
+        for name in names:
+            values[name] = np.array([row[name]["value"] for row in rows])
+            if all("low" in row[name] for row in rows):
+                low, high = (np.array([row[name][end] for row in rows]) for end in ("low", "high"))
+                intervals[name].append((level, low, high))
+        if not any(intervals.values()):
+            break
+    return {name: Distribution.of_intervals(values[name], intervals[name]) for name in names}

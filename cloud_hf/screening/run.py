@@ -1,0 +1,190 @@
+"""Run a screening piece by piece: here in several processes, on a cluster as the tasks of datatrove's executors."""
+
+import json
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import torch
+
+from cloud_hf.errors import CloudError, WorkerDiedError
+from cloud_hf.files import new_file
+from cloud_hf.inference.prediction import Predictors, load_predictors
+from cloud_hf.screening.candidates import Counts
+from cloud_hf.screening.evaluation import PROBABILITY, Evaluator, quantities_of
+from cloud_hf.screening.hull import KnownPhases
+from cloud_hf.screening.known import KnownStrings
+from cloud_hf.screening.plan import Plan, load_plan
+from cloud_hf.screening.wants import HULL, parse_wants
+
+__all__ = ["Totals", "best_rows", "gather", "make_evaluator", "run_piece", "run_pieces"]
+
+CHUNK = 4096
+"""Candidates that are in memory at a time; strings of similar length among them go together."""
+
+COUNTS_KEY = b"cloud_hf.screening"
+
+
+@dataclass
+class Totals:
+    """What a screening looked at.
+
+    Attributes:
+        counts: What became of the products.
+        seconds: Of all pieces together, s of one process.
+        failed: Candidates that could not be predicted.
+        known: Candidates that are known.
+    """
+
+    counts: Counts
+    seconds: float = 0.0
+    failed: int = 0
+    known: int = 0
+
+
+def make_evaluator(plan: Plan, predictors: Predictors | None = None) -> Evaluator:
+    """Load what a piece needs: models, known phases and strings.
+
+    Raises:
+        CloudError: A want, a table or a model that cannot be used.
+    """
+    predictors = predictors or load_predictors(plan.model, likelihood=None)
+    phases = KnownPhases.bundled() if any(HULL in want for want in plan.wants) else None
+    if phases is not None and plan.phases is not None:
+        phases.add_table(plan.phases)
+    # without the head of the phases the want names what is missing
+    units = quantities_of(predictors, phases) | ({HULL: ""} if phases is not None else {})
+    wants = parse_wants(plan.wants, units)
+    known = KnownStrings.bundled().and_of(plan.known)
+    return Evaluator(predictors, wants, plan.source.prototypes, phases, known, plan.temperature, plan.batch_size)
+
+
+def run_piece(plan: Plan, number: int, evaluator: Evaluator) -> None:
+    """Predict the candidates of a piece and write its file, unless it is there."""
+    path = plan.piece_path(number)
+    if path.is_file():
+        return
+    begin = time.process_time()
+    counts = Counts()
+    candidates = plan.source.candidates(number * plan.rows, (number + 1) * plan.rows, counts)
+    pieces = [evaluator.rows(chunk) for chunk in iter(lambda: list(islice(candidates, CHUNK)), [])]
+    table = pd.concat(pieces, ignore_index=True) if pieces else evaluator.rows([])
+    found = pa.Table.from_pandas(table, preserve_index=False)
+    notes = {
+        "counts": asdict(counts), "seconds": time.process_time() - begin, "failed": int(table["error"].notna().sum()),
+        "known": int(table["known"].fillna(value=False).sum()),
+    }  # fmt: skip
+    with new_file(path) as aside:
+        parquet.write_table(found.replace_schema_metadata({COUNTS_KEY: json.dumps(notes)}), aside, compression="zstd")
+
+
+def run_pieces(
+    plan: Plan, evaluator: Evaluator, processes: int = 1, progress: Callable[[int], Any] | None = None
+) -> None:
+    """Run all pieces that are not done.
+
+    Args:
+        plan: A saved plan.
+        evaluator: From `make_evaluator`, for this process.
+        processes: Worker processes; each loads the models.
+        progress: Called with the number of products of each piece that is done.
+    """
+    missing = plan.missing
+    done = progress or (lambda n: None)
+
+    def size(number: int) -> int:
+        return min(plan.rows, len(plan.source) - number * plan.rows)
+
+    if processes == 1 or len(missing) < 2:
+        for number in missing:
+            run_piece(plan, number, evaluator)
+            done(size(number))
+        return
+    context = multiprocessing.get_context("spawn")  # torch has threads already, which do not survive a fork
+    with ProcessPoolExecutor(processes, context, _load, (str(plan.folder),)) as pool:
+        waiting = deque(missing)
+        running = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2 * processes:
+                    number = waiting.popleft()
+                    running[pool.submit(_work, number)] = number
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                    done(size(running.pop(future)))
+        except BrokenProcessPool as error:
+            raise WorkerDiedError(
+                "a worker process died; memory may have run out. Give the same command again with fewer processes: "
+                "finished pieces stay."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_HELD: dict[str, Any] = {}
+
+
+def _load(folder: str) -> None:
+    """Keep plan and models in a worker process."""
+    torch.set_num_threads(1)
+    plan = load_plan(folder)
+    _HELD.update(plan=plan, evaluator=make_evaluator(plan))
+
+
+def _work(number: int) -> None:
+    run_piece(_HELD["plan"], number, _HELD["evaluator"])
+
+
+def gather(plan: Plan) -> Totals:
+    """Add up what the pieces looked at.
+
+    Raises:
+        CloudError: Pieces are missing.
+    """
+    if plan.missing:
+        raise CloudError(f"{len(plan.missing)} of {plan.pieces} pieces are missing.", source=str(plan.folder))
+    totals = Totals(Counts())
+    for number in range(plan.pieces):
+        notes = json.loads(parquet.read_schema(plan.piece_path(number)).metadata[COUNTS_KEY])
+        totals.counts.add(Counts(**notes["counts"]))
+        totals.seconds += notes["seconds"]
+        totals.failed += notes["failed"]
+        totals.known += notes["known"]
+    return totals
+
+
+def best_rows(plan: Plan, top: int, columns: dict[str, str], new: bool = False) -> pd.DataFrame:
+    """Return the candidates with the highest chance to meet all wants, best first; of equal ones the first.
+
+    Args:
+        plan: All its pieces are done.
+        top: How many.
+        columns: Columns and dtypes, those of the evaluator.
+        new: Leave known crystals out.
+    """
+    best: pd.DataFrame | None = None
+    for path in _pieces(plan):
+        table = pd.read_parquet(path)
+        table = table[table[PROBABILITY].notna()]
+        if new:
+            table = table[~table["known"].fillna(value=False).astype(bool)]
+        table = table.nlargest(top, PROBABILITY)
+        both = table if best is None else pd.concat([best, table], ignore_index=True)
+        best = both.nlargest(top, PROBABILITY, keep="first")
+    assert best is not None  # noqa: S101  (there is a piece)
+    return best.reset_index(drop=True).astype(columns)
+
+
+def _pieces(plan: Plan) -> Iterator[Path]:
+    return (plan.piece_path(number) for number in range(plan.pieces))

@@ -1,0 +1,39 @@
+"""Write `cloud_hf/screening/known_strings.npy`: hashes of the canonical strings of known crystals.
+
+    python scripts/build_known_strings.py CACHE materials_project.parquet ...
+
+CACHE is a folder of encoded strings, as `cloud-hf split --cache` keeps them.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from cloud_hf.data.names import encoded_strings
+from cloud_hf.files import new_file
+from cloud_hf.scope import ScopeEncoder
+from cloud_hf.screening.known import KNOWN_FILE, KnownStrings, string_hashes
+
+TARGET = Path(__file__).resolve().parents[1] / "cloud_hf" / "screening" / KNOWN_FILE
+
+
+def main() -> None:
+    """Encode the tables and write the hashes."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("tables", nargs="+", type=Path)
+    arguments = parser.parse_args()
+    encoder = ScopeEncoder()
+    scopes: set[str] = set()
+    for path in arguments.tables:
+        named = encoded_strings(path, encoder, arguments.cache)
+        scopes |= {str(scope) for scope in named["scope"].dropna()}
+    known = KnownStrings(string_hashes(sorted(scopes)))
+    with new_file(TARGET) as aside:
+        np.save(aside, known._hashes, allow_pickle=False)
+    print(f"{len(scopes)} strings, {len(known)} hashes -> {TARGET.name}, {TARGET.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""`cloud_hf.screen` and `cloud-hf screen`: from prototypes to kept candidates with structures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cloud_hf
+from cloud_hf.cli.main import main
+from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.inference.prediction import load_predictors
+from cloud_hf.scope import ScopeEncoder
+from cloud_hf.screening.api import prepare, run_screening
+from cloud_hf.screening.candidates import Product
+from cloud_hf.screening.evaluation import Evaluator
+from cloud_hf.screening.hull import KnownPhases
+from cloud_hf.screening.pareto import front_of
+from cloud_hf.screening.plan import load_plan
+from cloud_hf.screening.prototypes import bundled_prototypes, read_prototypes
+from cloud_hf.screening.run import gather, run_piece
+from cloud_hf.screening.structures import candidate_structure, write_structure
+from cloud_hf.screening.wants import Want
+
+ELEMENTS = ["A=Na,Mg,Ca,Fe", "X=O,Cl,S"]
+WANT = ["band_gap=1:2.2", "bulk_modulus>=20"]
+
+pytestmark = pytest.mark.usefixtures("tiny_weights")
+
+
+def test_screen_returns_the_best_first(tmp_path: Path) -> None:
+    found = cloud_hf.screen(
+        ["rock-salt", "fluorite"], ELEMENTS, WANT, top=5, structures=tmp_path / "cif", progress=False
+    )
+    assert len(found) == 5
+    chances = found["probability"].to_numpy()
+    assert (np.diff(chances) <= 0).all()
+    assert found["probability"].to_numpy() == pytest.approx(found["P(band_gap=1:2.2)"] * found["P(bulk_modulus>=20)"])
+    predicted = cloud_hf.predict(found["scope"].tolist(), progress=False)
+    assert found["band_gap (eV)"].to_numpy() == pytest.approx(predicted["band_gap (eV)"].to_numpy(), rel=1e-4)
+    assert found["band_gap_low (eV)"].to_numpy() == pytest.approx(predicted["band_gap_low (eV)"].to_numpy(), rel=1e-4)
+    assert found["formula"].tolist() == predicted["formula"].tolist()
+    for row in found.to_dict("records"):
+        assert ScopeEncoder().encode(str(tmp_path / "cif" / row["structure"])) == row["scope"]
+        assert "starting point for relaxation" in (tmp_path / "cif" / row["structure"]).read_text()
+
+
+def test_thermal_quantities_can_be_wanted() -> None:
+    want = ["heat_capacity_per_atom>=20", "debye_temperature<=500"]
+    found = cloud_hf.screen(["rock-salt"], ELEMENTS, want, temperature=500.0, progress=False)
+    predicted = cloud_hf.predict(found["scope"].tolist(), 500.0, progress=False)
+    name = "heat_capacity_per_atom (J/(mol atom K))"
+    assert found[name].to_numpy() == pytest.approx(predicted[name].to_numpy(), rel=1e-4)
+    assert found["probability"].between(0, 1).all()
+
+
+def test_a_screening_goes_on_where_it_was(tmp_path: Path) -> None:
+    arguments = (["rock-salt"], ELEMENTS, WANT)
+    plan, evaluator, _ = prepare(tmp_path / "one", *arguments, rows=5)
+    assert plan.pieces == 3
+    run_piece(load_plan(plan.folder), 1, evaluator)
+    before = plan.piece_path(1).stat().st_mtime_ns
+    assert plan.missing == [0, 2]
+    with pytest.raises(CloudError, match="2 of 3 pieces are missing"):
+        gather(plan)
+    again, evaluator, _ = prepare(tmp_path / "one", *arguments, rows=5)
+    found = run_screening(again, evaluator, progress=False)
+    assert plan.piece_path(1).stat().st_mtime_ns == before
+    whole, evaluator, _ = prepare(tmp_path / "two", *arguments)
+    pd.testing.assert_frame_equal(found.top, run_screening(whole, evaluator, progress=False).top, rtol=1e-5)
+    assert found.totals.counts == gather(whole).counts
+    with pytest.raises(CloudError, match="other settings"):
+        prepare(tmp_path / "one", ["rock-salt"], ELEMENTS, ["band_gap>=1"], rows=5)
+
+
+def test_known_crystals_are_marked(tmp_path: Path) -> None:
+    salt, oxide = (bundled_prototypes()["rock-salt"].string(one) for one in (("Na", "Cl"), ("Fe", "S")))
+    table = tmp_path / "mine.csv"
+    pd.DataFrame({"scope": [oxide]}).to_csv(table, index=False)
+    found = cloud_hf.screen(["rock-salt"], ELEMENTS, WANT, known=[str(table)], progress=False).set_index("scope")
+    assert bool(found.loc[salt, "known"])
+    assert bool(found.loc[oxide, "known"])
+    new = cloud_hf.screen(["rock-salt"], ELEMENTS, WANT, known=[str(table)], new=True, progress=False)
+    assert {salt, oxide}.isdisjoint(new["scope"])
+
+
+def test_the_distance_to_the_hull() -> None:
+    prototypes = read_prototypes(["rock-salt"])
+    phases = KnownPhases(["MgO", "MgS"], [-3.0, -1.5], "made up", "zero_point")
+    evaluator = Evaluator(load_predictors(), [Want("energy_above_hull", high=0.1)], prototypes, phases)
+    rows = evaluator.rows(list(Product.of(prototypes, {"A": ["Mg"], "X": ["O", "S"]}).candidates()))
+    distance = rows["energy_above_hull (eV/atom)"].to_numpy()
+    assert distance == pytest.approx(rows["zero_point (eV)"].to_numpy() + np.array([3.0, 1.5]))
+    assert rows["decomposition"].tolist() == ["MgO", "MgS"]
+    assert rows["probability"].tolist() == (distance <= 0.1).astype(float).tolist()  # this head has no intervals
+
+
+def test_energies_of_another_vintage_are_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"needs the head 'megnet2018_e_form'.*Materials Project 2018"):
+        cloud_hf.screen(["rock-salt"], ELEMENTS, ["energy_above_hull<=0.1"], progress=False)
+
+
+def test_front() -> None:
+    points = np.array([[1, 1], [2, 0], [0, 2], [1, 0], [2, 0], [0.5, 2]])
+    assert front_of(points).tolist() == [True, True, False, False, True, True]
+
+
+@pytest.mark.parametrize("name", ["spinel", "perovskite", "half-heusler", "garnet"])
+def test_structures_have_the_string_of_the_candidate(name: str, tmp_path: Path) -> None:
+    prototype = bundled_prototypes()[name]
+    elements = ["Ca", "Zr", "Sn", "S"][: len(prototype)]
+    structure = write_structure(prototype, elements, prototype.string(elements), tmp_path / "one.cif")
+    assert ScopeEncoder().encode(str(tmp_path / "one.cif")) == prototype.string(elements)
+    assert structure.volume > candidate_structure(prototype, prototype.elements).volume
+
+
+def test_a_structure_with_another_string_is_not_written(tmp_path: Path) -> None:
+    prototype = bundled_prototypes()["rock-salt"]
+    with pytest.raises(CloudError, match="has the string"):
+        write_structure(prototype, ["K", "Br"], prototype.scope, tmp_path / "one.cif")
+    assert not (tmp_path / "one.cif").exists()
+
+
+def test_a_string_has_no_structure(tmp_path: Path) -> None:
+    scope = bundled_prototypes()["rock-salt"].scope
+    with pytest.raises(CloudError, match="has no structure"):
+        cloud_hf.screen([scope], ELEMENTS, WANT, structures=tmp_path / "cif")
+
+
+def test_nothing_to_screen() -> None:
+    with pytest.raises(CloudError, match=r"nothing is left.*1 with an element in two slots"):
+        cloud_hf.screen(["rock-salt"], ["A=O", "X=O"], WANT)
+
+
+class TestCommand:
+    def test_it_says_what_it_did(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        argv = ["screen", "rock-salt", "--elements", *ELEMENTS, "--want", *WANT, "--top", "3"]
+        argv += ["--table", tmp_path / "top.parquet", "--plot", tmp_path / "front.png", "-o", tmp_path / "all"]
+        assert main([*map(str, argv), "--write-structures", str(tmp_path / "cif")]) == 0
+        said = capsys.readouterr().out
+        assert "12 products" in said
+        assert "3 structures to be relaxed" in said
+        assert len(pd.read_parquet(tmp_path / "top.parquet")) == 3
+        assert (tmp_path / "front.png").stat().st_size > 1000
+        assert len(list((tmp_path / "cif").glob("*.cif"))) == 3
+        assert (tmp_path / "all" / "top.csv").is_file()
+
+    def test_the_list(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["screen", "--list"]) == 0
+        said = capsys.readouterr().out
+        assert all(name in said for name in (*bundled_prototypes(), "lanthanides"))
+
+    @pytest.mark.parametrize(
+        ("argv", "reason"),
+        [
+            (["rock-salt", "--want", "colour>=1"], "no head gives 'colour'"),
+            (["rock-salt", "--elements", "A=metal", "--want", "band_gap>=1"], "group of elements"),
+            (["perovskite", "--limit", "10", "--want", "band_gap>=1"], "limit of 10"),
+            (["rock-salt", "--want", "band_gap>=1", "--plot", "front.png"], "two wants"),
+            (["rock-salt"], "say what is wanted"),
+        ],
+    )
+    def test_what_cannot_work(self, argv: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["screen", *argv]) == 2
+        assert reason in capsys.readouterr().err

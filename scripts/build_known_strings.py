@@ -1,4 +1,4 @@
-"""Write `cloud_hf/screening/known_strings.npy`: hashes of the canonical strings of known crystals.
+"""Write `cloud_hf/screening/known_strings.parquet`: hashes of the canonical strings of known crystals.
 
     python scripts/build_known_strings.py CACHE materials_project.parquet ...
 
@@ -8,12 +8,12 @@ CACHE is a folder of encoded strings, as `cloud-hf split --cache` keeps them.
 import argparse
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 
 from cloud_hf.data.names import encoded_strings
 from cloud_hf.files import new_file
 from cloud_hf.scope import ScopeEncoder
-from cloud_hf.screening.known import KNOWN_FILE, KnownStrings, string_hashes
+from cloud_hf.screening.known import HASH, KNOWN_FILE, KnownStrings, string_hashes
 
 TARGET = Path(__file__).resolve().parents[1] / "cloud_hf" / "screening" / KNOWN_FILE
 
@@ -31,7 +31,7 @@ def main() -> None:
         scopes |= {str(scope) for scope in named["scope"].dropna()}
     known = KnownStrings(string_hashes(sorted(scopes)))
     with new_file(TARGET) as aside:
-        np.save(aside, known._hashes, allow_pickle=False)
+        pd.DataFrame({HASH: known.hashes}).to_parquet(aside, index=False)
     print(f"{len(scopes)} strings, {len(known)} hashes -> {TARGET.name}, {TARGET.stat().st_size} bytes")
 
 

@@ -85,6 +85,9 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument(
         "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
     )
+    parser.add_argument(
+        "--members", type=positive_integer, metavar="N", help="predict by the first N members of an ensemble, faster"
+    )
     parser.add_argument("--rows", type=positive_integer, default=20_000, help="products in a piece (default 20000)")
     parser.set_defaults(run=screen)
 
@@ -117,6 +120,7 @@ def screen(arguments: argparse.Namespace) -> int:
             temperature=arguments.temperature,
             limit=arguments.limit,
             batch_size=arguments.batch_size,
+            members=arguments.members,
             rows=arguments.rows,
         )
         found = run_screening(

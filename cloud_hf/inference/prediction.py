@@ -98,15 +98,20 @@ class Predictors:
         return {name: unit for units in self._shown for name, unit in units.items()}
 
     @property
-    def parts(self) -> list[tuple[CrystalPropertyPipeline, dict[str, str]]]:
+    def parts(self) -> "list[tuple[CrystalPropertyPipeline | FastPredictor, dict[str, str]]]":
         """Each model with the units of the quantities that are shown of it."""
         return list(zip(self.pipelines, self._shown, strict=True))
 
     def giving(self, names: Collection[str]) -> "Predictors":
-        """Return those of the models that give any of the quantities, with all that is shown of them."""
-        kept = [(pipeline, shown) for pipeline, shown in self.parts if not shown.keys().isdisjoint(names)]
+        """Return those of the models that give any of the quantities, which may be auxiliary targets."""
+        kept, missing = [], set(names) - self.units.keys()
+        for pipeline, shown in self.parts:
+            hidden = {name: unit for name, unit in pipeline.units.items() if name in missing}
+            missing -= hidden.keys()
+            if hidden or not shown.keys().isdisjoint(names):
+                kept.append((pipeline, shown | hidden))
         few = Predictors([pipeline for pipeline, _ in kept], likelihood=self.likelihood)
-        few._shown = [shown for _, shown in kept]
+        few._shown = [units for _, units in kept]
         return few
 
     @property

@@ -78,6 +78,7 @@ def screen(
     limit: int | None = DEFAULT_LIMIT,
     processes: int = 1,
     batch_size: int = 256,
+    members: int | None = None,
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Screen hypothetical crystals.
@@ -102,6 +103,7 @@ def screen(
         limit: Most products of prototypes and elements; None: any number.
         processes: Worker processes.
         batch_size: Strings per forward pass.
+        members: Predict by the first members of an ensemble alone, which is faster; None: by all.
         progress: Whether to show a bar; None: on a terminal.
 
     Returns:
@@ -116,6 +118,7 @@ def screen(
         plan, evaluator, _ = prepare(
             folder, prototypes, elements, want, model=model, rules=Rules(neutral, ordered, alloys), known=known,
             phases=phases, structures=structures, temperature=temperature, limit=limit, batch_size=batch_size,
+            members=members,
         )  # fmt: skip
         return run_screening(
             plan, evaluator, top=top, new=new, structures=structures, processes=processes, progress=progress
@@ -136,6 +139,7 @@ def prepare(
     temperature: float = 300.0,
     limit: int | None = DEFAULT_LIMIT,
     batch_size: int = 256,
+    members: int | None = None,
     rows: int = 20_000,
 ) -> tuple[Plan, Evaluator, Predictors]:
     """Check everything that a screening needs and save its plan; arguments as for `screen`.
@@ -155,8 +159,8 @@ def prepare(
         _need_structures(found)
         check_output(Path(structures) / "structure.cif")
     wants = (want,) if isinstance(want, str) else tuple(want)
-    plan = Plan(folder, product, wants, model, temperature, tuple(map(str, known)), phases, rows, batch_size)
-    predictors = load_predictors(model)
+    plan = Plan(folder, product, wants, model, temperature, tuple(map(str, known)), phases, rows, batch_size, members)
+    predictors = load_predictors(model, likelihood=None, members=members)
     evaluator = make_evaluator(plan, predictors)
     plan.save()
     return plan, evaluator, predictors

@@ -33,9 +33,14 @@ Numbers = NDArray[np.float64]
 def quantities_of(predictors: Predictors, phases: KnownPhases | None) -> dict[str, str]:
     """Return the units of all quantities that can be wanted."""
     units = dict(predictors.units)
-    if phases is not None and phases.head in units:
+    if phases is not None and _gives(predictors, phases.head):
         units[HULL] = HULL_UNIT
     return units
+
+
+def _gives(predictors: Predictors, head: str) -> bool:
+    """Whether some model has a head, auxiliary ones included."""
+    return any(head in pipeline.units for pipeline in predictors.pipelines)
 
 
 class Evaluator:
@@ -68,7 +73,7 @@ class Evaluator:
         self.wants, self.prototypes = list(wants), list(prototypes)
         self.phases = phases if any(want.quantity == HULL for want in wants) else None
         if self.phases is not None:
-            if self.phases.head not in predictors.units:
+            if not _gives(predictors, self.phases.head):
                 raise CheckpointError(
                     f"{HULL} needs the head {self.phases.head!r}, of the vintage of the known phases "
                     f"({self.phases.vintage}); this model gives {', '.join(predictors.units)}."
@@ -98,7 +103,7 @@ class Evaluator:
         """Units of the quantities that rows hold: what is wanted, and the scalars that come with it at no cost."""
         found = {}
         for pipeline, shown in self.predictors.parts:
-            scalars = set(pipeline.model.config.target_names)
+            scalars = set(pipeline.settings.target_names)
             found |= {name: unit for name, unit in shown.items() if name in self._names or name in scalars}
         return found
 
@@ -168,7 +173,7 @@ class Evaluator:
         outputs = self.predictors.forward(features, self.temperature)
         found: dict[str, Distribution] = {}
         for (pipeline, shown), tensors in zip(self.predictors.parts, outputs, strict=True):
-            scalars = list(pipeline.model.config.target_names)
+            scalars = list(pipeline.settings.target_names)
             calibration = pipeline.calibration
             values = tensors["logits"].double().reshape(-1, len(scalars)).cpu().numpy()
             thermal = [name for name in shown if name in self._names and name not in scalars]

@@ -1,18 +1,18 @@
 """Energy above the convex hull of known phases: one hull for each chemical system, made by pymatgen and kept.
 
-The package ships the phases that span the hulls of the Materials Project of 2018 (CC-BY-4.0; see
+The package ships the phases of the Materials Project of 2018 (CC-BY-4.0; see
 `known_phases.json`). Their formation energies are of one vintage, and only a head of that vintage may be compared with
 them: energies of two vintages differ by up to 0.1 eV/atom, more than what decides on stability.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import as_file, files
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import TableError
 from cloud_hf.scope.canonical import ELEMENT_RANK
 
-__all__ = ["ENERGY", "FORMULA", "PHASES_FILE", "VINTAGE", "HullDistance", "KnownPhases", "SystemHull"]
+__all__ = ["ENERGY", "FORMULA", "PHASES_FILE", "RECORD_FILE", "VINTAGE", "HullDistance", "KnownPhases", "SystemHull"]
 
 PHASES_FILE = "known_phases.parquet"
 RECORD_FILE = "known_phases.json"
@@ -38,6 +38,8 @@ KEPT_SYSTEMS = 4096
 FEWEST_COMMON = 5
 LARGEST_DIFFERENCE = 0.05
 """eV/atom: tables whose energies of common formulas differ by more (median) are of different vintages."""
+
+_SYMBOL = re.compile("[A-Z][a-z]?")
 
 Phase = tuple[str, dict[str, float], float]
 """Reduced formula, atomic fractions, formation energy in eV/atom."""
@@ -70,18 +72,12 @@ class SystemHull:
         diagram = PhaseDiagram(entries, [Element(symbol) for symbol in self.elements])
         found = diagram.qhull_entries
         self.names = [str(entry.name) for entry in found]
-        self._stable = {str(entry.name) for entry in diagram.stable_entries}
         corners = np.array([[entry.composition.get_atomic_fraction(one) for one in self.elements] for entry in found])
         energies = np.array([entry.energy_per_atom for entry in found])
         self._facets = np.array(diagram.facets, dtype=np.int64).reshape(-1, len(self.elements))
         self._corners = corners[self._facets]
         # the hull is the highest of the planes through its facets; a plane is the chemical potentials of the elements
         self._planes = np.linalg.solve(self._corners, energies[self._facets][..., None])[..., 0]
-
-    @property
-    def stable(self) -> set[str]:
-        """Names of the phases on the hull."""
-        return self._stable
 
     def at(self, fractions: Mapping[str, float]) -> HullDistance:
         """Return the hull at a composition.
@@ -116,13 +112,13 @@ class KnownPhases:
         self, formulas: Sequence[str], energies: NDArray[np.float64] | Sequence[float], vintage: str, head: str
     ) -> None:
         self.vintage, self.head = vintage, head
-        self._phases: dict[frozenset[str], dict[str, Phase]] = {}
+        self._energies: dict[frozenset[str], dict[str, float]] = {}
         for formula, energy in zip(formulas, energies, strict=True):
             self._add(formula, float(energy))
         self.hull = lru_cache(maxsize=KEPT_SYSTEMS)(self._hull)
 
     def __len__(self) -> int:
-        return sum(map(len, self._phases.values()))
+        return sum(map(len, self._energies.values()))
 
     @classmethod
     def bundled(cls) -> "KnownPhases":
@@ -192,22 +188,17 @@ class KnownPhases:
         return self.hull(frozenset(amounts)).at({element: amount / total for element, amount in amounts.items()})
 
     def _add(self, formula: str, energy: float) -> None:
-        amounts = Composition(formula).fractional_composition.get_el_amt_dict()
-        system = self._phases.setdefault(frozenset(amounts), {})
-        if formula not in system or energy < system[formula][2]:
-            system[formula] = (formula, amounts, energy)
+        system = self._energies.setdefault(frozenset(_SYMBOL.findall(formula)), {})
+        system[formula] = min(energy, system.get(formula, energy))
 
     def _energy(self, formula: str) -> float | None:
-        system = frozenset(Composition(formula).get_el_amt_dict())
-        phase = self._phases.get(system, {}).get(formula)
-        return None if phase is None else phase[2]
+        return self._energies.get(frozenset(_SYMBOL.findall(formula)), {}).get(formula)
 
     def _hull(self, elements: frozenset[str]) -> SystemHull:
-        subsets = (frozenset(some) for n in range(1, len(elements) + 1) for some in combinations(sorted(elements), n))
-        phases = {name: phase for one in subsets for name, phase in self._phases.get(one, {}).items()}
+        phases: list[Phase] = []
+        for number in range(1, len(elements) + 1):
+            for some in combinations(sorted(elements), number):
+                for name, energy in self._energies.get(frozenset(some), {}).items():
+                    phases.append((name, Composition(name).fractional_composition.get_el_amt_dict(), energy))
         # formation energies are counted from the elements
-        return SystemHull(sorted(elements), [*phases.values(), *((one, {one: 1.0}, 0.0) for one in elements)])
-
-    def systems(self) -> dict[frozenset[str], Any]:
-        """Return the chemical systems and their own phases by formula."""
-        return dict(self._phases)
+        return SystemHull(sorted(elements), [*phases, *((one, {one: 1.0}, 0.0) for one in elements)])

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import as_file, files
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cloud_hf.data.inputs import encode_items, iterate_items
 from cloud_hf.errors import CloudError
 from cloud_hf.scope import ScopeEncoder
 
-__all__ = ["KNOWN_FILE", "KnownStrings", "string_hashes"]
+__all__ = ["HASH", "KNOWN_FILE", "KnownStrings", "string_hashes"]
 
-KNOWN_FILE = "known_strings.npy"
+KNOWN_FILE = "known_strings.parquet"
+HASH = "hash"
 
 
 def string_hashes(scopes: Iterable[str]) -> NDArray[np.uint64]:
@@ -35,11 +37,16 @@ class KnownStrings:
     def __len__(self) -> int:
         return len(self._hashes)
 
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """The hashes, each once, in rising order."""
+        return self._hashes
+
     @classmethod
     def bundled(cls) -> "KnownStrings":
         """Return those of the crystals of the Materials Project that the package knows."""
         with as_file(files(__package__) / KNOWN_FILE) as path:
-            return cls(np.load(path, allow_pickle=False))
+            return cls(pd.read_parquet(path)[HASH].to_numpy(dtype=np.uint64))
 
     def and_of(self, inputs: Sequence[str], processes: int = 1) -> "KnownStrings":
         """Return these and those of the user's crystals.

@@ -68,6 +68,8 @@ class Plan:
         phases: Table of the user's phases.
         rows: Products in a piece.
         batch_size: Strings per forward pass.
+        members: Members of an ensemble that predict, the first ones; None: all.
+        proposing: How a language model proposed the candidates, if it did.
     """
 
     folder: Path
@@ -79,6 +81,7 @@ class Plan:
     phases: str | None = None
     rows: int = 20_000
     batch_size: int = 256
+    members: int | None = None
     proposing: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -105,7 +108,7 @@ class Plan:
             "rules": None if product is None else asdict(product.rules),
             "wants": list(self.wants), "model": self.model, "weights": _weights(self.model),
             "temperature": self.temperature, "known": list(self.known), "phases": self.phases, "rows": self.rows,
-            "batch_size": self.batch_size, "proposing": self.proposing,
+            "batch_size": self.batch_size, "members": self.members, "proposing": self.proposing,
         }  # fmt: skip
 
     def save(self) -> None:
@@ -154,7 +157,7 @@ def load_plan(folder: str | Path) -> Plan:
         else:
             pools = [tuple(map(tuple, pool)) for pool in saved["pools"]]
             source = Product(prototypes, pools, Rules(**saved["rules"]))
-        names = ("model", "temperature", "phases", "rows", "batch_size", "proposing")
+        names = ("model", "temperature", "phases", "rows", "batch_size", "members", "proposing")
         lists = {name: tuple(saved[name]) for name in ("wants", "known")}
         return Plan(folder, source, **lists, **{name: saved[name] for name in names})
     except (OSError, ValueError, KeyError, TypeError) as error:

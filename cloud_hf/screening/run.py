@@ -58,7 +58,7 @@ def make_evaluator(plan: Plan, predictors: Predictors | None = None) -> Evaluato
     Raises:
         CloudError: A want, a table or a model that cannot be used.
     """
-    predictors = predictors or load_predictors(plan.model, likelihood=None)
+    predictors = predictors or load_predictors(plan.model, likelihood=None, members=plan.members)
     phases = KnownPhases.bundled() if any(HULL in want for want in plan.wants) else None
     if phases is not None and plan.phases is not None:
         phases.add_table(plan.phases)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -83,16 +82,14 @@ class TestBundled:
     def known(self) -> KnownPhases:
         return KnownPhases.bundled()
 
-    def test_they_agree_with_the_table_that_they_were_made_of(self, known: KnownPhases, shared) -> None:
-        table = pd.read_parquet(shared / "data" / "known_phases.parquet")
-        chosen = table.sample(60, random_state=0)
-        chosen = chosen[[len(Composition(formula).elements) <= 4 for formula in chosen[FORMULA]]]
-        distances = []
-        for formula, energy in zip(chosen[FORMULA], chosen[ENERGY], strict=True):
-            amounts = Composition(formula).get_el_amt_dict()
-            distances.append(energy - known.at(amounts).energy)
-        assert min(distances) > -1e-3  # nothing lies below the hull
-        assert np.mean(np.array(distances) < 1e-3) > 0.2
+    def test_no_known_phase_lies_below_the_hull(self, known: KnownPhases, shared) -> None:
+        table = pd.read_parquet(shared / "data" / "known_phases.parquet").sample(25, random_state=0)
+        amounts = [Composition(formula).get_el_amt_dict() for formula in table[FORMULA]]
+        distances = [
+            energy - known.at(one).energy for one, energy in zip(amounts, table[ENERGY], strict=True) if len(one) <= 4
+        ]
+        assert min(distances) > -1e-3
+        assert min(distances) < 1e-3  # some are on it
 
     def test_the_head_is_of_their_vintage(self, known: KnownPhases, shared) -> None:
         table = pd.read_parquet(shared / "data" / "materials_project.parquet", columns=["formula", known.head])

@@ -6,8 +6,8 @@ the Debye function gives the heat capacity back.
 
 No single loss serves all labels: boosting with an absolute loss collapses to the median where more than half of the
 labels are equal (the zero gaps of metals), and with a squared loss it follows outliers. So boosting with either loss,
-extra trees and their means are compared by an inner validation within the training rows, and the best is fitted to all
-of them.
+extra trees and their means are compared by an inner validation within the training rows, and what is clearly best is
+fitted to all of them.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ from cloud_hf.debye import effective_debye_temperature, heat_capacity
 from cloud_hf.errors import CloudError
 
 __all__ = [
-    "TARGET_KINDS", "TREE_MODELS", "TreeBaseline", "TreeChoice", "chosen_trees", "from_learned", "inner_rounds",
-    "to_learned", "tree_predictions",
+    "TARGET_KINDS", "TREE_MODELS", "TreeBaseline", "TreeChoice", "chosen_trees", "clearly_best", "from_learned",
+    "inner_rounds", "to_learned", "tree_predictions",
 ]  # fmt: skip
 
 TARGET_KINDS = ("value", "log", "heat_capacity")
@@ -39,7 +39,8 @@ TREE_MODELS: dict[str, tuple[str, ...]] = {
     "squared_boosting": ("squared_boosting",),
 }
 """Members of each model: histogram gradient boosting with absolute or squared loss, extra trees, and means of both
-kinds, taken of what the trees learn (of logarithms, say). The first is taken where rows are too few to choose by."""
+kinds, taken of what the trees learn (of logarithms, say). The first is taken unless another is better by a standard
+error."""
 
 INNER_FOLDS = 3
 """Folds of the crystals of the training rows that the choice is made with."""
@@ -135,22 +136,22 @@ class TreeBaseline:
         Raises:
             CloudError: No rows, labels that the target cannot have, or lengths that differ.
         """
-        values = np.asarray(labels, dtype=float)
-        if len(values) == 0 or values.shape != (len(features),):
-            raise CloudError(f"{len(features)} rows of features need as many labels, 1 or more, not {values.shape}.")
-        bad = np.flatnonzero(~np.isfinite(values) | (values <= 0 if self.target_kind != "value" else False))
-        if len(bad):
-            need = "finite" if self.target_kind == "value" else "positive and finite"
-            raise CloudError(f"labels must be {need}; that of training row {bad[0]} is {values[bad[0]]}.")
-        names = [row.tobytes().hex() for row in np.asarray(features)] if groups is None else list(groups)
-        if len(names) != len(values):
-            raise CloudError(f"{len(values)} rows need as many names of groups, not {len(names)}.")
-        atoms = self._atoms(n_atoms, len(values))
-        choice = TreeChoice(self.model) if self.model else self._choose(features, values, atoms, names)
+        values, atoms, names = self._checked(features, labels, n_atoms, groups)
+        choice = TreeChoice(self.model) if self.model else self._compare(features, values, atoms, names)
         wanted = {member for name in (choice.model, *self.keep) for member in TREE_MODELS[name]}
         self.members = self._fitted(wanted, features, self._to_target(values, atoms), self.light)
         self._choice = choice
         return self
+
+    def choose(
+        self,
+        features: NDArray[np.float32],
+        labels: ArrayLike,
+        n_atoms: ArrayLike | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> TreeChoice:
+        """Return what `fit` would choose, without fitting it; arguments and errors as there."""
+        return self._compare(features, *self._checked(features, labels, n_atoms, groups))
 
     @property
     def choice(self) -> TreeChoice:
@@ -190,7 +191,28 @@ class TreeBaseline:
             if targets.keys() >= set(members)
         }
 
-    def _choose(
+    def _checked(
+        self,
+        features: NDArray[np.float32],
+        labels: ArrayLike,
+        n_atoms: ArrayLike | None,
+        groups: Sequence[str] | None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+        """Labels, atoms and names of crystals of rows that can be learned from."""
+        values = np.asarray(labels, dtype=float)
+        if len(values) == 0 or values.shape != (len(features),):
+            raise CloudError(f"{len(features)} rows of features need as many labels, 1 or more, not {values.shape}.")
+        bad = np.flatnonzero(~np.isfinite(values) | (values <= 0 if self.target_kind != "value" else False))
+        if len(bad):
+            need = "finite" if self.target_kind == "value" else "positive and finite"
+            raise CloudError(f"labels must be {need}; that of training row {bad[0]} is {values[bad[0]]}.")
+        names = [row.tobytes().hex() for row in np.asarray(features)] if groups is None else list(groups)
+        if len(names) != len(values):
+            raise CloudError(f"{len(values)} rows need as many names of groups, not {len(names)}.")
+        atoms = self._atoms(n_atoms, len(values))
+        return values, atoms, names
+
+    def _compare(
         self, features: NDArray[np.float32], values: NDArray[np.float64], atoms: NDArray[np.float64], names: list[str]
     ) -> TreeChoice:
         """Compare all models on crystals of the training rows that the compared trees have not seen."""
@@ -205,8 +227,9 @@ class TreeBaseline:
             trial.members = self._fitted(every, features[seen], target[seen], light=True)
             for name, found in trial.predict_each(features[scored], atoms[scored]).items():
                 errors[name].append(np.abs(found - values[scored]))
-        means = {name: float(np.concatenate(found).mean()) for name, found in errors.items()}
-        return TreeChoice(min(means, key=lambda name: means[name]), means, sum(map(len, errors["average"])))
+        each = {name: np.concatenate(found) for name, found in errors.items()}
+        means = {name: float(found.mean()) for name, found in each.items()}
+        return TreeChoice(clearly_best(each), means, len(each["average"]))
 
     def _fitted(
         self, wanted: set[str], features: NDArray[np.float32], target: NDArray[np.float64], light: bool
@@ -324,6 +347,20 @@ def inner_rounds(names: Sequence[str], seed: int) -> list[tuple[NDArray[np.int64
         for held in range(INNER_FOLDS if len(names) <= INNER_ROWS else 1)
     ]
     return [(_some(seen, chance), _some(scored, chance)) for seen, scored in sides]
+
+
+def clearly_best(errors: dict[str, NDArray[np.float64]]) -> str:
+    """Return the model with the lowest error, or the first one unless the lowest is below it by a standard error.
+
+    With few rows the lowest of several errors is often lowest by chance, and a mean of different kinds is safer.
+
+    Args:
+        errors: Absolute errors of each model, of the same rows, shape (n,).
+    """
+    first = next(iter(errors))
+    best = min(errors, key=lambda name: float(errors[name].mean()))
+    gain = errors[first] - errors[best]
+    return best if gain.mean() > gain.std() / np.sqrt(len(gain)) else first
 
 
 def _some(rows: NDArray[np.int64], chance: np.random.Generator) -> NDArray[np.int64]:

@@ -25,13 +25,15 @@ from cloud_hf.files import new_file, refuse_other_settings, write_json
 from cloud_hf.inference.plotting import Parity, plot_parity
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir
+from cloud_hf.training.few_labels import frozen_vectors
 from cloud_hf.training.finetune_arguments import FinetuneArguments
-from cloud_hf.training.finetune_baselines import tree_baseline
+from cloud_hf.training.finetune_baselines import few_label_baseline, fit_linear_head, tree_baseline
 from cloud_hf.training.finetune_heads import build_model, head_config, set_scales
 from cloud_hf.training.finetune_plan import Division, divide
 from cloud_hf.training.finetune_report import (
     HARMLESS,
     average_metrics,
+    choice_lines,
     command_line,
     error_table,
     frame_metrics,
@@ -40,7 +42,6 @@ from cloud_hf.training.finetune_report import (
     prediction_frame,
     several_frames,
     spread,
-    tree_lines,
 )  # fmt: skip
 from cloud_hf.training.finetune_rows import Rows, Target, parse_targets, read_rows
 from cloud_hf.training.finetune_trainer import FinetuneTrainer
@@ -123,7 +124,7 @@ def finetune(arguments: FinetuneArguments, training: CloudTrainingArguments) -> 
         _write_results(job, folder, frame, metrics, choices | {"skipped_rows": len(skipped)})
     if trainer is not None and (arguments.refit or len(divisions) * arguments.seeds == 1):
         trainer.publish()
-    return _report(job, metrics, choices["trees"], skipped, folder, len(divisions)) if saves else ""
+    return _report(job, metrics, choices, skipped, folder, len(divisions)) if saves else ""
 
 
 def _run_all(
@@ -131,7 +132,7 @@ def _run_all(
 ) -> tuple[pd.DataFrame, Any, Any, FinetuneTrainer | None]:
     """Train every fold with every seed; runs that are finished in `folder` already are read instead."""
     arguments = job.arguments
-    choices: dict[str, dict[str, Any]] = {"selection": {}, "trees": {}}
+    choices: dict[str, dict[str, Any]] = {"selection": {}, "trees": {}, "auto": {}}
     trainer: FinetuneTrainer | None = None
     frames: dict[tuple[int | None, int], pd.DataFrame] = {}
     folders = {
@@ -222,18 +223,25 @@ def _run(
     set_scales(arguments, config, job.targets, train)
     validation = rows.take(parts["validation"]) if "validation" in parts else None
     trainer = FinetuneTrainer(arguments, training, build_model(arguments, config), job.tokenizer, train, validation)
-    trainer.fit()
+    vectors: NDArray[np.float64] = np.zeros((len(rows), 0))
+    if arguments.method == "finetune":
+        trainer.fit()
+    else:
+        vectors = frozen_vectors(trainer.model, job.tokenizer, rows.input_ids)
+        fit_linear_head(arguments, trainer.model, vectors[parts["train"]], train)
     predictions = {part: trainer.predict_rows(rows.take(numbers)) for part, numbers in parts.items()}
     saves = bool(trainer.is_world_process_zero())
     trainer.save_result()
     if saves:
         (folder / METRICS_FILE).unlink(missing_ok=True)  # those of older weights
-    trees: dict[str, NDArray[np.float64]] = {}
-    chosen: dict[str, Any] = {}
+    beside: dict[str, dict[str, NDArray[np.float64]]] = {}
+    choices: dict[str, Any] = {"selection": trainer.selection, "trees": {}, "auto": {}}
     if saves and arguments.baselines:
-        trees, chosen = tree_baseline(arguments, rows, job.targets, parts)
-    frame = prediction_frame(rows, job.targets, parts, predictions, trees, division.fold)
-    return frame, {"selection": trainer.selection, "trees": chosen}, trainer
+        beside["trees"], choices["trees"] = tree_baseline(arguments, rows, job.targets, parts)
+    if saves and arguments.method == "auto":
+        given = arguments, rows, job.targets, parts, vectors, choices["trees"], seed
+        beside["auto"], choices["auto"] = few_label_baseline(*given)
+    return prediction_frame(rows, job.targets, parts, predictions, beside, division.fold), choices, trainer
 
 
 def _write_results(
@@ -275,12 +283,18 @@ def _copy_model(source: Path, folder: Path) -> None:
 
 
 def _report(
-    job: _Job, metrics: dict[str, Any], trees: dict[str, Any], skipped: pd.DataFrame, folder: Path, divisions: int
+    job: _Job, metrics: dict[str, Any], choices: dict[str, Any], skipped: pd.DataFrame, folder: Path, divisions: int
 ) -> str:
     lines = [error_table(metrics), ""]
     if divisions * job.arguments.seeds == 1:
-        trees = {"": trees}
-    lines += tree_lines(trees, job.targets)
+        choices = {what: {"": chosen} for what, chosen in choices.items()}
+    lines += choice_lines(choices["trees"], "Trees", job.targets)
+    lines += choice_lines(choices["auto"], "Auto", job.targets)
+    if job.arguments.method == "auto":
+        lines.append(
+            "The folder predicts with the linear head. Gaussian processes and trees are not saved: where auto chose "
+            f"them, their predictions stand in {PREDICTIONS_FILE} alone, as 'NAME auto (UNIT)'."
+        )
     if job.arguments.early_stopping:
         chosen = "The weights are those of the best evaluation on the validation rows"
         if "validation" in metrics:

@@ -1,18 +1,19 @@
 """What `cloud-hf finetune` can be told, beside everything that `TrainingArguments` knows."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.errors import CloudError
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["DEBYE_QUANTITIES", "LOSSES", "PER_ATOM", "TRANSFORMS", "FinetuneArguments"]
+__all__ = ["DEBYE_QUANTITIES", "LOSSES", "METHODS", "PER_ATOM", "TRANSFORMS", "FinetuneArguments"]
 
 DEBYE_QUANTITIES = ("heat_capacity", "internal_energy")
 TRANSFORMS = ("standardise", "log", "per_atom", "log_per_atom")
 PER_ATOM = ("per_atom", "log_per_atom")
 LOSSES = ("l1", "huber", "mse")
+METHODS = ("finetune", "features", "auto")
 
 
 @dataclass
@@ -77,6 +78,15 @@ class FinetuneArguments:
             "help": "What the head learns of each target (one for all, or one a target): the standardised value, its "
             "logarithm, or these per atom of the cell (needs --n-atoms).",
             "choices": list(TRANSFORMS),
+        },
+    )
+    method: str = field(
+        default="finetune",
+        metadata={
+            "help": "finetune: train encoder and head; features: leave the encoder as it is, and fit a linear head to "
+            "its vectors (seconds, for few labels); auto: the same, and beside it the best of linear head, Gaussian "
+            "process, trees and means of them, chosen by an inner validation (needs scikit-learn).",
+            "choices": list(METHODS),
         },
     )
     loss: str = field(
@@ -161,6 +171,8 @@ class FinetuneArguments:
         kelvin = self.fixed_temperature
         if kelvin is not None:
             in_range("temperature", kelvin, 1 if "heat_capacity" in (self.debye or ()) else 0, 1e6)
+        if self.method != "finetune":
+            self._refuse_training()
         if self.split is not None and self.folds is not None:
             raise CloudError("--split and --folds both decide who is scored on what; give one of them.")
         if self.refit and self.split is None and self.folds is None:
@@ -181,6 +193,21 @@ class FinetuneArguments:
             raise CloudError("--transform per_atom needs the atoms per cell: name their column with --n-atoms.")
         if self.n_atoms is not None and not (per_atom or self.debye):
             raise CloudError("--n-atoms belongs to labels per cell; add --debye or --transform per_atom.")
+
+    def _refuse_training(self) -> None:
+        """A linear head on vectors is fitted in one step; what says how to train means nothing to it."""
+        standard = {entry.name: entry.default for entry in fields(self)}
+        for name in ("head_layers", "layer_lr_decay", "freeze_epochs", "lora_rank", "early_stopping", "loss",
+                     "target_weights", "second_branch"):  # fmt: skip
+            if getattr(self, name) != standard[name]:
+                flag = name.replace("_", "-")
+                raise CloudError(f"--{flag} belongs to --method finetune; --method {self.method} trains no encoder.")
+        if self.debye and tuple(self.debye) != ("heat_capacity",):
+            raise CloudError(f"--method {self.method} learns a Debye temperature from one heat capacity only.")
+        if self.debye and self.fixed_temperature is None:
+            raise CloudError(f"--method {self.method} needs heat capacities of one --temperature, a number.")
+        if self.method == "auto" and not self.baselines:
+            raise CloudError("--method auto compares with trees; leave --no-baselines out.")
 
     @property
     def checkpoint(self) -> str:

@@ -31,7 +31,7 @@ def head_config(arguments: FinetuneArguments, targets: list[Target]) -> CloudCon
             "was trained on are too good, whatever the split here."
         )
     config.n_members = 1  # training goes on from the first encoder of an ensemble
-    config.head_layers = arguments.head_layers
+    config.head_layers = arguments.head_layers if arguments.method == "finetune" else 0
     config.head_dropout = arguments.head_dropout
     config.pooling = arguments.pooling or config.pooling
     config.regression_loss = arguments.loss

@@ -19,8 +19,16 @@ from cloud_hf.training.finetune_rows import Rows, Target
 from cloud_hf.training.metrics import regression_metrics
 
 __all__ = [
-    "average_metrics", "command_line", "error_table", "frame_metrics", "given_arguments", "parity_parts",
-    "prediction_frame", "several_frames", "spread", "tree_lines",
+    "average_metrics",
+    "choice_lines",
+    "command_line",
+    "error_table",
+    "frame_metrics",
+    "given_arguments",
+    "parity_parts",
+    "prediction_frame",
+    "several_frames",
+    "spread",
 ]  # fmt: skip
 
 HARMLESS = {
@@ -39,7 +47,7 @@ def prediction_frame(
     targets: Sequence[Target],
     parts: dict[str, NDArray[np.int64]],
     predictions: dict[str, NDArray[np.float64]],
-    trees: dict[str, NDArray[np.float64]],
+    beside: dict[str, dict[str, NDArray[np.float64]]],
     fold: int | None,
 ) -> pd.DataFrame:
     """Put labels and predictions side by side, one row per crystal.
@@ -49,12 +57,12 @@ def prediction_frame(
         targets: Names and units.
         parts: Row numbers of each part.
         predictions: Of each part, shape (n, n_targets), in the targets' units.
-        trees: Of each part that the tree baseline predicts.
+        beside: Further predictions, `trees` and `auto`, of the parts that they are for.
         fold: Number of the scored fold, if there are folds.
 
     Returns:
         Columns `row`, `source`, `scope`, `part`, `fold`, and for each target `NAME (UNIT)`, `NAME predicted (UNIT)`,
-        `NAME error (UNIT)` (predicted - label), `NAME mean predictor (UNIT)` and `NAME trees (UNIT)`.
+        `NAME error (UNIT)` (predicted - label), `NAME mean predictor (UNIT)` and, of `beside`, `NAME trees (UNIT)`.
     """
     frames = []
     for part, numbers in parts.items():
@@ -72,8 +80,9 @@ def prediction_frame(
             frame[_column(target, "predicted")] = predicted
             frame[_column(target, "error")] = predicted - label
             frame[_column(target, "mean predictor")] = np.nanmean(rows.labels[parts["train"], column])
-            if part in trees:
-                frame[_column(target, "trees")] = trees[part][:, column]
+            for name, found in beside.items():
+                if part in found:
+                    frame[_column(target, name)] = found[part][:, column]
         frames.append(pd.DataFrame(frame))
     return pd.concat(frames, ignore_index=True)
 
@@ -91,7 +100,7 @@ def frame_metrics(frame: pd.DataFrame, targets: Sequence[Target]) -> dict[str, d
 
     Returns:
         Part, then target, to `regression_metrics` with `unit` and `baselines`: `mean` (the mean of the training
-        labels) and, where they were scored, `trees`, each with `mae` in the unit.
+        labels) and, where they were scored, `trees` and `auto`, each with `mae` in the unit.
     """
     metrics: dict[str, dict[str, Any]] = {}
     for part in (part for part in PARTS if part in set(frame["part"])):
@@ -102,7 +111,7 @@ def frame_metrics(frame: pd.DataFrame, targets: Sequence[Target]) -> dict[str, d
             row: dict[str, Any] = {"unit": target.unit}
             row |= regression_metrics(label, present[_column(target, "predicted")].to_numpy())
             baselines = {}
-            for name in ("mean predictor", "trees"):
+            for name in ("mean predictor", "trees", "auto"):
                 column = _column(target, name)
                 if column in present and len(present) and present[column].notna().all():
                     errors = regression_metrics(label, present[column].to_numpy())
@@ -165,33 +174,45 @@ def error_table(metrics: dict[str, Any]) -> str:
             baselines = row["baselines"]
             trees = baselines.get("trees", {}).get("mae")
             several = next((row[over] for over in ("seeds", "folds") if over in row), None)
-            mean = baselines.get("mean", {}).get("mae")
-            line = [part, name, row["n"], row["mae"], several and several["mae_std"], mean, trees, row["mae_mad"]]
+            mean, auto = (baselines.get(kind, {}).get("mae") for kind in ("mean", "auto"))
+            line = [part, name, row["n"], row["mae"], several and several["mae_std"], mean, trees, auto, row["mae_mad"]]
             lines.append([*line, row["median_absolute_error"], row["rmse"], row["r2"], row["unit"]])
-    headers = ["rows", "target", "n", "MAE", "+-", "MAE of the mean", "MAE of trees", "MAE:MAD", "median error"]
+    headers = [
+        "rows",
+        "target",
+        "n",
+        "MAE",
+        "+-",
+        "MAE of the mean",
+        "MAE of trees",
+        "MAE of auto",
+        "MAE:MAD",
+        "median error",
+    ]
     headers += ["RMSE", "R2", "unit"]
     filled = [index for index in range(len(headers)) if any(line[index] is not None for line in lines)]
     shown = [[line[index] for index in filled] for line in lines]
     return tabulate(shown, headers=[headers[index] for index in filled], floatfmt=".4g")
 
 
-def tree_lines(trees: dict[str, Any], targets: Sequence[Target]) -> list[str]:
-    """Say which trees stand in the table of errors.
+def choice_lines(choices: dict[str, Any], what: str, targets: Sequence[Target]) -> list[str]:
+    """Say what an inner validation chose to stand in the table of errors.
 
     Args:
-        trees: Of each run, and in it of each target, what `cloud_hf.baselines.TreeChoice` holds.
+        choices: Of each run, and in it of each target, what `TreeChoice` or `FewLabelChoice` holds.
+        what: What was chosen, the first word of the lines.
         targets: Names and units.
     """
     lines = []
     for target in targets:
-        chosen = [of_run[target.name] for of_run in trees.values() if of_run and target.name in of_run]
+        chosen = [of_run[target.name] for of_run in choices.values() if of_run and target.name in of_run]
         if chosen:
             models = ", ".join(dict.fromkeys(one["model"].replace("_", " ") for one in chosen))
             inner = [one["errors"][one["model"]] for one in chosen if one["errors"]]
             known = (
                 f"inner validation, MAE {np.mean(inner):.4g} {target.unit}" if inner else "too few rows to choose by"
             )
-            lines.append(f"Trees of {target.name}: {models} ({known}).")
+            lines.append(f"{what} of {target.name}: {models} ({known}).")
     return lines
 
 

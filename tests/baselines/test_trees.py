@@ -15,6 +15,7 @@ from cloud_hf.baselines import (
     TREE_MODELS,
     TreeBaseline,
     chosen_trees,
+    clearly_best,
     tree_features,
     tree_predictions,
 )
@@ -163,6 +164,13 @@ class TestChoice:
         found, choice = chosen_trees(SCOPES, RISING, ROWS[:9], ROWS[9:])
         assert len(found) == len(ROWS) - 9
         assert (choice.model, choice.errors, choice.rows) == ("average", {}, 0)
+
+    def test_the_first_stays_unless_another_is_clearly_better(self) -> None:
+        chance = np.random.default_rng(3)
+        errors = chance.gamma(1, 1, 200)
+        assert clearly_best({"first": errors, "other": errors - 0.02 * chance.normal(0.0, 1.0, 200) ** 3}) == "first"
+        assert clearly_best({"first": errors, "other": errors - 0.2 * chance.random(200)}) == "other"
+        assert clearly_best({"first": errors, "same": errors}) == "first"
 
     def test_what_cannot_be_asked(self, features: np.ndarray) -> None:
         with pytest.raises(CloudError, match="model must be one of"):

@@ -2,8 +2,8 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from cloud_hf import CloudForMaskedLM, ScopeTokenizer
-from cloud_hf.baselines import tree_predictions
+from cloud_hf.baselines import chosen_trees
 from cloud_hf.checkpoints.bundled import bundled_likelihood, bundled_model
 from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.registration import AutoTokenizer
@@ -26,6 +26,7 @@ from cloud_hf.studies.common.arguments import LabelStudyArguments, TrainingStudy
 from cloud_hf.studies.common.crystals import Crystals
 from cloud_hf.studies.common.folder import digest_of
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.training.few_labels import few_label_predictions, frozen_vectors
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.finetune_heads import build_model, head_config, set_scales
 from cloud_hf.training.finetune_rows import Rows, parse_targets
@@ -33,8 +34,9 @@ from cloud_hf.training.finetune_trainer import FinetuneTrainer
 from cloud_hf.training.pretrain import new_config
 
 __all__ = [
-    "ARCHITECTURE", "Fit", "StudyTarget", "encoder_folder", "fit_and_predict", "fit_arms", "predict_quantity",
-    "random_encoder",    "study_target", "target_settings", "training_settings", "trees",
+    "ARCHITECTURE", "Fit", "StudyTarget", "auto_predictions", "encoder_folder", "fit_and_predict", "fit_arms",
+    "predict_quantity", "random_encoder", "study_target", "target_settings", "training_settings", "trees",
+    "trees_and_choice",
 ]  # fmt: skip
 
 ARCHITECTURE: dict[str, Any] = {
@@ -124,17 +126,13 @@ def fit_and_predict(
         )
     seed = arguments.seed if seed is None else seed
     encoder = str(encoder_folder(arguments.model, seed))
-    heads: dict[str, Any] = {"debye": [target.debye]} if target.debye else {"transform": [target.transform]}
-    if target.per_cell and (target.debye or "per_atom" in target.transform):
-        heads["n_atoms"] = "n_atoms"
-    settings = FinetuneArguments(
-        model=encoder, data=target.name, target=[f"{target.name}:{target.unit}"], baselines=False,
-        head_layers=arguments.head_layers, head_dropout=arguments.head_dropout, early_stopping=early_stopping, **heads,
+    settings = _settings(
+        target, encoder, head_layers=arguments.head_layers, head_dropout=arguments.head_dropout,
+        early_stopping=early_stopping,
     )  # fmt: skip
     targets = parse_targets(settings)
     config = head_config(settings, targets)
-    with loading(encoder):
-        tokenizer = AutoTokenizer.from_pretrained(encoder)
+    tokenizer = _tokenizer(encoder)
     rows = _rows(crystals, target, tokenizer)
     set_seed(seed)
     set_scales(settings, config, targets, rows.take(train))
@@ -156,6 +154,46 @@ def fit_and_predict(
         }
     model: Any = trainer.model
     return Fit(predictions, model.eval(), tokenizer, trainer.selection)
+
+
+def auto_predictions(
+    arguments: TrainingStudyArguments, target: StudyTarget, crystals: Crystals, train: Indices, test: Indices,
+    seed: int = 0,
+) -> tuple[Numbers, dict[str, Any]]:  # fmt: skip
+    """Predict rows by what `cloud-hf finetune --method auto` chooses, in the unit of the labels, and say what it is."""
+    encoder = str(encoder_folder(arguments.model, arguments.seed))
+    vectors = _vectors(target, encoder, tuple(crystals.scopes))
+    labels = crystals.labels[target.name]
+    per_cell = crystals.n_atoms if target.per_cell else np.ones(len(crystals))
+    heat = target.debye == "heat_capacity"
+    atoms = np.ones(len(crystals)) if heat else per_cell
+    predicted, choice = few_label_predictions(
+        vectors, crystals.scopes, labels / atoms, train, test, target.tree_kind, per_cell if heat else None, seed=seed
+    )
+    return predicted * atoms[test], asdict(choice)
+
+
+@lru_cache(maxsize=1)
+def _vectors(target: StudyTarget, encoder: str, scopes: tuple[str, ...]) -> Numbers:
+    """What a head on the encoder reads of each string; the same for every draw."""
+    settings = _settings(target, encoder)
+    tokenizer = _tokenizer(encoder)
+    model = build_model(settings, head_config(settings, parse_targets(settings)))
+    return frozen_vectors(model, tokenizer, tokenizer(list(scopes))["input_ids"])
+
+
+def _settings(target: StudyTarget, encoder: str, **given: Any) -> FinetuneArguments:
+    heads: dict[str, Any] = {"debye": [target.debye]} if target.debye else {"transform": [target.transform]}
+    if target.per_cell and (target.debye or "per_atom" in target.transform):
+        heads["n_atoms"] = "n_atoms"
+    return FinetuneArguments(
+        model=encoder, data=target.name, target=[f"{target.name}:{target.unit}"], baselines=False, **heads, **given
+    )
+
+
+def _tokenizer(encoder: str) -> Any:
+    with loading(encoder):
+        return AutoTokenizer.from_pretrained(encoder)
 
 
 def study_target(arguments: LabelStudyArguments) -> StudyTarget:
@@ -199,15 +237,21 @@ def fit_arms(
 
 
 def trees(target: StudyTarget, crystals: Crystals, train: Indices, test: Indices, seed: int = 0) -> Numbers:
-    """Predict rows by the tree baseline, the mean of boosted and extra trees, in the unit of the labels."""
-    if not len(test):
-        return np.zeros(0)
+    """Predict rows by the tree baseline, in the unit of the labels."""
+    return trees_and_choice(target, crystals, train, test, seed)[0] if len(test) else np.zeros(0)
+
+
+def trees_and_choice(
+    target: StudyTarget, crystals: Crystals, train: Indices, test: Indices, seed: int = 0
+) -> tuple[Numbers, dict[str, Any]]:
+    """Predict rows by the tree baseline, and say which trees were chosen, as `TreeChoice` does."""
     labels = crystals.labels[target.name]
     atoms = crystals.n_atoms if target.per_cell else None
     if target.debye != "heat_capacity" and atoms is not None:  # per atom, and back
-        per_atom = tree_predictions(crystals.scopes, labels / atoms, train, test, target.tree_kind, seed=seed)
-        return per_atom * atoms[test]
-    return tree_predictions(crystals.scopes, labels, train, test, target.tree_kind, atoms, seed=seed)
+        predicted, choice = chosen_trees(crystals.scopes, labels / atoms, train, test, target.tree_kind, seed=seed)
+        return predicted * atoms[test], asdict(choice)
+    predicted, choice = chosen_trees(crystals.scopes, labels, train, test, target.tree_kind, atoms, seed=seed)
+    return predicted, asdict(choice)
 
 
 def predict_quantity(path: str, crystals: Crystals, quantity: str, unit: str, head: str | None = None) -> Numbers:

@@ -29,6 +29,7 @@ ARM_STYLES: dict[str, dict[str, Any]] = {
     "model": {"color": "#1f5fa8", "marker": "o", "label": "CLOUD"},
     "direct": {"color": "#7a3fa0", "marker": "s", "label": "direct head"},
     "scratch": {"color": "#45a3c9", "marker": "v", "label": "CLOUD without pre-training"},
+    "auto": {"color": "#b3307a", "marker": "P", "label": "frozen encoder and trees"},
     "trees": {"color": "#d1682a", "marker": "^", "label": "trees"},
     "mean": {"color": "0.5", "marker": "x", "label": "mean of the training labels"},
     "published": {"color": "#3d8b40", "marker": "D", "label": "published"},

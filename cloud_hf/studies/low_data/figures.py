@@ -9,7 +9,13 @@ from cloud_hf.studies.common.report import ARM_STYLES, new_figure
 
 __all__ = ["NAMES", "curve_figure"]
 
-NAMES = {"model": "model", "scratch": "model without pre-training", "trees": "trees", "mean": "mean of the labels"}
+NAMES = {
+    "model": "model",
+    "scratch": "model without pre-training",
+    "auto": "few-label method",
+    "trees": "trees",
+    "mean": "mean of the labels",
+}
 TICKS = tuple(float(f"{digit}e{power}") for power in range(-6, 7) for digit in (1, 1.5, 2, 3, 4, 5, 6, 8))
 
 

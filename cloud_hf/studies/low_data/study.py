@@ -15,11 +15,12 @@ from cloud_hf.studies.common.arguments import LabelStudyArguments
 from cloud_hf.studies.common.crystals import Crystals, assigned_folds, read_crystals, with_atoms
 from cloud_hf.studies.common.fitting import (
     StudyTarget,
+    auto_predictions,
     fit_and_predict,
     study_target,
     target_settings,
     training_settings,
-    trees,
+    trees_and_choice,
 )
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
 from cloud_hf.studies.common.report import finish
@@ -58,6 +59,10 @@ class Arguments(LabelStudyArguments):
     min_steps: int = field(
         default=400, metadata={"help": "Steps of every training at least: small draws get more epochs."}
     )
+    arms: list[str] | None = field(
+        default=None,
+        metadata={"help": "Run these alone, of model, scratch, auto, trees and mean; not given: all that apply."},
+    )
     scratch: bool = field(default=False, metadata={"help": "Train the model without pre-training too."})
     split: str | None = field(
         default=None,
@@ -74,6 +79,9 @@ class Arguments(LabelStudyArguments):
         in_range("folds", self.folds, 2, 1000)
         in_range("fold", self.fold, 0, self.folds - 1)
         self.sizes = sorted(set(self.sizes))
+        unknown = [arm for arm in self.arms or () if arm not in NAMES]
+        if unknown or (self.arms is not None and not self.arms):
+            raise StudyError(f"--arms must be some of {', '.join(NAMES)}, not {', '.join(unknown) or 'none'}.")
         for size in self.sizes:
             in_range("sizes", size or 2, 2, 1e9)
         if not self.sizes:
@@ -98,7 +106,9 @@ def run(arguments: Arguments) -> Path:
     crystals, fold = _checked(arguments, target, table)
     train, test = np.flatnonzero(fold != arguments.fold), np.flatnonzero(fold == arguments.fold)
     sizes = _checked_sizes(arguments, train, test)
-    arms = ["model", *(["scratch"] if arguments.scratch else []), *(["trees"] if arguments.baselines else []), "mean"]
+    beside = ["auto", "trees"] if arguments.baselines else []
+    arms = ["model", *(["scratch"] if arguments.scratch else []), *beside, "mean"]
+    arms = [arm for arm in NAMES if arm in (arguments.arms or arms)]
     runs: dict[int, dict[str, list[dict[str, Any]]]] = {n: {arm: [] for arm in arms} for n in sizes}
     cells = [(draw, n, arm) for draw in range(arguments.draws) for n in sizes for arm in arms]
     for draw, n, arm in tqdm(cells, desc="draws", unit="training", disable=None):
@@ -207,6 +217,9 @@ def summary(runs: dict[int, dict[str, list[dict[str, Any]]]]) -> list[dict[str, 
             if "epochs" in settings:
                 entry["seconds"] = [cell["seconds"] for cell in arms[arm][:draws]]
                 entry |= {key: settings[key] for key in ("batch", "epochs")}
+            chosen = [cell["chosen"]["model"] for cell in arms[arm][:draws] if "chosen" in cell]
+            if chosen:
+                entry["chosen"] = {model: chosen.count(model) for model in dict.fromkeys(chosen)}
             line["arms"][arm] = entry
         lines.append(line)
     return lines
@@ -263,7 +276,11 @@ def _cell(
     seed = arguments.seed + draw
     settings: dict[str, Any] = {}
     if arm == "trees":
-        predicted = trees(target, crystals, rows, test, seed)
+        predicted, choice = trees_and_choice(target, crystals, rows, test, seed)
+        settings = {"chosen": choice}
+    elif arm == "auto":
+        predicted, choice = auto_predictions(arguments, target, crystals, rows, test, seed)
+        settings = {"chosen": choice}
     elif arm == "mean":
         atoms = crystals.n_atoms if target.per_cell else np.ones(len(crystals))
         predicted = (labels / atoms)[rows].mean() * atoms[test]

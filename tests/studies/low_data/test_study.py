@@ -18,6 +18,7 @@ from cloud_hf.studies.common.scoring import paired
 from cloud_hf.studies.low_data import study as low_data
 from cloud_hf.studies.low_data.figures import curve_figure
 from cloud_hf.studies.low_data.study import below_from, draw_rows, paired_over_draws, schedule, summary
+from cloud_hf.training.few_labels import FEW_LABEL_MODELS
 
 
 class TestDraws:
@@ -122,11 +123,14 @@ class TestRun:
             for draw in (0, 1):
                 cells = [
                     json.loads((tmp_path / f"out/cells/{size}/draw_{draw}/{arm}.json").read_text())
-                    for arm in ("model", "trees", "mean")
+                    for arm in ("model", "auto", "trees", "mean")
                 ]
-                assert cells[0]["rows"] == cells[1]["rows"] == cells[2]["rows"]
+                assert cells[0]["rows"] == cells[1]["rows"] == cells[2]["rows"] == cells[3]["rows"]
+                assert cells[1]["chosen"]["model"] in FEW_LABEL_MODELS
                 assert len(cells[0]["rows"]) == size
         text = (tmp_path / "out/report.md").read_text()
+        assert "few-label method" in text
+        assert "by an inner validation of each draw" in " ".join(text.split())
         assert "trees" in text
         assert "row 5" in text
         assert str(tmp_path) not in text
@@ -176,6 +180,13 @@ class TestRun:
         assert text in capsys.readouterr().err
 
     def test_values_that_cannot_work(self) -> None:
-        for given in ({"draws": 0}, {"sizes": []}, {"sizes": [1]}, {"data": ["a.csv", "b.csv"]}):
+        for given in (
+            {"draws": 0},
+            {"sizes": []},
+            {"sizes": [1]},
+            {"arms": []},
+            {"arms": ["forest"]},
+            {"data": ["a.csv", "b.csv"]},
+        ):
             with pytest.raises(CloudError):
                 low_data.Arguments(**({"data": ["x.csv"], "out": "x", "target": "a:b"} | given))  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ def main() -> None:
     if own.scored:
         marked = read_table(own.scored)
         scored = frozenset(marked.scope[marked.scored.astype(bool)])
-    columns = [name for name in table if name not in NOT_TARGETS]
+    columns = [name for name in map(str, table) if name not in NOT_TARGETS]
     targets = own.targets or [name for name in columns if table[name].notna().sum() >= FEWEST]
     unknown = [name for name in targets if name not in columns]
     if unknown:

@@ -251,4 +251,5 @@ STATISTICS = ("mean", "std", "min", "max")
 def _standardised(table: Numbers, seen: Indices) -> Numbers:
     """Columns with mean 0 and deviation 1 in the rows `seen`, divided by the root of their number."""
     mean, scale = table[seen].mean(axis=0), table[seen].std(axis=0)
-    return (table - mean) / np.where(scale > 0, scale, 1.0) / np.sqrt(table.shape[1])
+    scaled: Numbers = (table - mean) / np.where(scale > 0, scale, 1.0) / np.sqrt(table.shape[1])
+    return scaled

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cloud_hf.models.tokenization_scope import ScopeTokenizer, grammar_of
     from cloud_hf.scope import EncodedCrystal, ScopeEncoder
     from cloud_hf.screening.api import screen
+    from cloud_hf.screening.search import search
 
 try:
     __version__ = version("cloud-hf")
@@ -61,6 +62,7 @@ __all__ = [
     "predict",
     "register",
     "screen",
+    "search",
 ]
 
 _MODULE_OF = {
@@ -85,6 +87,7 @@ _MODULE_OF = {
     "predict": "inference.api",
     "register": "checkpoints.registration",
     "screen": "screening.api",
+    "search": "screening.search",
 }
 
 _LIGHT = frozenset(

@@ -12,6 +12,8 @@ from tabulate import tabulate
 from cloud_hf.cli.encode import positive_integer
 from cloud_hf.cli.output import report_failures
 from cloud_hf.cli.predict import PLOT_SUFFIXES, kelvin
+from cloud_hf.corpus.build import import_engine
+from cloud_hf.corpus.jobs import JOB_KINDS
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 from cloud_hf.errors import CloudError
 from cloud_hf.screening.candidates import DEFAULT_LIMIT
@@ -44,8 +46,17 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         default=[],
         metavar="SLOT=LIST",
         help="elements of slots, by symbol or group, a minus takes away: A=Li,Na B=transition-metals,-Cd X=O,S "
-        "(default: all stable elements)",
+        ""
+        "(default: all stable elements); 'auto' among them: for other slots those that the language model proposes",
     )
+    parser.add_argument(
+        "--samples", type=positive_integer, default=200, help="with 'auto': draws for each prototype (default 200)"
+    )
+    parser.add_argument(
+        "--sampling-temperature", type=float, default=1.0, help="with 'auto': above 1 draws vary more (default 1)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="with 'auto': seed of the draws (default 0)")
+    parser.add_argument("--mask-sites", action="store_true", help="with 'auto': let it propose Wyckoff words too")
     parser.add_argument(
         "--want",
         nargs="+",
@@ -89,6 +100,14 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         "--members", type=positive_integer, metavar="N", help="predict by the first N members of an ensemble, faster"
     )
     parser.add_argument("--rows", type=positive_integer, default=20_000, help="products in a piece (default 20000)")
+    parser.add_argument(
+        "--executor",
+        choices=("local", *JOB_KINDS),
+        default="local",
+        help="local: work now; slurm, ray: write a job file for datatrove's executor (--processes: its tasks)",
+    )
+    parser.add_argument("--partition", default="cpu", help="Slurm's partition (default cpu)")
+    parser.add_argument("--time", default="24:00:00", help="Slurm's time limit of a task (default 24:00:00)")
     parser.set_defaults(run=screen)
 
 
@@ -102,7 +121,12 @@ def screen(arguments: argparse.Namespace) -> int:
             check_output(path, suffixes)
     from cloud_hf.screening.api import prepare, run_screening
     from cloud_hf.screening.chemistry import Rules
+    from cloud_hf.screening.proposals import Sampling
 
+    if arguments.executor != "local":
+        if not arguments.output:
+            raise CloudError("--executor needs a folder that the cluster can reach; name it with -o.")
+        import_engine()
     if arguments.plot and len(arguments.want) < 2:
         raise CloudError("--plot draws the Pareto front of two wants; give two with --want.")
     with ExitStack() as stack:
@@ -121,8 +145,15 @@ def screen(arguments: argparse.Namespace) -> int:
             limit=arguments.limit,
             batch_size=arguments.batch_size,
             members=arguments.members,
+            sampling=Sampling(arguments.samples, arguments.sampling_temperature, arguments.seed, arguments.mask_sites),
             rows=arguments.rows,
         )
+        if arguments.executor != "local":
+            from cloud_hf.screening.cluster import write_screen_job
+
+            job = write_screen_job(plan, arguments.executor, arguments.processes, arguments.partition, arguments.time)
+            print(f"{len(plan.source):,} products in {plan.pieces} pieces; start them with: python {job}")
+            return 0
         found = run_screening(
             plan,
             evaluator,
@@ -139,6 +170,8 @@ def _report(found: "Screening", arguments: argparse.Namespace) -> int:
     if arguments.table:
         write_table(found.top, arguments.table)
     print(_table(found.top, [want.quantity for want in found.wants]))
+    if found.proposed is not None:
+        print(f"{found.proposed}.")
     print(f"{found.totals.counts}, {found.totals.known:,} of them known.")
     if found.products_per_second is not None:
         print(f"{found.products_per_second:,.0f} products a second.")

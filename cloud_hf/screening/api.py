@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,19 @@ from cloud_hf.screening.candidates import DEFAULT_LIMIT, Counts, Product
 from cloud_hf.screening.chemistry import Rules
 from cloud_hf.screening.elements import parse_elements, parse_slots
 from cloud_hf.screening.evaluation import HULL_UNIT, Evaluator
+from cloud_hf.screening.known import KnownStrings
 from cloud_hf.screening.pareto import pareto_front, plot_front
-from cloud_hf.screening.plan import Plan
+from cloud_hf.screening.plan import Plan, Proposals
+from cloud_hf.screening.proposals import Proposed, Sampling, propose
 from cloud_hf.screening.prototypes import Prototype, read_prototypes
 from cloud_hf.screening.run import Totals, best_rows, gather, make_evaluator, run_pieces
 from cloud_hf.screening.structures import write_structure
 from cloud_hf.screening.wants import HULL, Want
 
 __all__ = ["Screening", "prepare", "run_screening", "screen"]
+
+AUTO = "auto"
+"""Among the elements: the language model proposes those of the slots that are not named."""
 
 TOP_FILE = "top.csv"
 SUMMARY_FILE = "summary.json"
@@ -49,6 +54,7 @@ class Screening:
         products_per_second: Products by the wall clock of this run; None if nothing was left to do.
         front: The Pareto front, if it was asked for.
         problems: Kept candidates without a structure, and why.
+        proposed: What became of the draws of the language model, if it proposed the candidates.
     """
 
     top: pd.DataFrame
@@ -57,6 +63,7 @@ class Screening:
     products_per_second: float | None
     front: pd.DataFrame | None = None
     problems: list[str] = field(default_factory=list)
+    proposed: Proposed | None = None
 
 
 def screen(
@@ -79,6 +86,7 @@ def screen(
     processes: int = 1,
     batch_size: int = 256,
     members: int | None = None,
+    sampling: Sampling | None = None,
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Screen hypothetical crystals.
@@ -87,7 +95,7 @@ def screen(
         prototypes: Names of the prototypes inside the package, crystal files, SCOPE strings, tables, corpora or
             structures; None: all prototypes inside the package.
         elements: Elements of slots, e.g. `{"A": ["Li", "Na"], "X": "chalcogens"}` or `["A=Li,Na", "X=chalcogens"]`;
-            other slots take all stable elements.
+            other slots take all stable elements, or with `"auto"` in the list those that the language model proposes.
         want: What is wanted, e.g. `["band_gap=1.1:1.7", "energy_above_hull<=0.1"]`.
         model: `default` (inside the package), a checkpoint folder or a Hub id.
         top: How many candidates to return.
@@ -104,6 +112,7 @@ def screen(
         processes: Worker processes.
         batch_size: Strings per forward pass.
         members: Predict by the first members of an ensemble alone, which is faster; None: by all.
+        sampling: How the language model draws proposals.
         progress: Whether to show a bar; None: on a terminal.
 
     Returns:
@@ -118,7 +127,7 @@ def screen(
         plan, evaluator, _ = prepare(
             folder, prototypes, elements, want, model=model, rules=Rules(neutral, ordered, alloys), known=known,
             phases=phases, structures=structures, temperature=temperature, limit=limit, batch_size=batch_size,
-            members=members,
+            members=members, sampling=sampling,
         )  # fmt: skip
         return run_screening(
             plan, evaluator, top=top, new=new, structures=structures, processes=processes, progress=progress
@@ -140,6 +149,7 @@ def prepare(
     limit: int | None = DEFAULT_LIMIT,
     batch_size: int = 256,
     members: int | None = None,
+    sampling: Sampling | None = None,
     rows: int = 20_000,
 ) -> tuple[Plan, Evaluator, Predictors]:
     """Check everything that a screening needs and save its plan; arguments as for `screen`.
@@ -150,16 +160,29 @@ def prepare(
     Raises:
         CloudError: What cannot be screened.
     """
-    slots = _slots(elements)
+    given = [elements] if isinstance(elements, str) else elements
+    automatic = not isinstance(given, Mapping) and AUTO in given
+    slots = _slots([text for text in given if text != AUTO] if automatic else given)
     found = read_prototypes(prototypes)
-    product = Product.of(found, slots, rules, limit)
-    if next(product.candidates(counts=(counts := Counts())), None) is None:
-        raise CloudError(f"nothing is left to screen. {counts}.")
     if structures is not None:
+        if automatic and sampling is not None and sampling.sites:
+            raise CloudError("sites that the language model draws have no structure to write; leave one of both out.")
         _need_structures(found)
         check_output(Path(structures) / "structure.cif")
+    source: Product | Proposals
+    proposing: dict[str, Any] = {}
+    if automatic:
+        draw = sampling or Sampling()
+        source, proposed = _proposals(found, slots, draw, rules, known)
+        proposing = {"sampling": asdict(draw), "proposed": proposed.record()}
+    else:
+        source = Product.of(found, slots, rules, limit)
+        if next(source.candidates(counts=(counts := Counts())), None) is None:
+            raise CloudError(f"nothing is left to screen. {counts}.")
     wants = (want,) if isinstance(want, str) else tuple(want)
-    plan = Plan(folder, product, wants, model, temperature, tuple(map(str, known)), phases, rows, batch_size, members)
+    plan = Plan(
+        folder, source, wants, model, temperature, tuple(map(str, known)), phases, rows, batch_size, members, proposing
+    )
     predictors = load_predictors(model, likelihood=None, members=members)
     evaluator = make_evaluator(plan, predictors)
     plan.save()
@@ -218,7 +241,28 @@ def run_screening(
     write_json(
         {"totals": str(totals.counts), "failed": totals.failed, "known": totals.known}, plan.folder / SUMMARY_FILE
     )
-    return Screening(best, totals, evaluator.wants, rate, front, problems)
+    proposed = Proposed(**plan.proposing["proposed"]) if plan.proposing else None
+    return Screening(best, totals, evaluator.wants, rate, front, problems, proposed)
+
+
+def _proposals(
+    prototypes: Sequence[Prototype],
+    slots: Mapping[str, Sequence[str]],
+    sampling: Sampling,
+    rules: Rules | None,
+    known: Sequence[str],
+) -> tuple[Proposals, Proposed]:
+    folder = bundled_likelihood()
+    if folder is None:
+        raise CloudError("no language model ships with this version, so nothing can propose elements.")
+    for name in slots:
+        if all(prototype.slot(name) is None for prototype in prototypes):
+            raise CloudError(f"no prototype has a slot {name!r}.")
+    strings = KnownStrings.bundled().and_of(known)
+    source, proposed = propose(prototypes, slots, StringLikelihood.load(folder), strings, sampling, rules)
+    if not len(source):
+        raise CloudError(f"nothing is left to screen. {proposed}.")
+    return source, proposed
 
 
 def _slots(elements: Any) -> dict[str, tuple[str, ...]]:

@@ -32,7 +32,7 @@ from cloud_hf.scope.formula import reduced_formula
 from cloud_hf.scope.generators import generator_words
 from cloud_hf.scope.pairing import sites_scope
 
-__all__ = ["Prototype", "bundled_prototypes", "read_prototypes", "slot_maps"]
+__all__ = ["Prototype", "bundled_prototypes", "prototype_of_scope", "read_prototypes", "slot_maps"]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVW"
 
@@ -134,11 +134,11 @@ def bundled_prototypes() -> dict[str, Prototype]:
             [elements[site[0]] for site in sites],
             [site[1:] for site in sites],
         )
-        found[row["name"]] = _of_scope(parse(row["scope"]), row["name"], structure, list(elements.items()))
+        found[row["name"]] = prototype_of_scope(parse(row["scope"]), row["name"], structure, list(elements.items()))
     return found
 
 
-def _of_scope(
+def prototype_of_scope(
     scope: Scope, name: str, structure: Structure | None = None, slots: Sequence[tuple[str, str]] | None = None
 ) -> Prototype:
     """Make a prototype of a `sites` string; `slots` are names and elements, by default by electronegativity."""
@@ -204,7 +204,7 @@ def _of_input(given: Any, encoder: ScopeEncoder, bundled: Mapping[str, Prototype
         try:
             if item.scope is not None:
                 scope = sites_scope(parse(item.scope)).canonical()
-                found.append(_of_scope(scope, str(scope.formula)))
+                found.append(prototype_of_scope(scope, str(scope.formula)))
                 continue
             found += [_of_crystal(cell, item.source, encoder) for cell in _cells(item.crystal, encoder)]
         except CloudError as problem:
@@ -225,7 +225,7 @@ def _of_crystal(cell: Cell, source: str, encoder: ScopeEncoder) -> Prototype:
     sites = ScopeEncoder("sites", True, encoder.symprec, encoder.angle_tolerance, encoder.symmetry, encoder.max_atoms)
     encoded = sites.describe(cell)
     structure = Structure(Lattice(cell.lattice), [content[0][0] for content in cell.contents], cell.frac_coords)
-    return _of_scope(parse(encoded.scope), Path(source).stem or encoded.formula, structure)
+    return prototype_of_scope(parse(encoded.scope), Path(source).stem or encoded.formula, structure)
 
 
 def _of_corpus(folder: str) -> list[Prototype]:
@@ -238,7 +238,7 @@ def _of_corpus(folder: str) -> list[Prototype]:
             for text in table.column("sites").to_pylist():
                 if text:
                     scope = parse(text)
-                    prototype = _of_scope(scope, str(scope.formula))
+                    prototype = prototype_of_scope(scope, str(scope.formula))
                     found.setdefault(_shape(prototype), prototype)
     return list(found.values())
 

@@ -134,6 +134,41 @@ def test_nothing_to_screen() -> None:
         cloud_hf.screen(["rock-salt"], ["A=O", "X=O"], WANT)
 
 
+class TestCluster:
+    def test_tasks_do_what_the_command_does(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        pytest.importorskip("datatrove", reason="the extra 'corpus' is not installed")
+        from cloud_hf.screening.cluster import ScreenStep
+
+        argv = [
+            "screen",
+            "rock-salt",
+            "--elements",
+            *ELEMENTS,
+            "--want",
+            *WANT,
+            "--rows",
+            "5",
+            "-o",
+            str(tmp_path / "all"),
+        ]
+        assert main([*argv, "--executor", "slurm", "--processes", "2", "--partition", "big"]) == 0
+        assert "12 products in 3 pieces" in capsys.readouterr().out
+        job = (tmp_path / "all" / "slurm_job.py").read_text()
+        compile(job, "slurm_job.py", "exec")
+        assert "tasks=2" in job
+        assert "partition='big'" in job
+        for rank in range(2):
+            ScreenStep(str(tmp_path / "all")).run(rank=rank, world_size=2)
+        pieces = {path: path.stat().st_mtime_ns for path in (tmp_path / "all" / "all").iterdir()}
+        assert len(pieces) == 3
+        assert main(argv) == 0
+        assert pieces == {path: path.stat().st_mtime_ns for path in (tmp_path / "all" / "all").iterdir()}
+
+    def test_a_cluster_needs_a_folder(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["screen", "rock-salt", "--want", "band_gap>=1", "--executor", "ray"]) == 2
+        assert "-o" in capsys.readouterr().err
+
+
 class TestCommand:
     def test_it_says_what_it_did(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         argv = ["screen", "rock-salt", "--elements", *ELEMENTS, "--want", *WANT, "--top", "3"]

@@ -1,0 +1,50 @@
+"""`cloud-hf search`: the crystals of a table or corpus that are nearest to others."""
+
+import argparse
+
+from tabulate import tabulate
+
+from cloud_hf.cli.encode import positive_integer
+from cloud_hf.cli.output import report_failures
+from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
+
+__all__ = ["add_search_parser"]
+
+HIDDEN = ("scope", "error")
+
+
+def add_search_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the subcommand."""
+    parser = commands.add_parser("search", help="the nearest crystals of a table or corpus", description=search.__doc__)
+    parser.add_argument("inputs", nargs="+", help="crystal files, SCOPE strings or tables that are asked for")
+    parser.add_argument("--in", dest="collection", required=True, metavar="TABLE", help="table or folder of a corpus")
+    parser.add_argument("-k", type=positive_integer, default=10, help="neighbours of each (default 10)")
+    parser.add_argument("-o", "--output", help="file for the neighbours (.csv, .jsonl, .parquet)")
+    parser.add_argument("--vectors", metavar="FILE", help="keep the vectors of the table here (.safetensors)")
+    parser.add_argument("--model", default="default", help="'default' (inside the package), a folder, or a Hub id")
+    parser.add_argument("--head", help="take the bundled checkpoint with this head")
+    parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes that encode")
+    parser.set_defaults(run=search)
+
+
+def search(arguments: argparse.Namespace) -> int:
+    """Find the crystals of a table or corpus that are nearest by what the model makes of them, with their labels."""
+    if arguments.output:
+        check_output(arguments.output, TABLE_SUFFIXES)
+    from cloud_hf.screening.search import search as find
+
+    found = find(
+        arguments.inputs,
+        arguments.collection,
+        arguments.k,
+        model=arguments.model,
+        head=arguments.head,
+        vectors=arguments.vectors,
+        processes=arguments.processes,
+    )
+    shown = found[found["error"].isna()].drop(columns=list(HIDDEN)).dropna(axis="columns", how="all")
+    print(tabulate(shown.to_dict("records"), headers="keys", tablefmt="simple", floatfmt=".4g", missingval=""))
+    if arguments.output:
+        write_table(found, arguments.output)
+        print(f"{len(found)} rows -> {arguments.output}")
+    return report_failures(found["error"].dropna().tolist(), found["query"].nunique())

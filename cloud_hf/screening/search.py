@@ -1,0 +1,219 @@
+"""`cloud_hf.search`: the crystals of a table or corpus that lie nearest to others by what the model makes of them.
+
+Vectors are those of `cloud_hf.embed`, nearness is the cosine between them. Every vector is compared, block after block.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from cloud_hf.corpus.schema import CORPUS_FILE
+from cloud_hf.corpus.shards import open_corpus
+from cloud_hf.crystals.rows import STRUCTURE_COLUMNS
+from cloud_hf.data.inputs import Item, encode_items, iterate_items, table_items
+from cloud_hf.data.tables import SCOPE_COLUMN, read_table
+from cloud_hf.errors import CloudError
+from cloud_hf.files import new_file
+from cloud_hf.inference.api import embed
+from cloud_hf.scope import ScopeEncoder
+from cloud_hf.screening.known import string_hashes
+
+__all__ = ["Collection", "nearest", "search", "shared_words"]
+
+BLOCK = 65_536
+"""Rows that are compared at a time."""
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Crystals to search in.
+
+    Attributes:
+        sources: What messages call each crystal.
+        scopes: Their canonical strings.
+        labels: Other columns of the table, one row a crystal.
+    """
+
+    sources: list[str]
+    scopes: list[str]
+    labels: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.scopes)
+
+    @classmethod
+    def read(cls, given: Any, processes: int = 1) -> "Collection":
+        """Read a table, a corpus, or crystals of any other kind; those that cannot be read are left out.
+
+        Raises:
+            CloudError: No crystal is left.
+        """
+        if isinstance(given, str | os.PathLike) and (Path(given) / CORPUS_FILE).is_file():
+            return cls._of_corpus(os.fspath(given))
+        table: pd.DataFrame | None = given if isinstance(given, pd.DataFrame) else None
+        if isinstance(given, str | os.PathLike) and Path(given).suffix.lower() in (".csv", ".jsonl", ".parquet"):
+            table = read_table(given)
+        name = "table" if isinstance(given, pd.DataFrame) else os.fspath(given) if table is not None else "inputs"
+        items = iterate_items(given) if table is None else table_items(table, name)
+        rows = list(encode_items(items, ScopeEncoder(), processes))
+        kept = [place for place, item in enumerate(rows) if item.error is None]
+        if not kept:
+            raise CloudError("holds no crystal that can be read.", source=name)
+        labels = pd.DataFrame(index=range(len(rows))) if table is None else table.reset_index(drop=True)
+        hidden = [one for one in (*STRUCTURE_COLUMNS, SCOPE_COLUMN, "id") if one in labels]
+        labels = labels.drop(columns=hidden).iloc[kept].reset_index(drop=True)
+        return cls([rows[place].source for place in kept], [str(rows[place].scope) for place in kept], labels)
+
+    @classmethod
+    def _of_corpus(cls, folder: str) -> "Collection":
+        corpus = open_corpus(folder)
+        if "sites" not in corpus.grammars:
+            raise CloudError("holds no strings of the grammar 'sites', which the models read.", source=folder)
+        scopes: list[str] = []
+        for number in range(len(corpus.files)):
+            for table in corpus.shard(number, ["sites"]):
+                scopes += [text for text in table.column("sites").to_pylist() if text]
+        sources = [f"{folder}:{row}" for row in range(len(scopes))]
+        return cls(sources, scopes, pd.DataFrame(index=range(len(scopes))))
+
+
+def search(
+    queries: Any,
+    collection: Any,
+    k: int = 10,
+    *,
+    model: str = "default",
+    head: str | None = None,
+    vectors: str | os.PathLike[str] | None = None,
+    processes: int = 1,
+    batch_size: int = 256,
+    progress: bool | None = None,
+) -> pd.DataFrame:
+    """Find the crystals of a collection that are nearest to each query.
+
+    Args:
+        queries: Crystals, as for `cloud_hf.predict`.
+        collection: A table of structures or strings with labels, the folder of a corpus, or crystals as above.
+        k: Neighbours of each query.
+        model: `default` (inside the package), a checkpoint folder or a Hub id.
+        head: Takes the bundled checkpoint with this head.
+        vectors: A `.safetensors` file that keeps the vectors of the collection for the next search.
+        processes: Worker processes that read and encode crystals.
+        batch_size: Strings per forward pass.
+        progress: Whether to show a bar; None: on a terminal.
+
+    Returns:
+        A row for each neighbour, the nearest first: `query`, `rank`, `similarity` (cosine), `source`, `scope`,
+        `shared` (the words that both strings have behind the generators, and whether the space group is the same), and
+        the other columns of the table. A query that cannot be read has one row, with its `error`.
+
+    Raises:
+        CloudError: No crystal in the collection, or a file of vectors of other crystals or another model.
+    """
+    if k < 1:
+        raise CloudError(f"k must be at least 1, not {k}.")
+    found = collection if isinstance(collection, Collection) else Collection.read(collection, processes)
+    asked = list(encode_items(iterate_items(queries), ScopeEncoder(), processes))
+    settings: dict[str, Any] = {"model": model, "head": head, "batch_size": batch_size, "progress": progress}
+    table = _vectors(found, vectors, settings)
+    good = [item for item in asked if item.error is None]
+    places, cosines = np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0))
+    if good:
+        places, cosines = nearest(embed([str(item.scope) for item in good], **settings), table, k)
+    rows: list[dict[str, Any]] = []
+    row = iter(range(len(good)))
+    for item in asked:
+        rows += [_failed(item)] if item.error is not None else _rows(item, found, *_take(places, cosines, next(row)))
+    columns = ["query", "rank", "similarity", "source", "scope", "shared", *found.labels.columns, "error"]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+
+
+def nearest(queries: Vectors, table: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
+    """Return the nearest vectors by cosine, the nearest first; equal ones in the order of the table.
+
+    Args:
+        queries: Shape (n, width).
+        table: Shape (rows, width); rows of NaN are never found.
+        k: How many for each query; fewer if the table has fewer.
+
+    Returns:
+        Rows of the table and cosines, each of shape (n, min(k, rows)).
+    """
+    usable = np.flatnonzero(np.isfinite(table).all(axis=1))
+    k = min(k, len(usable))
+    units = _units(queries)
+    places, cosines = np.zeros((len(queries), 0), dtype=np.int64), np.zeros((len(queries), 0), dtype=np.float32)
+    for start in range(0, len(usable), BLOCK):
+        rows = usable[start : start + BLOCK]
+        both = np.concatenate([cosines, units @ _units(table[rows]).T], axis=1)
+        names = np.concatenate([places, np.broadcast_to(rows, (len(queries), len(rows)))], axis=1)
+        order = np.argsort(-both, axis=1, kind="stable")[:, :k]
+        places, cosines = np.take_along_axis(names, order, 1), np.take_along_axis(both, order, 1)
+    return places, cosines
+
+
+def shared_words(one: str, other: str) -> str:
+    """Return what two strings of the grammar `sites` have in common, e.g. `space group, Na 4a, Cl 4b`."""
+    heads, bodies = zip(*(text.split(" | ") for text in (one, other)), strict=True)
+    pairs = [list(zip(body.split()[::2], body.split()[1::2], strict=True)) for body in bodies]
+    same = dict.fromkeys(f"{element} {word}" for element, word in pairs[0] if (element, word) in pairs[1])
+    elements = {element for element, _ in pairs[0]} & {element for element, _ in pairs[1]}
+    rest = [element for element in dict.fromkeys(e for e, _ in pairs[0]) if element in elements]
+    named = {text.split()[0] for text in same}
+    return ", ".join([*(["space group"] if heads[0] == heads[1] else []), *same, *(e for e in rest if e not in named)])
+
+
+def _units(vectors: Vectors) -> Vectors:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _vectors(collection: Collection, path: str | os.PathLike[str] | None, settings: dict[str, Any]) -> Vectors:
+    """Vectors of a collection, from a file if it holds them."""
+    if path is None:
+        return embed(collection.scopes, **settings)
+    hashes, made = string_hashes(collection.scopes).astype(np.int64), embed(collection.scopes[:1], **settings)
+    if Path(path).is_file():
+        try:
+            kept = load_file(path)
+            same = np.array_equal(kept["hashes"], hashes) and np.allclose(kept["vectors"][:1], made, atol=1e-3)
+        except (SafetensorError, KeyError, OSError) as error:
+            raise CloudError(f"cannot be read as vectors ({error}); remove it.", source=str(path)) from error
+        if not same:
+            raise CloudError(
+                "holds vectors of other crystals or of another model; name another file.", source=str(path)
+            )
+        return kept["vectors"]
+    vectors = embed(collection.scopes, **settings)
+    with new_file(path) as aside:
+        save_file({"hashes": hashes, "vectors": vectors}, aside)
+    return vectors
+
+
+def _take(places: NDArray[np.int64], cosines: Vectors, row: int) -> tuple[list[int], list[float]]:
+    return places[row].tolist(), cosines[row].tolist()
+
+
+def _rows(item: Item, found: Collection, places: Sequence[int], cosines: Sequence[float]) -> list[dict[str, Any]]:
+    return [
+        {
+            **found.labels.iloc[place].to_dict(),
+            "query": item.source, "rank": rank, "similarity": cosine, "source": found.sources[place],
+            "scope": found.scopes[place], "shared": shared_words(str(item.scope), found.scopes[place]),
+        }
+        for rank, (place, cosine) in enumerate(zip(places, cosines, strict=True), start=1)
+    ]  # fmt: skip
+
+
+def _failed(item: Item) -> dict[str, Any]:
+    return {"query": item.source, "error": item.message}

@@ -77,7 +77,7 @@ test-lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet uv
 	echo "$(LOWEST_TORCH)" > $(VENV)-lowest/torch.txt
-	$(VENV)-lowest/bin/uv pip compile --quiet --resolution lowest-direct --override $(VENV)-lowest/torch.txt --extra dev setup.cfg --output-file $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/uv pip compile --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct --override $(VENV)-lowest/torch.txt --extra dev setup.cfg --output-file $(VENV)-lowest/lowest.txt
 	$(MAKE) $(VENV)-lowest/.installed-dev VENV=$(VENV)-lowest TORCH="$(LOWEST_TORCH)" PIP_FLAGS="--constraint $(VENV)-lowest/lowest.txt"
 	$(MAKE) quick VENV=$(VENV)-lowest
 

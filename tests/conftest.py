@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,27 @@ def hang(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         pool.Pool, "_limit", lambda self, worker: 1e-9 if hang.hangs(worker.process.pid) else limit(self, worker)
     )
     return hang
+
+
+@pytest.fixture
+def verbosity() -> Iterator[None]:
+    """The command quietens transformers; what follows this test can listen to it again."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    yield
+    logging.set_verbosity(before)
+    if bars:
+        logging.enable_progress_bar()
+
+
+@pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few trees in the baseline: tests of what stands around it need no more."""
+    from cloud_hf.baselines import trees
+
+    monkeypatch.setattr(trees, "ROUNDS", (60, 20))
+    monkeypatch.setattr(trees, "EXTRA_TREES", (40, 10))
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ def test_importing_both_loads_no_torch(run_python: Callable[..., Any], statement
         pytest.param("import cloud_hf; cloud_hf.register()", marks=pytest.mark.slow),
         pytest.param("import cloud_hf, transformers; cloud_hf.register()", marks=pytest.mark.slow),
         pytest.param("from cloud_hf import CloudConfig", marks=pytest.mark.slow),
-        "import cloud_hf; cloud_hf.bundled_model()",
+        pytest.param("import cloud_hf; cloud_hf.bundled_model()", marks=pytest.mark.slow),
         "from transformers import AutoModel; import cloud_hf",
         pytest.param(
             "from transformers import pipeline; import cloud_hf.models.modeling_cloud", marks=pytest.mark.slow

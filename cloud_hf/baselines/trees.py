@@ -51,6 +51,9 @@ INNER_ROWS = 3000
 FEWEST_CRYSTALS = 15
 """Below so many crystals nothing is chosen."""
 
+ROUNDS, EXTRA_TREES = (600, 200), (400, 60)
+"""Rounds of boosting and number of extra trees, of the baseline and of its light form."""
+
 LEAF_ROWS = 20
 """Fewest rows in a leaf of a boosted tree."""
 
@@ -313,13 +316,14 @@ def _member(name: str, seed: int, n_jobs: int | None, light: bool) -> _Member:
             "The tree baseline needs scikit-learn, which is not installed: pip install 'cloud-hf[baselines]'."
         ) from error
     if name == "extra_trees":
-        trees = ExtraTreesRegressor(60 if light else 400, max_features=0.4, random_state=seed, n_jobs=n_jobs)
+        trees = ExtraTreesRegressor(EXTRA_TREES[light], max_features=0.4, random_state=seed, n_jobs=n_jobs)
         return _Member(trees, fewest=0)
-    size: dict[str, Any] = {"max_iter": 600, "learning_rate": 0.06}
+    size: dict[str, Any] = {"learning_rate": 0.06}
     if light:
-        size = {"max_iter": 200, "learning_rate": 0.1, "max_bins": 63, "early_stopping": False}
+        size = {"learning_rate": 0.1, "max_bins": 63, "early_stopping": False}
     boosting = HistGradientBoostingRegressor(
         loss="squared_error" if name.startswith("squared") else "absolute_error",
+        max_iter=ROUNDS[light],
         max_leaf_nodes=48,
         min_samples_leaf=LEAF_ROWS,
         random_state=seed,

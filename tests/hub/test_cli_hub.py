@@ -43,6 +43,7 @@ def predict(
     return run
 
 
+@pytest.mark.slow
 def test_from_the_hub_and_then_without_it(
     repository: Hub, predict: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from ase.io import read
 from pymatgen.core import Structure
 
 import cloud_hf
+from cloud_hf.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 MGO = ROOT / "examples" / "MgO.cif"
@@ -59,10 +58,9 @@ def test_predict_gives_units_intervals_and_errors(inputs: list[object]) -> None:
     assert "broken.cif" in table["error"].iloc[5]
 
 
-def test_predict_is_what_the_command_writes(tmp_path: Path) -> None:
+def test_predict_is_what_the_command_writes(verbosity: None, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
-    words = [sys.executable, "-m", "cloud_hf", "predict", str(MGO), "--head", "heat_capacity", "--temperature", "500"]
-    subprocess.run([*words, "-o", str(out)], check=True, capture_output=True)
+    assert main(["predict", str(MGO), "--head", "heat_capacity", "--temperature", "500", "-o", str(out)]) == 0
     written = pd.read_csv(out)
     table = cloud_hf.predict(str(MGO), temperature=500, head="heat_capacity", progress=False)
     assert list(written.columns) == list(table.columns)

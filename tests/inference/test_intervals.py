@@ -133,6 +133,7 @@ predict = transformers.pipeline(model=sys.argv[1], trust_remote_code=True)
 print(json.dumps(predict(sys.argv[2])))
 """
 
+    @pytest.mark.slow
     def test_it_does_so_without_the_package(self, regression: Any, tmp_path: Path, run_python) -> None:
         regression.save_pretrained(tmp_path / "saved")
         found = named(run_python(self.SCRIPT, tmp_path / "saved", SALT, package=False))

@@ -65,6 +65,7 @@ class TestModules:
         found = evaluate.combine([metric_path("regression")]).compute(**numbers)
         assert found["mae_mad"] == regression_metrics(numbers["references"], numbers["predictions"])["mae_mad"]
 
+    @pytest.mark.slow
     def test_they_load_in_a_fresh_process_offline(self, run_python: Any) -> None:
         script = (
             "import json, sys, evaluate\nprint(json.dumps([evaluate.load(p).inputs_description for p in sys.argv[1:]]))"

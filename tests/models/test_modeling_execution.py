@@ -244,7 +244,7 @@ def test_compilation_changes_nothing(make: Callable[..., Any], batch: dict[str, 
     assert_same_step(step(model, compiled, **inputs), plain, 1e-5)
 
 
-@pytest.mark.parametrize("head", ["masked_lm", "regression"])
+@pytest.mark.parametrize("head", [pytest.param("masked_lm", marks=pytest.mark.slow), "regression"])
 def test_a_model_is_captured_whole(make: Callable[..., Any], batch: dict[str, torch.Tensor], head: str) -> None:
     """What `torch.compile` traces gives the same numbers; the code generation itself is left to the longer test."""
     model_class, fields, _ = HEADS[head]

@@ -142,7 +142,8 @@ def test_dynamic_quantisation_stays_close(path: str, batch: dict[str, torch.Tens
     torch.testing.assert_close(found, expected, rtol=0.1, atol=0.3)
 
 
-@pytest.mark.parametrize("path", [GAPS, pytest.param(HEAT, marks=pytest.mark.slow)], ids=["targets", "debye"])
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [GAPS, HEAT], ids=["targets", "debye"])
 def test_an_exported_program_takes_other_batches(path: str, batch: dict[str, torch.Tensor]) -> None:
     model = load(path)
     rows, length = torch.export.Dim("rows", min=2), torch.export.Dim("length", min=4, max=100)

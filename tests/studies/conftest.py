@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,15 +22,8 @@ CATIONS, ANIONS = (3, 11, 19, 37, 12, 20, 38, 56, 30, 48), (9, 17, 35, 53, 8, 16
 
 
 @pytest.fixture(autouse=True)
-def _verbosity() -> Any:
-    """The command quietens transformers; other tests listen to it."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    yield
-    logging.set_verbosity(verbosity)
-    if bars:
-        logging.enable_progress_bar()
+def _as_before(few_trees: None, verbosity: None) -> None:
+    """The studies compare with trees, and run as a command; how good trees are is tested elsewhere."""
 
 
 @pytest.fixture(scope="session")

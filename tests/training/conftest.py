@@ -112,6 +112,30 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes a quarter of a run of a few steps; tests that ask for it (`drawn`) get pictures, others blanks."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("cloud_hf.training.finetune.plot_parity", lambda targets, path: Path(path).touch())
+
+
+@pytest.fixture
+def drawn() -> None:
+    """For tests that look at pictures."""
+
+
+@pytest.fixture(scope="session")
+def run_finetune(pretrained: Path) -> Callable[..., Path]:
+    """Return a function that runs `cloud-hf finetune` into a folder, once for several tests, and returns the folder."""
+
+    def run(folder: Path, *argv: object) -> Path:
+        words = ["finetune", "--model", pretrained, "--output-dir", folder, *FINETUNE, *argv]
+        assert run_command([str(word) for word in words]) == 0
+        return folder
+
+    return run
+
+
 @pytest.fixture
 def finetune(pretrained: Path, cloud: Callable[..., Finished], tmp_path: Path) -> Callable[..., Finished]:
     """Run `cloud-hf finetune`, by default from the tiny encoder into `tmp_path/out`."""

@@ -40,6 +40,19 @@ def debye_table(debye_rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFacto
     return path
 
 
+@pytest.fixture(scope="module")
+def debye_run(run_finetune, debye_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; tests must not change it."""
+    return run_finetune(tmp_path_factory.mktemp("debye") / "out", "--data", debye_table, *DEBYE)
+
+
+@pytest.fixture(scope="module")
+def whole_run(run_finetune, debye_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that kept no rows back; tests must not change it."""
+    flags = ["--data", debye_table, *DEBYE, "--validation-fraction", 0]
+    return run_finetune(tmp_path_factory.mktemp("whole") / "out", *flags)
+
+
 def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
@@ -57,21 +70,19 @@ class TestDebye:
         assert after["mae"] < after["mad"]
         assert "MAE of the mean" in found.out
 
-    def test_what_it_writes(self, finetune, debye_table: Path, tmp_path: Path) -> None:
-        assert finetune("--data", debye_table, *DEBYE).status == 0
-        names = {path.name for path in (tmp_path / "out").iterdir()}
+    def test_what_it_writes(self, debye_run: Path) -> None:
+        names = {path.name for path in debye_run.iterdir()}
         assert {"model.safetensors", "config.json", "tokenizer_config.json", "vocab.txt", "metrics.json"} <= names
         assert not [name for name in names if re.search(r"\.(bin|pt|pth|pkl)$", name)]
-        model, loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out", output_loading_info=True)
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(debye_run, output_loading_info=True)
         assert isinstance(model, CloudForDebye)
         assert not loaded["missing_keys"]
         assert model.config.target_names == ["debye_temperature"]
         assert model.config.target_units == ["K"]
         assert model.config.theta_link == "exp"
 
-    def test_the_mean_predictor_is_that_of_the_rows(self, finetune, debye_table, debye_rows, strings, tmp_path) -> None:
-        assert finetune("--data", debye_table, *DEBYE).status == 0
-        metrics = metrics_of(tmp_path / "out")
+    def test_the_mean_predictor_is_that_of_the_rows(self, debye_run: Path, debye_rows, strings) -> None:
+        metrics = metrics_of(debye_run)
         assert set(metrics) == {"train", "validation"}
         assert metrics["train"]["cv"]["n"] + metrics["validation"]["cv"]["n"] == len(debye_rows)
         assert metrics["validation"]["cv"]["n"] == 2 * round(0.25 * len(strings))  # both rows of each string
@@ -80,21 +91,19 @@ class TestDebye:
             assert row["mad"] > 0
             assert row["mae_mad"] == pytest.approx(row["mae"] / row["mad"])
 
-    def test_without_a_split_all_rows_train(self, finetune, debye_table, debye_rows, tmp_path: Path) -> None:
-        assert finetune("--data", debye_table, *DEBYE, "--validation-fraction", 0).status == 0
-        metrics = metrics_of(tmp_path / "out")
+    def test_without_a_split_all_rows_train(self, whole_run: Path, debye_rows) -> None:
+        metrics = metrics_of(whole_run)
         assert set(metrics) == {"train"}
         cv = debye_rows["cv"]
         assert metrics["train"]["cv"]["n"] == len(debye_rows)
         assert metrics["train"]["cv"]["mad"] == pytest.approx((cv - cv.mean()).abs().mean(), rel=1e-5)
 
-    def test_the_saved_model_has_the_reported_error(self, finetune, cloud, debye_table, debye_rows, tmp_path) -> None:
-        assert finetune("--data", debye_table, *DEBYE, "--validation-fraction", 0).status == 0
+    def test_the_saved_model_has_the_reported_error(self, whole_run: Path, cloud, debye_table, tmp_path) -> None:
         assert cloud(
-            "evaluate", "--model", tmp_path / "out", "--head", "heat_capacity", "--data", debye_table, "--label", "cv",
+            "evaluate", "--model", whole_run, "--head", "heat_capacity", "--data", debye_table, "--label", "cv",
             "--n-atoms", "n_atoms", "--json", tmp_path / "e.json",
         ).status == 0  # fmt: skip
-        reported, found = metrics_of(tmp_path / "out")["train"]["cv"], json.loads((tmp_path / "e.json").read_text())
+        reported, found = metrics_of(whole_run)["train"]["cv"], json.loads((tmp_path / "e.json").read_text())
         for name in ("mae", "rmse", "r2", "median_absolute_error", "mae_mad"):
             assert found[name] == pytest.approx(reported[name], rel=1e-3, abs=1e-5)
 
@@ -295,18 +304,16 @@ def test_the_encoder_starts_from_the_checkpoint(finetune, pretrained, debye_tabl
         assert torch.equal(before[name], after[name]), name
 
 
-def test_a_head_is_fine_tuned_further(finetune, debye_table, tmp_path: Path) -> None:
+def test_a_head_is_fine_tuned_further(finetune, debye_run: Path, debye_table, tmp_path: Path) -> None:
     """A folder that `finetune` wrote is a checkpoint to go on from."""
-    assert finetune("--data", debye_table, *DEBYE).status == 0
-    assert finetune("--data", debye_table, "--target", "theta:K", model=tmp_path / "out", out="second").status == 0
+    assert finetune("--data", debye_table, "--target", "theta:K", model=debye_run, out="second").status == 0
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "second")
     assert isinstance(model, CloudForPropertyRegression)
 
 
-def test_the_same_seed_gives_the_same_weights(finetune, debye_table, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        assert finetune("--data", debye_table, *DEBYE, out=name).status == 0
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
+def test_the_same_seed_gives_the_same_weights(finetune, debye_run: Path, debye_table, tmp_path: Path) -> None:
+    assert finetune("--data", debye_table, *DEBYE).status == 0
+    one, two = (load_file(folder / "model.safetensors") for folder in (debye_run, tmp_path / "out"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 

@@ -7,10 +7,6 @@ from cloud_hf.baselines.trees import (
     TreeBaseline,
     TreeChoice,
     chosen_trees,
-    clearly_best,
-    from_learned,
-    inner_rounds,
-    to_learned,
     tree_predictions,
 )
 
@@ -21,10 +17,6 @@ __all__ = [
     "TreeBaseline",
     "TreeChoice",
     "chosen_trees",
-    "clearly_best",
-    "from_learned",
-    "inner_rounds",
-    "to_learned",
     "tree_features",
     "tree_predictions",
 ]

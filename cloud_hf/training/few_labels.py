@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cloud_hf.baselines import TreeBaseline, clearly_best, from_learned, inner_rounds, to_learned, tree_features
+from cloud_hf.baselines import TreeBaseline, tree_features
+from cloud_hf.baselines.trees import clearly_best, from_learned, inner_rounds, to_learned
 from cloud_hf.data.assignment import composition_name
 from cloud_hf.errors import CloudError
 from cloud_hf.models.encoder_cloud import first_positions

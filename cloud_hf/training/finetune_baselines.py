@@ -71,7 +71,7 @@ def fit_linear_head(arguments: FinetuneArguments, model: Any, vectors: NDArray[n
     Raises:
         CloudError: scikit-learn is not installed, or a target has one label only.
     """
-    from cloud_hf.baselines import to_learned
+    from cloud_hf.baselines.trees import to_learned
     from cloud_hf.training.few_labels import fit_linear
 
     config, layer = model.config, model.classifier.layers[-1]

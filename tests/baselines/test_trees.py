@@ -15,10 +15,10 @@ from cloud_hf.baselines import (
     TREE_MODELS,
     TreeBaseline,
     chosen_trees,
-    clearly_best,
     tree_features,
     tree_predictions,
 )
+from cloud_hf.baselines.trees import clearly_best
 from cloud_hf.errors import CloudError
 from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 

@@ -17,7 +17,7 @@ import fuzz_inputs
 Outcome = tuple[int, Any, list[Any]]
 
 
-@pytest.fixture(scope="module", params=[2_000, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[1_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def outcome(request: pytest.FixtureRequest) -> Outcome:
     """Number of inputs, counts and findings; `make fuzz` takes 100,000. An input has ten minutes on a busy machine."""
     return request.param, *fuzz_encoder.run(request.param, seed=1, limit=600.0)
@@ -43,11 +43,12 @@ def test_every_input_is_counted(outcome: Outcome) -> None:
 def test_every_kind_reaches_both_ends(outcome: Outcome, kind: str) -> None:
     """Inputs that are all refused, or all fine, would test little."""
     inputs, counts, _ = outcome
+    least = -(-inputs // 2_000)
     if kind == "truth":  # a crystal of a writer is never refused
         assert counts["truth refused"] == 0
     else:
-        assert counts[f"{kind} refused"] >= inputs // 2_000
-    assert counts[f"{kind} encoded"] >= inputs // 2_000
+        assert counts[f"{kind} refused"] >= least
+    assert counts[f"{kind} encoded"] >= least
 
 
 def test_an_input_is_made_again_from_its_number() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import spglib
+from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 
 from cloud_hf.files import write_text
@@ -61,7 +62,7 @@ def build(recipe: Recipe) -> tuple[Structure, list[str]]:
     for label, orbits in recipe.sites.items():
         slot, element = label.split()
         for orbit in orbits:
-            images: list[np.ndarray] = []
+            images: list[NDArray[np.float64]] = []
             for rotation, shift in zip(symmetry["rotations"], symmetry["translations"], strict=True):
                 point = (rotation @ np.array(orbit) + shift) % 1
                 if all(np.abs((point - other + 0.5) % 1 - 0.5).max() > 1e-4 for other in images):

@@ -173,6 +173,13 @@ def _report(found: "Screening", arguments: argparse.Namespace) -> int:
     if found.proposed is not None:
         print(f"{found.proposed}.")
     print(f"{found.totals.counts}, {found.totals.known:,} of them known.")
+    if found.totals.incomplete:
+        from cloud_hf.screening.evaluation import LARGEST_DROP
+
+        print(
+            f"{found.totals.incomplete:,} candidates lie more than {LARGEST_DROP:g} eV/atom below all known phases, where "
+            "phases must be missing, and are not ranked; --phases adds some."
+        )
     if found.products_per_second is not None:
         print(f"{found.products_per_second:,.0f} products a second.")
     print("Probability: the chance that all wants are met, with errors as on crystals like those of the training.")

@@ -239,7 +239,8 @@ def run_screening(
         plot_front(front, sample, pair, columns, picture)
     write_table(best, plan.folder / TOP_FILE)
     write_json(
-        {"totals": str(totals.counts), "failed": totals.failed, "known": totals.known}, plan.folder / SUMMARY_FILE
+        {"totals": str(totals.counts), "failed": totals.failed, "known": totals.known, "incomplete": totals.incomplete},
+        plan.folder / SUMMARY_FILE,
     )
     proposed = Proposed(**plan.proposing["proposed"]) if plan.proposing else None
     return Screening(best, totals, evaluator.wants, rate, front, problems, proposed)

@@ -44,7 +44,8 @@ class ScreenStep(PipelineStep):
         folder: Folder of the plan.
     """
 
-    type, name = "screening", "screen"
+    type = "screening"
+    name = "screen"
 
     def __init__(self, folder: str) -> None:
         super().__init__()

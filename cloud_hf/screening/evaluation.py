@@ -19,12 +19,17 @@ from cloud_hf.screening.known import KnownStrings
 from cloud_hf.screening.prototypes import Prototype
 from cloud_hf.screening.wants import HULL, Want
 
-__all__ = ["DECOMPOSITION", "HULL_UNIT", "PROBABILITY", "Evaluator", "quantities_of"]
+__all__ = ["DECOMPOSITION", "HULL_UNIT", "INCOMPLETE", "LARGEST_DROP", "PROBABILITY", "Evaluator", "quantities_of"]
 
 PROBABILITY = "probability"
 """Column of the chance to meet all wants."""
 
 DECOMPOSITION = "decomposition"
+INCOMPLETE = "hull_incomplete"
+"""Column that says that phases must be missing from the hull at this composition."""
+
+LARGEST_DROP = 0.25
+"""eV/atom below all known phases beyond which phases must be missing: new ones hardly lie so much lower."""
 HULL_UNIT = "eV/atom"
 
 Numbers = NDArray[np.float64]
@@ -82,6 +87,14 @@ class Evaluator:
         self.predictors = predictors.giving(names)
         self.known, self.temperature, self.batch_size = known, temperature, batch_size
         self._names = names
+        # elements of the training rows of each wanted head, where they are recorded
+        self._trained = {
+            name: target.elements
+            for pipeline, shown in self.predictors.parts
+            if pipeline.calibration is not None
+            for name, target in pipeline.calibration.targets.items()
+            if name in names and name in shown and target.elements
+        }
 
     @property
     def columns(self) -> dict[str, str]:
@@ -95,7 +108,7 @@ class Evaluator:
             columns |= {f"{name}{end} ({unit})": "float64" for end in ("", "_low", "_high")}
         if self.phases is not None:
             columns |= {f"{HULL}{end} ({HULL_UNIT})": "float64" for end in ("", "_low", "_high")}
-            columns[DECOMPOSITION] = "object"
+            columns |= {DECOMPOSITION: "object", INCOMPLETE: "boolean"}
         return columns | {"unknown_elements": "object", "log_probability": "float64", "error": "object"}
 
     @property
@@ -160,8 +173,11 @@ class Evaluator:
             found[HULL] = found[self.phases.head].shifted(-energies)
             filled |= _columns(HULL, HULL_UNIT, found[HULL])
             filled[DECOMPOSITION] = [text for _, text in hull]
+            filled[INCOMPLETE] = found[HULL].values < -LARGEST_DROP
         chances = {str(want): found[want.quantity].within(want.low, want.high) for want in self.wants}
         filled[PROBABILITY] = np.prod(list(chances.values()), axis=0)
+        if self.phases is not None:  # a distance to a hull that lacks phases says nothing
+            filled[PROBABILITY] = np.where(filled[INCOMPLETE], np.nan, filled[PROBABILITY])
         if len(chances) > 1:
             filled |= {f"P({name})": values for name, values in chances.items()}
         filled["unknown_elements"] = [self._unknown(candidates[place].elements) for place in places]
@@ -182,7 +198,7 @@ class Evaluator:
                 target = calibration.targets.get(name) if calibration is not None else None
                 value = values[:, scalars.index(name)]
                 atoms = tensors["n_atoms"].double().cpu().numpy() if target is not None and target.per_atom else 1.0
-                intervals = []
+                intervals: list[tuple[float, Numbers, Numbers]] = []
                 if target is not None:
                     strings = tensors["string_features"].double().cpu().numpy()
                     for level in LEVELS if name in self._names else (DEFAULT_LEVEL,):
@@ -208,17 +224,6 @@ class Evaluator:
             if heads:
                 parts.append(f"{element}: {', '.join(heads)}")
         return "; ".join(parts) or None
-
-    @property
-    def _trained(self) -> dict[str, dict[str, int]]:
-        """Elements of the training rows of each wanted head, where they are recorded."""
-        return {
-            name: target.elements
-            for pipeline, shown in self.predictors.parts
-            if pipeline.calibration is not None
-            for name, target in pipeline.calibration.targets.items()
-            if name in self._names and name in shown and target.elements
-        }
 
 
 def _debye_band(pipeline: Any, name: str) -> bool:

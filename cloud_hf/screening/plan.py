@@ -140,17 +140,7 @@ def load_plan(folder: str | Path) -> Plan:
     folder = Path(folder)
     try:
         saved = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        prototypes = [
-            Prototype(
-                **{
-                    **one,
-                    "orbits": tuple(map(tuple, one["orbits"])),
-                    "slots": tuple(one["slots"]),
-                    "elements": tuple(one["elements"]),
-                }
-            )
-            for one in saved["prototypes"]
-        ]
+        prototypes = [_prototype(one) for one in saved["prototypes"]]
         source: Product | Proposals
         if saved["pools"] is None:
             source = Proposals(prototypes, _listed(pd.read_parquet(folder / PROPOSALS_FILE)))
@@ -158,10 +148,22 @@ def load_plan(folder: str | Path) -> Plan:
             pools = [tuple(map(tuple, pool)) for pool in saved["pools"]]
             source = Product(prototypes, pools, Rules(**saved["rules"]))
         names = ("model", "temperature", "phases", "rows", "batch_size", "members", "proposing")
-        lists = {name: tuple(saved[name]) for name in ("wants", "known")}
+        lists: dict[str, Any] = {name: tuple(saved[name]) for name in ("wants", "known")}
         return Plan(folder, source, **lists, **{name: saved[name] for name in names})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CloudError(f"holds no screening that can be read ({error}).", source=str(folder)) from error
+
+
+def _prototype(saved: dict[str, Any]) -> Prototype:
+    """A prototype, without its structure, from its settings."""
+    return Prototype(
+        saved["name"],
+        saved["formula"],
+        saved["space_group"],
+        tuple((slot, word) for slot, word in saved["orbits"]),
+        tuple(saved["slots"]),
+        tuple(saved["elements"]),
+    )
 
 
 def _short(settings: dict[str, Any]) -> dict[str, Any]:

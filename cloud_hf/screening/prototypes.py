@@ -248,7 +248,7 @@ def _shape(prototype: Prototype) -> Any:
     if bundled_prototypes().get(prototype.name) == prototype:
         return prototype.name
     slots = range(len(prototype))
-    orders = permutations(slots) if len(prototype) <= MOST_EXCHANGED else [tuple(slots)]
+    orders: Iterable[tuple[int, ...]] = permutations(slots) if len(prototype) <= MOST_EXCHANGED else [tuple(slots)]
     return prototype.space_group, min(
         canonical_orbits(prototype.space_group, _dummies(prototype, order)) for order in orders
     )
@@ -275,6 +275,6 @@ def slot_maps(one: Prototype, other: Prototype) -> list[tuple[int, ...]]:
     if sizes[0] != sizes[1]:
         return []
     slots = range(len(one))
-    orders = permutations(slots) if len(one) <= MOST_EXCHANGED else [tuple(slots)]
+    orders: Iterable[tuple[int, ...]] = permutations(slots) if len(one) <= MOST_EXCHANGED else [tuple(slots)]
     target = canonical_orbits(other.space_group, _dummies(other, range(len(other))))
     return [order for order in orders if canonical_orbits(one.space_group, _dummies(one, order)) == target]

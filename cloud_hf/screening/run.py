@@ -21,7 +21,7 @@ from cloud_hf.errors import CloudError, WorkerDiedError
 from cloud_hf.files import new_file
 from cloud_hf.inference.prediction import Predictors, load_predictors
 from cloud_hf.screening.candidates import Counts
-from cloud_hf.screening.evaluation import PROBABILITY, Evaluator, quantities_of
+from cloud_hf.screening.evaluation import INCOMPLETE, PROBABILITY, Evaluator, quantities_of
 from cloud_hf.screening.hull import KnownPhases
 from cloud_hf.screening.known import KnownStrings
 from cloud_hf.screening.plan import Plan, load_plan
@@ -44,12 +44,14 @@ class Totals:
         seconds: Of all pieces together, s of one process.
         failed: Candidates that could not be predicted.
         known: Candidates that are known.
+        incomplete: Candidates at whose composition the hull lacks phases; they have no probability.
     """
 
     counts: Counts
     seconds: float = 0.0
     failed: int = 0
     known: int = 0
+    incomplete: int = 0
 
 
 def make_evaluator(plan: Plan, predictors: Predictors | None = None) -> Evaluator:
@@ -83,6 +85,7 @@ def run_piece(plan: Plan, number: int, evaluator: Evaluator) -> None:
     notes = {
         "counts": asdict(counts), "seconds": time.process_time() - begin, "failed": int(table["error"].notna().sum()),
         "known": int(table["known"].fillna(value=False).sum()),
+        "incomplete": int(table[INCOMPLETE].fillna(value=False).sum()) if INCOMPLETE in table else 0,
     }  # fmt: skip
     with new_file(path) as aside:
         parquet.write_table(found.replace_schema_metadata({COUNTS_KEY: json.dumps(notes)}), aside, compression="zstd")
@@ -161,6 +164,7 @@ def gather(plan: Plan) -> Totals:
         totals.seconds += notes["seconds"]
         totals.failed += notes["failed"]
         totals.known += notes["known"]
+        totals.incomplete += notes["incomplete"]
     return totals
 
 

@@ -97,6 +97,21 @@ def test_the_distance_to_the_hull() -> None:
     assert rows["probability"].tolist() == (distance <= 0.1).astype(float).tolist()  # this head has no intervals
 
 
+def test_a_hull_that_lacks_phases_ranks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    prototypes = read_prototypes(["rock-salt"])
+    phases = KnownPhases(["MgO"], [-3.0], "made up", "zero_point")
+    wanted = [Want("energy_above_hull", high=0.1)]
+    candidates = list(Product.of(prototypes, {"A": ["Mg"], "X": ["O", "S"]}).candidates())
+    evaluator = Evaluator(load_predictors(likelihood=None), wanted, prototypes, phases)
+    whole = evaluator.rows(candidates)
+    height = float(whole["energy_above_hull (eV/atom)"].max())
+    monkeypatch.setattr("cloud_hf.screening.evaluation.LARGEST_DROP", -height)  # the other one counts as far below
+    rows = evaluator.rows(candidates)
+    assert rows["hull_incomplete"].sum() == 1
+    assert (rows["probability"].isna() == rows["hull_incomplete"]).all()
+    assert whole["hull_incomplete"].sum() == (whole["energy_above_hull (eV/atom)"] < -0.25).sum()
+
+
 def test_energies_of_another_vintage_are_refused() -> None:
     with pytest.raises(CheckpointError, match=r"needs the head 'megnet2018_e_form'.*Materials Project 2018"):
         cloud_hf.screen(["rock-salt"], ELEMENTS, ["energy_above_hull<=0.1"], progress=False)

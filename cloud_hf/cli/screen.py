@@ -177,8 +177,8 @@ def _report(found: "Screening", arguments: argparse.Namespace) -> int:
         from cloud_hf.screening.evaluation import LARGEST_DROP
 
         print(
-            f"{found.totals.incomplete:,} candidates lie more than {LARGEST_DROP:g} eV/atom below all known phases, where "
-            "phases must be missing, and are not ranked; --phases adds some."
+            f"{found.totals.incomplete:,} candidates lie more than {LARGEST_DROP:g} eV/atom below all known phases, "
+            "where phases must be missing, and are not ranked; --phases adds some."
         )
     if found.products_per_second is not None:
         print(f"{found.products_per_second:,.0f} products a second.")

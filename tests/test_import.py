@@ -50,6 +50,29 @@ def test_the_encoder_leaves_alone_what_few_crystals_need(run_python: Callable[..
     assert run_python(script) == []
 
 
+PREDICTS = """
+import contextlib, io, json, sys
+from cloud_hf.checkpoints.bundled import bundled_model
+from cloud_hf.cli.main import main
+with contextlib.redirect_stdout(io.StringIO()) as out:
+    status = main(["predict", sys.argv[1], "--model", bundled_model(), "--no-intervals"])
+print(json.dumps([status, "Cu" in out.getvalue(), [name for name in {names} if name in sys.modules]]))
+"""
+
+
+@pytest.mark.parametrize("given", ["1 0 0 | Cu 2i", "examples/Cu.cif"])
+def test_a_prediction_leaves_alone_what_it_does_not_need(
+    run_python: Callable[..., Any], root: Path, given: str
+) -> None:
+    names = (
+        "transformers.modeling_utils", "transformers.pipelines", "transformers.models.bert.modeling_bert", "accelerate",
+        "torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "pymatgen.io.cif", "sklearn", "datasets",
+        "matplotlib", "ase", "onnx",
+    )  # fmt: skip
+    given = given if "|" in given else str(root / given)
+    assert run_python(PREDICTS.format(names=names), given) == [0, True, []]
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -80,8 +80,7 @@ def add_predict_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         "--likelihood",
         default="default",
         metavar="MODEL",
-        help="masked language model (folder or Hub id) that flags unusual crystals; 'default': the one inside the "
-        "package, with its own models; 'none': no flag, which saves time in screening",
+        help="masked language model (folder or Hub id) that flags unusual crystals; 'default': the one inside the XX",
     )
     parser.add_argument(
         "--plot",

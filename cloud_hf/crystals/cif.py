@@ -15,7 +15,6 @@ from math import acos, cos, isfinite, radians, sin
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Element
-from pymatgen.io.cif import CifParser
 
 from cloud_hf.crystals.cell import Cell, Content
 from cloud_hf.crystals.cif_items import ATOM_TAGS, Items, read_items, split_blocks
@@ -417,6 +416,8 @@ def _formula_mismatch(cell: Cell, formula: dict[str, tuple[float, float]] | None
 def _in_pymatgens_order(cell: Cell, block: str) -> Cell:
     """Put sites and species into the order of pymatgen's parser; where that reads another crystal, into its rule's."""
     if len(cell) ** 2 * 48 < _COMPARISONS:
+        from pymatgen.io.cif import CifParser  # half a second with what it imports, for old strings only
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pymatgen reports rounding of coordinates
             try:

@@ -5,7 +5,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 __all__ = ["SAME_SITE", "Operations", "Sites", "distinct_sites", "same_sites"]
 
@@ -129,6 +128,8 @@ def near_pairs(points: NDArray[np.float64], limit: float = SAME_SITE) -> NDArray
         apart -= np.rint(apart)
         near = np.abs(apart, out=apart).max(axis=1, initial=0.0) < limit
         return np.transpose(pairs)[near] if near.any() else np.empty((0, 2), dtype=np.intp)
+    from scipy.spatial import cKDTree  # takes a second, which small cells need not wait for
+
     tree = cKDTree(points, boxsize=1.0)
     if len(points) > 5000 and tree.count_neighbors(tree, limit, p=np.inf) > 20 * len(points):
         # a heap of atoms on one spot: the list of its pairs would fill the memory, and one of them tells enough
@@ -147,6 +148,8 @@ def same_sites(one: NDArray[np.float64], other: NDArray[np.float64], limit: floa
     """
     if len(one) != len(other):
         return None
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(_wrapped(other), boxsize=1.0)
     distances, nearest = tree.query(_wrapped(one), p=np.inf)
     if (distances > limit).any() or len(np.unique(nearest)) != len(one):

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Element, Lattice, Structure
-from scipy.spatial import cKDTree
 
 from cloud_hf.crystals.cell import Cell
 from cloud_hf.crystals.cif import cell_from_cif
@@ -341,6 +340,8 @@ def _close_pairs(cell: Cell, heights: list[float]) -> Iterator[tuple[int, int, f
     else:
         wrapped = cell.frac_coords - np.floor(cell.frac_coords)
         wrapped[wrapped >= 1.0] = 0.0
+        from scipy.spatial import cKDTree  # takes a second, which small cells need not wait for
+
         tree = cKDTree(wrapped * heights, boxsize=heights)
         first, second = tree.query_pairs(MIN_DISTANCE, p=np.inf, output_type="ndarray").T
     steps = cell.frac_coords.take(first, 0)

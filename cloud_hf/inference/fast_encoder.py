@@ -161,6 +161,11 @@ class FastEncoder:
             found.append((sum(raw[1:], raw[0]) / len(raw), states[0]))
         return torch.cat([raw for raw, _ in found]), torch.cat([state for _, state in found])
 
+    @torch.inference_mode()
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Run the first member alone and return what its head reads, shape (batch, width); arguments as above."""
+        return torch.cat([self.members[0].pooled(piece) for piece in self._pieces(input_ids, attention_mask)])
+
     def _pieces(self, input_ids: Tensor, attention_mask: Tensor) -> Iterator[Piece]:
         lengths = attention_mask.sum(1)
         ends, longest = [0], 0

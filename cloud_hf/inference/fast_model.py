@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cloud_hf.checkpoints.reading import loading
-from cloud_hf.inference.fast_encoder import FastEncoder, supports
+from cloud_hf.inference.fast_encoder import FastEncoder, FastMember, supports
+from cloud_hf.inference.likelihood_head import LikelihoodHead
 from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
 from cloud_hf.models.heads_cloud import (
     OLDER_NAMES,
@@ -40,6 +41,9 @@ class FastPredictor(QuantityReader):
         encoder: Its members.
         tokenizer: Of the checkpoint.
         calibration: Of the checkpoint, if it has one.
+
+    Attributes:
+        likelihood: Tells unusual strings by the state of the first encoder; None: the checkpoint has no such head.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class FastPredictor(QuantityReader):
         self._config, self._kind, self._network = config, kind, encoder
         self.tokenizer, self.calibration = tokenizer, calibration
         self.encoder = ScopeEncoder.from_config(config)
+        self.likelihood: LikelihoodHead | None = None
 
     @property
     def settings(self) -> Any:
@@ -63,6 +68,15 @@ class FastPredictor(QuantityReader):
     def has_spectrum(self) -> bool:
         """Whether the model is a `CloudForCrystalProperties`."""
         return self._kind == "CloudForCrystalProperties"
+
+    @property
+    def first_member(self) -> FastMember:
+        """The encoder and head whose states tell the likelihood of strings."""
+        return self._network.members[0]
+
+    def states(self, features: Mapping[str, Tensor]) -> Tensor:
+        """What the head of the first member reads, shape (batch, width), of token ids and their mask."""
+        return self._network.states(features["input_ids"], features["attention_mask"])
 
     @torch.inference_mode()
     def forward(self, features: Mapping[str, Tensor], temperature: float = 300.0) -> dict[str, Tensor]:
@@ -96,7 +110,9 @@ class FastPredictor(QuantityReader):
         return {"logits": logits, **kept}
 
 
-def load_fast(path: str, config: Any, dtype: str = "float32", members: int | None = None) -> FastPredictor | None:
+def load_fast(
+    path: str, config: Any, dtype: str = "float32", members: int | None = None, flagged: bool = True
+) -> FastPredictor | None:
     """Load a checkpoint of this package from a folder, or return None where only transformers can.
 
     Args:
@@ -104,6 +120,7 @@ def load_fast(path: str, config: Any, dtype: str = "float32", members: int | Non
         config: Of the checkpoint.
         dtype: Of the weights.
         members: Run only the first ones; None: all.
+        flagged: Read the checkpoint's `LikelihoodHead`, if it has one.
 
     Raises:
         CheckpointError: Files that cannot be read, or fewer members.
@@ -134,7 +151,10 @@ def load_fast(path: str, config: Any, dtype: str = "float32", members: int | Non
     found = Calibration.load(calibration) if calibration.is_file() else None
     if found is not None and not found.fits(network.members[0]):
         return None  # the pipeline says so
-    return FastPredictor(config, kinds[0], network, tokenizer, found)
+    predictor = FastPredictor(config, kinds[0], network, tokenizer, found)
+    if flagged:
+        predictor.likelihood = LikelihoodHead.load(path, predictor)
+    return predictor
 
 
 def _newer(name: str) -> str:

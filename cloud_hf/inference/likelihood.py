@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cloud_hf.checkpoints.reading import loading, read_config, refuse_missing_weights
-from cloud_hf.checkpoints.registration import AutoModelForMaskedLM, AutoTokenizer
 from cloud_hf.data.tables import read_table
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
 from cloud_hf.errors import CheckpointError, TableError
 from cloud_hf.files import write_json
-from cloud_hf.metrics.statistics import auroc, bootstrap_interval
 
 __all__ = ["LIKELIHOOD_FILE", "LikelihoodSettings", "StringLikelihood", "distinct_strings", "measure_likelihoods"]
 
@@ -108,6 +106,8 @@ class StringLikelihood:
         Raises:
             CheckpointError: No such checkpoint, or it is no masked language model.
         """
+        from cloud_hf.checkpoints.registration import AutoModelForMaskedLM, AutoTokenizer  # takes seconds
+
         config = read_config(folder)
         if "CloudForMaskedLM" not in (config.architectures or []):
             raise CheckpointError(
@@ -143,24 +143,42 @@ class StringLikelihood:
             ids: The tokens of each string, without padding.
             progress: Show a progress bar.
         """
-        counted = [np.flatnonzero(np.isin(self._classes(row, np.array([0])), self._counted)) for row in ids]
+        counted = [self.counted(row) for row in ids]
         asked = [(row, place) for row in range(len(ids)) for place in counted[row].tolist()]
-        asked.sort(key=lambda place: len(ids[place[0]]))
         total = np.zeros(len(ids))
-        bar = tqdm(total=len(asked), desc="likelihood", unit="word", disable=None if progress else True)
-        start = 0
-        while start < len(asked):
-            size = max(1, MOST_TOKENS // len(ids[asked[min(start + 255, len(asked) - 1)][0]]))
-            batch = asked[start : start + min(size, 256)]
-            rows = [row for row, _ in batch]
-            np.add.at(total, rows, self._log_probabilities([ids[row] for row in rows], [place for _, place in batch]))
-            start += len(batch)
-            bar.update(len(batch))
-        bar.close()
+        np.add.at(total, [row for row, _ in asked], self.log_probabilities(ids, asked, progress))
         numbers = np.array([len(places) for places in counted], dtype=float)
         means = np.full(len(ids), np.nan)
         np.divide(total, numbers, out=means, where=numbers > 0)
         return means
+
+    def counted(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places of the words that count in a string's tokens."""
+        return np.flatnonzero(np.isin(self._classes(ids, np.array([0])), self._counted))
+
+    def log_probabilities(
+        self, ids: Sequence[NDArray[np.int64]], asked: Sequence[tuple[int, int]], progress: bool = False
+    ) -> NDArray[np.float64]:
+        """Return ln P of words, each given all others of its string.
+
+        Args:
+            ids: The tokens of each string, without padding.
+            asked: String and place of each word.
+            progress: Show a progress bar.
+        """
+        order = sorted(range(len(asked)), key=lambda index: len(ids[asked[index][0]]))
+        found = np.zeros(len(asked))
+        bar = tqdm(total=len(asked), desc="likelihood", unit="word", disable=None if progress else True)
+        start = 0
+        while start < len(order):
+            size = max(1, MOST_TOKENS // len(ids[asked[order[min(start + 255, len(order) - 1)]][0]]))
+            batch = order[start : start + min(size, 256)]
+            strings = [ids[asked[index][0]] for index in batch]
+            found[batch] = self._log_probabilities(strings, [asked[index][1] for index in batch])
+            start += len(batch)
+            bar.update(len(batch))
+        bar.close()
+        return found
 
     def outside(self, values: NDArray[np.float64]) -> NDArray[np.bool_] | None:
         """Tell which log-likelihoods are out of distribution; None without a threshold."""
@@ -234,6 +252,8 @@ def measure_likelihoods(
         TableError: No string holds a word that counts.
         UnknownWordError, ScopeTooLongError: A string that the model cannot read.
     """
+    from cloud_hf.metrics.statistics import auroc, bootstrap_interval  # scipy, which flags do not need
+
     words = likelihood.settings.words
     known = set(inside)
     parts = {"inside": list(inside), "outside": [scope for scope in outside or () if scope not in known]}

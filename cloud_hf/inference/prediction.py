@@ -17,6 +17,7 @@ from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.tables import CHUNK_ROWS
 from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.inference.fast_model import FastPredictor, load_fast
+from cloud_hf.inference.likelihood_head import LikelihoodHead
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
 from cloud_hf.models.quantities_cloud import Quantity
 from cloud_hf.scope import ScopeEncoder
@@ -68,7 +69,7 @@ class Predictors:
         self,
         pipelines: "Sequence[CrystalPropertyPipeline | FastPredictor]",
         heads: Sequence[Sequence[str]] | None = None,
-        likelihood: "StringLikelihood | None" = None,
+        likelihood: "StringLikelihood | LikelihoodHead | None" = None,
     ) -> None:
         self.pipelines = list(pipelines)
         self.likelihood = likelihood
@@ -155,30 +156,37 @@ class Predictors:
         return features
 
     def likelihoods(
-        self, scopes: Sequence[str], features: Sequence[dict[str, torch.Tensor]]
+        self,
+        scopes: Sequence[str],
+        features: Sequence[dict[str, torch.Tensor]],
+        outputs: Sequence[dict[str, torch.Tensor]],
     ) -> list[tuple[float | None, bool | None]]:
         """Log-likelihood of each string in nats per word, and whether it is out of distribution, None if unknown.
 
         Args:
             scopes: SCOPE strings.
             features: What `collate` gave for them.
+            outputs: What `forward` gave for them.
         """
-        if self.likelihood is None:
+        likelihood = self.likelihood
+        if likelihood is None:
             return [(None, None)] * len(scopes)
-        tokenizer = self.likelihood.tokenizer
-        alike = (
-            tokens
-            for pipeline, tokens in zip(self.pipelines, features, strict=True)
-            if _reads_alike(pipeline.tokenizer, tokenizer)
-        )
-        tokens = next(alike, None)
-        if tokens is None:
-            values = self.likelihood(scopes)
+        if isinstance(likelihood, LikelihoodHead):
+            values = likelihood.of_states(outputs[self.pipelines.index(likelihood.network)]["pooled"])
         else:
-            lengths = tokens["attention_mask"].sum(dim=1).tolist()
-            ids = [row[:length].numpy() for row, length in zip(tokens["input_ids"], lengths, strict=True)]
-            values = self.likelihood.of_ids(ids)
-        outside = self.likelihood.outside(values)
+            alike = (
+                tokens
+                for pipeline, tokens in zip(self.pipelines, features, strict=True)
+                if _reads_alike(pipeline.tokenizer, likelihood.tokenizer)
+            )
+            tokens = next(alike, None)
+            if tokens is None:
+                values = likelihood(scopes)
+            else:
+                lengths = tokens["attention_mask"].sum(dim=1).tolist()
+                ids = [row[:length].numpy() for row, length in zip(tokens["input_ids"], lengths, strict=True)]
+                values = likelihood.of_ids(ids)
+        outside = likelihood.outside(values)
         flags = [None] * len(scopes) if outside is None else outside.tolist()
         return list(zip(values.tolist(), flags, strict=True))
 
@@ -270,11 +278,13 @@ def _config_with_head(path: str, head: str | None) -> Any:
     return config
 
 
-def _load(model: str, head: str | None, dtype: str, members: int | None) -> "CrystalPropertyPipeline | FastPredictor":
+def _load(
+    model: str, head: str | None, dtype: str, members: int | None, flagged: bool
+) -> "CrystalPropertyPipeline | FastPredictor":
     """Load a checkpoint the fast way where it can be, else as `load_predictor`."""
     path = model_path(model, head)
     config = _config_with_head(path, head)
-    fast = load_fast(path, config, dtype, members) if Path(path).is_dir() else None
+    fast = load_fast(path, config, dtype, members, flagged) if Path(path).is_dir() else None
     if fast is None:
         return load_predictor(model, head, dtype, members)
     _warn_of_other_settings(path, config, fast.tokenizer)
@@ -296,29 +306,34 @@ def load_predictors(
         head: Show only this head, which may be an auxiliary target; None: all that are not auxiliary.
         dtype: As for `load_predictor`.
         intervals: Whether predictions get intervals where a checkpoint has a calibration.
-        likelihood: Folder or Hub id of the masked language model that tells unusual strings; `default`: that inside
-            the package, for its own checkpoints only; None: none.
+        likelihood: Folder or Hub id of the masked language model that tells unusual strings; `default`: what a
+            checkpoint in a folder has learned of it (`cloud-hf likelihood --distil`), else, for those inside the
+            package, the model that lies there too; None: none.
         members: As for `load_predictor`, of each checkpoint.
 
     Raises:
         CheckpointError: As for `load_predictor`, or the checkpoints read different strings.
     """
+    flagged = likelihood == "default"
     if model != "default" or head is not None:
-        pipelines = [_load(model, head, dtype, members)]
+        pipelines = [_load(model, head, dtype, members, flagged)]
         heads = [[head] if head else shown_heads(pipelines[0].settings)]
     else:
         folders: dict[str, list[str]] = {}
         for name in bundled_heads():
             folders.setdefault(bundled_model(name), []).append(name)
-        pipelines = [_load(folder, None, dtype, members) for folder in folders]
+        pipelines = [_load(folder, None, dtype, members, flagged) for folder in folders]
         shown = [shown_heads(pipeline.settings) for pipeline in pipelines]
         heads = [[name for name in names if name in some] for names, some in zip(folders.values(), shown, strict=True)]
     if not intervals:
         for pipeline in pipelines:
             pipeline.calibration = None
-    if likelihood == "default":
-        likelihood = bundled_likelihood() if model == "default" else None
     predictors = Predictors(pipelines, heads)
+    if flagged:
+        own = (pipeline.likelihood for pipeline in pipelines if isinstance(pipeline, FastPredictor))
+        predictors.likelihood = next((head for head in own if head is not None), None)
+        wanted = model == "default" and predictors.likelihood is None
+        likelihood = bundled_likelihood() if wanted else None
     if likelihood is not None:
         from cloud_hf.inference.likelihood import StringLikelihood
 
@@ -437,7 +452,7 @@ def _predict_chunk(
             features = predictor.collate([items[place] for place in batch])
         outputs = predictor.forward(features, temperature=temperature)
         quantities_of_rows, spectra = predictor.quantities(outputs), predictor.phonon_dos(outputs)
-        likelihoods = predictor.likelihoods([items[place].scope or "" for place in batch], features)
+        likelihoods = predictor.likelihoods([items[place].scope or "" for place in batch], features, outputs)
         for place, quantities, (value, outside), dos in zip(
             batch, quantities_of_rows, likelihoods, spectra, strict=True
         ):

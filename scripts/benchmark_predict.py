@@ -11,6 +11,11 @@ inference   The prediction path of this package (strings in, quantities out, bat
             `BertModel` with the paper's vocabulary of 30,522 and strings padded to 64, batches of 256, SDPA: the same
             strings, one thread, random weights of the same size, the ways taken in turn, medians of processor time.
             The paper's side is the encoder's forward pass alone, its ids made before.
+reference   The command on the same strings, beside an earlier commit of this package that is checked out for it: with
+            every property, interval and flag, and with one member and no flag. The ways are taken in turn, each on
+            many strings and on few; medians of processor time for each further string, of one thread.
+cold_start  Processor time of the command on one CIF file, from the start of the process to its end, beside the import
+            of torch and transformers' AutoModel alone, and beside the earlier commit.
 twenty_thousand  The same as `million` on 20,000 strings, to compare the memory with.
 million     The command with the bundled model in bfloat16 on one million strings, the best 100 kept.
 
@@ -27,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +51,11 @@ from cloud_hf.inference.prediction import load_predictor, predict_encoded
 from cloud_hf.scope.canonical import ELEMENT_ORDER
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("memory", "inference", "twenty_thousand", "million")
+PARTS = ("memory", "inference", "reference", "cold_start", "twenty_thousand", "million")
+REFERENCE = "e3391d6"
+"""The commit before one checkpoint had every head; its `predict` ran five encoders, of which one for every element."""
+
+FEW_STRINGS = 16
 MEMORY_SIZES = (10_000, 20_000, 200_000)
 PAPER_LENGTH, PAPER_VOCABULARY, PAPER_BATCH = 64, 30_522, 256
 
@@ -198,6 +208,79 @@ def _bundled_error(scopes: list[str]) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def checked_out(commit: str) -> Iterator[Path]:
+    """Give a folder with the tree of a commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "tree")
+        subprocess.run(["git", "worktree", "add", "--detach", "--quiet", str(tree), commit], cwd=ROOT, check=True)
+        try:
+            yield tree
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=True)
+
+
+def seconds_of(tree: Path, *argv: str) -> float:
+    """Processor time of a Python process and its children with the package of a tree, s."""
+    variables = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen([sys.executable, *argv], stdout=subprocess.DEVNULL, cwd=tree, env=variables)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(argv)} ended with status {process.returncode}.")
+    return usage.ru_utime + usage.ru_stime
+
+
+def beside_reference(table: Path, n: int, rounds: int, model: str, commit: str) -> dict[str, Any]:
+    """Time for each string of every way."""
+    with checked_out(commit) as old, tempfile.TemporaryDirectory() as folder:
+        ways = {
+            "reference": (old, []),
+            "everything": (ROOT, ["--model", model]),
+            "one member, no flag": (ROOT, ["--model", model, "--members", "1", "--likelihood", "none"]),
+        }
+        given = {number: Path(folder, f"{number}.parquet") for number in (n, FEW_STRINGS)}
+        for number, path in given.items():
+            pd.DataFrame({"scope": list(strings_of(table, number))}).to_parquet(path)
+        found: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in tqdm(range(rounds), desc="reference", disable=None):
+            for way, (tree, argv) in ways.items():
+                many, few = (
+                    seconds_of(tree, "-m", "cloud_hf", "predict", str(path), "-o", f"{folder}/out.parquet", *argv)
+                    for path in given.values()
+                )
+                found[way].append(1000 * (many - few) / (n - FEW_STRINGS))
+    medians = {way: statistics.median(times) for way, times in found.items()}
+    return {
+        "commit": commit,
+        "strings": n,
+        "rounds": rounds,
+        "ms_per_string": {way: round(value, 3) for way, value in medians.items()},
+        "times_faster": {way: round(medians["reference"] / value, 2) for way, value in medians.items()},
+    }
+
+
+def cold_start(rounds: int, model: str, commit: str) -> dict[str, Any]:
+    """Time of one crystal from a cold start, beside imports alone."""
+    crystal = str(ROOT / "examples" / "Cu.cif")
+    with checked_out(commit) as old:
+        ways = {
+            "import torch and AutoModel": (ROOT, ["-c", "import torch; from transformers import AutoModel"]),
+            "import torch and a model class": (ROOT, ["-c", "from transformers.models.bert import modeling_bert"]),
+            "predict": (ROOT, ["-m", "cloud_hf", "predict", crystal, "--model", model]),
+            "reference": (old, ["-m", "cloud_hf", "predict", crystal]),
+        }
+        found: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in tqdm(range(rounds), desc="cold start", disable=None):
+            for way, (tree, argv) in ways.items():
+                found[way].append(seconds_of(tree, *argv))
+    return {
+        "commit": commit,
+        "rounds": rounds,
+        "seconds": {way: round(statistics.median(times), 2) for way, times in found.items()},
+    }
+
+
 def screening(table: Path, n: int) -> dict[str, Any]:
     """The bundled model on `n` strings."""
     return peak_memory(table, n, "--dtype", "bfloat16", "--top", "100")
@@ -207,9 +290,12 @@ def main() -> None:
     """Run the parts that the output file lacks."""
     shared = Path(os.environ.get("CLOUD_SHARED", ROOT.parent / "shared"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:5])
     parser.add_argument("--strings", type=Path, default=shared / "data" / "published_scope_10k.parquet")
-    parser.add_argument("--rounds", type=int, default=3, help="of the inference part (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="of the parts that compare ways (default 3)")
+    parser.add_argument("--n-strings", type=int, default=4000, help="of the reference part (default 4000)")
+    parser.add_argument("--model", default="default", help="of the reference and cold_start parts")
+    parser.add_argument("--reference", default=REFERENCE, help=f"the earlier commit (default {REFERENCE})")
     parser.add_argument("--million", type=int, default=1_000_000, help="strings of that part, to try it with fewer")
     parser.add_argument("--again", action="store_true", help="also parts that the output file has")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results" / "predict.json")
@@ -220,6 +306,10 @@ def main() -> None:
     runs: dict[str, Callable[[], dict[str, Any]]] = {
         "memory": lambda: memory(arguments.strings),
         "inference": lambda: inference(arguments.strings, arguments.rounds),
+        "reference": lambda: beside_reference(
+            arguments.strings, arguments.n_strings, arguments.rounds, arguments.model, arguments.reference
+        ),
+        "cold_start": lambda: cold_start(arguments.rounds, arguments.model, arguments.reference),
         "twenty_thousand": lambda: screening(arguments.strings, 20_000),
         "million": lambda: screening(arguments.strings, arguments.million),
     }

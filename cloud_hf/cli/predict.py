@@ -80,7 +80,9 @@ def add_predict_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         "--likelihood",
         default="default",
         metavar="MODEL",
-        help="masked language model (folder or Hub id) that flags unusual crystals; 'default': the one inside the XX",
+        help="masked language model (folder or Hub id) that flags unusual crystals by their exact likelihood, a pass "
+        "for each element of a string; 'default': what the checkpoint has learned of it, else the model inside the "
+        "package, with its own checkpoints; 'none': no flag",
     )
     parser.add_argument(
         "--plot",

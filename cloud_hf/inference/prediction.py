@@ -172,7 +172,9 @@ class Predictors:
         if likelihood is None:
             return [(None, None)] * len(scopes)
         if isinstance(likelihood, LikelihoodHead):
-            values = likelihood.of_states(outputs[self.pipelines.index(likelihood.network)]["pooled"])
+            runs = zip(self.pipelines, outputs, strict=True)
+            states = next((found["pooled"] for pipeline, found in runs if pipeline is likelihood.network), None)
+            values = likelihood(scopes) if states is None else likelihood.of_states(states)
         else:
             alike = (
                 tokens

@@ -26,6 +26,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -211,13 +212,16 @@ def _bundled_error(scopes: list[str]) -> dict[str, Any]:
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path]:
     """Give a folder with the tree of a commit."""
+    git = shutil.which("git")
+    if git is None:
+        raise SystemExit("The reference and cold_start parts check a commit out with git, which is not here.")
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
-        subprocess.run(["git", "worktree", "add", "--detach", "--quiet", str(tree), commit], cwd=ROOT, check=True)
+        subprocess.run([git, "worktree", "add", "--detach", "--quiet", str(tree), commit], cwd=ROOT, check=True)
         try:
             yield tree
         finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=True)
+            subprocess.run([git, "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=True)
 
 
 def seconds_of(tree: Path, *argv: str) -> float:

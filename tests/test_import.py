@@ -66,7 +66,7 @@ def test_a_prediction_leaves_alone_what_it_does_not_need(
 ) -> None:
     names = (
         "transformers.modeling_utils", "transformers.pipelines", "transformers.models.bert.modeling_bert", "accelerate",
-        "torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "pymatgen.io.cif", "sklearn", "datasets",
+        "torch._dynamo", "torch.distributed.tensor", "scipy", "pymatgen.io.cif", "sklearn", "datasets",
         "matplotlib", "ase", "onnx",
     )  # fmt: skip
     given = given if "|" in given else str(root / given)

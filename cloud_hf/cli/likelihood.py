@@ -54,18 +54,6 @@ def add_likelihood_parser(commands: "argparse._SubParsersAction[argparse.Argumen
         default=15_000,
         help="strings of --learn, chosen at random; as many with exchanged elements are made (default 15000)",
     )
-    parser.add_argument(
-        "--distil",
-        metavar="FOLDER",
-        help="teach the likelihoods to the encoder of this property checkpoint, by a small head that is stored there "
-        "with its threshold: `predict` then flags crystals at no cost. The figures are those of the head",
-    )
-    parser.add_argument(
-        "--learn", nargs="+", metavar="TABLE[:PART]", help="strings that --distil learns from, none of --inside"
-    )
-    parser.add_argument(
-        "--most-learned", type=positive_integer, default=15_000, help="strings of --learn at most (default 15000)"
-    )
     parser.add_argument("--json", help="write the figures to this file")
     parser.set_defaults(run=likelihood)
 

@@ -24,7 +24,11 @@ STRINGS = [
 
 def test_the_command_stores_it_and_predict_flags_with_it(cloud, several_heads: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(several_heads / "crystal_properties", tmp_path / "checkpoint"))
-    for name, scopes in (("learn", STRINGS[:80]), ("inside", STRINGS[80:]), ("outside", [SALT])):
+    for name, scopes in (
+        ("learn", STRINGS[:80]),
+        ("inside", STRINGS[80:]),
+        ("outside", [SALT.replace("Na", metal) for metal in ("Na", "K", "Rb", "Cs")]),
+    ):
         pd.DataFrame({"scope": scopes, "part": "train"}).to_parquet(tmp_path / f"{name}.parquet")
     found = cloud(
         "likelihood", "--model", several_heads / "likelihood", "--distil", folder, "--learn",

@@ -115,7 +115,8 @@ def model_card(
 @cache
 def _template() -> Template:
     """Compiled once: a training writes its card several times."""
-    return Template(TEMPLATE.read_text(encoding="utf-8"))
+    template: Template = Template(TEMPLATE.read_text(encoding="utf-8"))
+    return template
 
 
 def is_generated(text: str) -> bool:

@@ -114,7 +114,7 @@ class Evaluator:
     @property
     def _recorded(self) -> dict[str, str]:
         """Units of the quantities that rows hold: what is wanted, and the scalars that come with it at no cost."""
-        found = {}
+        found: dict[str, str] = {}
         for pipeline, shown in self.predictors.parts:
             scalars = set(pipeline.settings.target_names)
             found |= {name: unit for name, unit in shown.items() if name in self._names or name in scalars}

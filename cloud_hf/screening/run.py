@@ -5,7 +5,7 @@ import multiprocessing
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -116,7 +116,7 @@ def run_pieces(
     context = multiprocessing.get_context("spawn")  # torch has threads already, which do not survive a fork
     with ProcessPoolExecutor(processes, context, _load, (str(plan.folder),)) as pool:
         waiting = deque(missing)
-        running = {}
+        running: dict[Future[None], int] = {}
         try:
             while waiting or running:
                 while waiting and len(running) < 2 * processes:

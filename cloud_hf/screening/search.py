@@ -127,7 +127,8 @@ def search(
     settings: dict[str, Any] = {"model": model, "head": head, "batch_size": batch_size, "progress": progress}
     table = _vectors(found, vectors, settings)
     good = [item for item in asked if item.error is None]
-    places, cosines = np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0))
+    places: NDArray[np.int64] = np.zeros((0, 0), dtype=np.int64)
+    cosines: Vectors = np.zeros((0, 0), dtype=np.float32)
     if good:
         places, cosines = nearest(embed([str(item.scope) for item in good], **settings), table, k)
     rows: list[dict[str, Any]] = []
@@ -207,7 +208,7 @@ def _take(places: NDArray[np.int64], cosines: Vectors, row: int) -> tuple[list[i
 def _rows(item: Item, found: Collection, places: Sequence[int], cosines: Sequence[float]) -> list[dict[str, Any]]:
     return [
         {
-            **found.labels.iloc[place].to_dict(),
+            **{str(name): value for name, value in found.labels.iloc[place].items()},
             "query": item.source, "rank": rank, "similarity": cosine, "source": found.sources[place],
             "scope": found.scopes[place], "shared": shared_words(str(item.scope), found.scopes[place]),
         }

@@ -13,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 export CLOUD_SHARED ?= $(abspath ../shared)
 
-.PHONY: demo docs test test-long test-python test-lowest test-common fuzz lint hooks install install-dev clean
+.PHONY: demo docs test test-app test-long test-python test-lowest test-common fuzz lint hooks install install-dev clean
 
 # torch comes first, pinned, so that a machine with a CPU wheel of that version takes it
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -56,12 +56,16 @@ hooks: install-dev
 	$(BIN)/pre-commit install
 
 PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
-QUICK := -m "not (slow or train or network)"
+QUICK := -m "not (slow or train or network or browser)"
 
 # Python 3.12 and later count lines at almost no cost (sysmon); 3.11 cannot
 test: lint
 	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
 	$(PYTEST) $(QUICK) --cov --cov-report=term
+
+# the demo page in headless Chromium, which `apt-get install chromium` brings; skips where it is missing
+test-app: install-dev
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -rs -m browser tests/app
 
 test-long: lint
 	$(PYTEST)

@@ -24,6 +24,7 @@ COMMANDS = {
     "calibrate": ("cloud_hf.cli.calibrate", "intervals for a checkpoint, from predictions of unseen rows"),
     "likelihood": ("cloud_hf.cli.likelihood", "how well a masked language model tells unusual crystals; its threshold"),
     "split": ("cloud_hf.cli.split", "folds and validation rows by crystal"),
+    "app": ("cloud_hf.cli.app", "the demo page in a browser"),
     "info": ("cloud_hf.cli.info", "versions, and what a checkpoint predicts"),
     "convert": ("cloud_hf.cli.convert", "published weights to a CLOUD checkpoint"),
     "export": ("cloud_hf.cli.export", "a checkpoint as plain BERT or ONNX"),

@@ -1,13 +1,12 @@
 """Predictions as a table that fits a terminal: values with their intervals, few digits, narrow headings."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cloud_hf.data.inputs import ITEM_COLUMNS, item_row
-from cloud_hf.inference.prediction_rows import unknown_elements
+from cloud_hf.inference.prediction_rows import shown_value, unknown_elements
 
 if TYPE_CHECKING:
     from cloud_hf.inference.prediction import Prediction
@@ -42,7 +41,7 @@ def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]
         row: dict[str, Any] = item_row(prediction.item)
         for quantity in prediction.quantities:
             if quantity["name"] in headings:
-                row[headings[quantity["name"]]] = _with_interval(quantity, "\n" if wide else " ")
+                row[headings[quantity["name"]]] = ("\n" if wide else " ").join(filter(None, shown_value(quantity)))
         if prediction.out_of_distribution is not None:
             row["unusual"] = OUTSIDE if prediction.out_of_distribution else None
         unknown = unknown_elements(prediction.quantities)
@@ -64,17 +63,3 @@ def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]
 
 def _heading(name: str, unit: str, wide: bool) -> str:
     return f"{name.replace('_', chr(10)) if wide else name}\n({unit})"
-
-
-def _with_interval(quantity: Mapping[str, Any], separator: str) -> str:
-    value = quantity["value"]
-    if "low" not in quantity:
-        return f"{value:z.1f}" if quantity["unit"] == "K" else f"{value:z.3f}"
-    low, high = quantity["low"], quantity["high"]
-    places = _places(high - low)
-    return f"{value:z.{places}f}{separator}[{low:z.{places}f}, {high:z.{places}f}]"
-
-
-def _places(width: float) -> int:
-    """Decimals that show two digits of an interval's width."""
-    return 2 if not 0 < width < math.inf else min(max(1 - math.floor(math.log10(width)), 0), 4)

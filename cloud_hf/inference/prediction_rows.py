@@ -1,5 +1,6 @@
 """Predictions as rows of a table: one a crystal, units in the names of the columns, intervals beside the values."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from cloud_hf.data.inputs import ITEM_COLUMNS, item_row
 if TYPE_CHECKING:  # torch, which the command's help does not need
     from cloud_hf.inference.prediction import Prediction, Predictors
 
-__all__ = ["prediction_columns", "prediction_row", "unknown_elements"]
+__all__ = ["prediction_columns", "prediction_row", "shown_value", "unknown_elements"]
 
 TEMPERATURE = "temperature (K)"
 
@@ -57,3 +58,18 @@ def unknown_elements(quantities: Sequence[Mapping[str, Any]]) -> str | None:
         for element in quantity.get("unknown_elements", ()):
             heads.setdefault(element, []).append(quantity["name"])
     return "; ".join(f"{element}: {', '.join(names)}" for element, names in sorted(heads.items())) or None
+
+
+def shown_value(quantity: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the value of a quantity with few digits, and its interval such as `[1.2, 3.4]`, None without."""
+    value = quantity["value"]
+    if "low" not in quantity:
+        return (f"{value:z.1f}" if quantity["unit"] == "K" else f"{value:z.3f}"), None
+    low, high = quantity["low"], quantity["high"]
+    places = _places(high - low)
+    return f"{value:z.{places}f}", f"[{low:z.{places}f}, {high:z.{places}f}]"
+
+
+def _places(width: float) -> int:
+    """Decimals that show two digits of an interval's width."""
+    return 2 if not 0 < width < math.inf else min(max(1 - math.floor(math.log10(width)), 0), 4)

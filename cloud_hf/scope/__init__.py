@@ -5,6 +5,7 @@ from cloud_hf.crystals.opening import read_cells
 from cloud_hf.crystals.readers import Crystal, read_cell, read_crystal
 from cloud_hf.parallel.batch import encode_batch
 from cloud_hf.scope.encoder import EncodedCrystal, ScopeEncoder
+from cloud_hf.scope.explanation import Phrase, Word, explain
 from cloud_hf.scope.grammar import Scope, parse
 from cloud_hf.scope.pairing import sites_scope
 
@@ -12,9 +13,12 @@ __all__ = [
     "Cell",
     "Crystal",
     "EncodedCrystal",
+    "Phrase",
     "Scope",
     "ScopeEncoder",
+    "Word",
     "encode_batch",
+    "explain",
     "parse",
     "read_cell",
     "read_cells",

@@ -1,0 +1,1 @@
+"""The demo page in a browser: a crystal in, its string, picture and properties out."""

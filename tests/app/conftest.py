@@ -1,0 +1,41 @@
+"""A tiny model with a phonon density of states, and a page that is served with it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def spectral(make_config: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny model that gives a band gap and a phonon density of states."""
+    import torch
+
+    from cloud_hf import CloudForCrystalProperties, ScopeTokenizer
+
+    path = tmp_path_factory.mktemp("spectral") / "model"
+    torch.manual_seed(0)
+    config = make_config(
+        grammar="sites", canonical=True, element_descriptors=True, site_multiplicity=True, pooling="cls_multiplicity",
+        target_names=["band_gap"], target_units=["eV"], initializer_range=0.2,
+    )  # fmt: skip
+    CloudForCrystalProperties(config).save_pretrained(path)
+    ScopeTokenizer().save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def served(spectral: Path) -> Iterator[Any]:
+    """The page, on a free port of this machine."""
+    from cloud_hf.app.server import serve
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    page = serve(port=port, model=str(spectral))
+    yield page
+    page.close()

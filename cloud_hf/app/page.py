@@ -182,7 +182,8 @@ def make_page(answers: Answers, uploads: Uploads) -> gr.Blocks:
         )  # fmt: skip
         every, thermal = list(shown), list(shown)[-N_THERMAL:]
         file.upload(handlers.upload, [file, temperature], every, api_name="file")
-        example.input(handlers.example, [example, temperature], every, api_name="example")
+        # not `input`, which the box sends again when it loses the focus
+        example.select(handlers.example, [example, temperature], every, api_name="example")
         gr.on([submit.click, text.submit], handlers.string, [text, temperature], every, api_name="string")
         temperature.change(
             handlers.warm, [crystal, temperature], thermal, trigger_mode="always_last", show_progress="hidden",

@@ -38,8 +38,9 @@ def ask(client: httpx.Client, path: Path) -> str:
     file = {"path": place, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
     event = client.post("/call/file", json={"data": [file, 300.0]}).json()["event_id"]
     text = client.get(f"/call/file/{event}").text
-    assert "event: complete" in text, text
-    return json.dumps(json.loads(text.partition("data: ")[2].splitlines()[0]))
+    _, done, answer = text.partition("event: complete\ndata: ")  # heartbeats come before it
+    assert done, text
+    return json.dumps(json.loads(answer.splitlines()[0]))
 
 
 def files_of(served: Any) -> list[Path]:

@@ -98,7 +98,8 @@ def heat_capacity_figure(prediction: Prediction, temperature: float) -> go.Figur
     kelvin = torch.linspace(0.0, HIGHEST, 201, dtype=torch.float64)
     found = {quantity["name"]: quantity for quantity in prediction.quantities}
     theta = found.get("debye_temperature")
-    figure, ends = go.Figure(), []
+    figure = go.Figure()
+    ends: list[torch.Tensor] = []
     if prediction.phonon_dos is not None:
         curve = prediction.phonon_dos.heat_capacity(kelvin)
         here = float(prediction.phonon_dos.heat_capacity(temperature))

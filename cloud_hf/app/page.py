@@ -149,8 +149,10 @@ def make_page(answers: Answers, uploads: Uploads) -> gr.Blocks:
         gr.Markdown(WELCOME)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=300):
-                file = gr.File(label=f"CIF or POSCAR, up to {MAX_BYTES / 1e6:g} MB", file_count="single", height=150)
-                file.preprocess = _path_of  # type: ignore[assignment]
+                file: Any = gr.File(
+                    label=f"CIF or POSCAR, up to {MAX_BYTES / 1e6:g} MB", file_count="single", height=150
+                )
+                file.preprocess = _path_of
             with gr.Column(scale=1, min_width=300):
                 example = gr.Dropdown(list(EXAMPLES), value=None, label="Example")
                 text = gr.Textbox(label="SCOPE string", placeholder="1 0 0 | Cu 1a", max_lines=4)

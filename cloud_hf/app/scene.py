@@ -49,7 +49,9 @@ class Scene:
 
 def scene_of(cell: Cell) -> Scene:
     """Return what is drawn of a cell; bonds are those that VESTA draws by default, as pymatgen lists them."""
-    fractions, symbols, labels = [], [], []
+    fractions: list[NDArray[np.float64]] = []
+    symbols: list[str] = []
+    labels: list[str] = []
     for site, content in zip(cell.frac_coords, cell.contents, strict=True):
         inside = site - np.floor(site + ON_FACE / 2)
         sides = [(0.0, 1.0) if abs(x) < ON_FACE else (0.0,) for x in inside]

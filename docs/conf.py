@@ -21,7 +21,9 @@ html_title = "cloud_hf"
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"
+nb_execution_mode = "auto"  # notebooks lie in git without outputs, so each is run
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"

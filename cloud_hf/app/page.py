@@ -145,7 +145,8 @@ def make_page(answers: Answers, uploads: Uploads) -> gr.Blocks:
     """
     handlers = Handlers(answers, uploads)
     has_temperature = answers.predictors.has_temperature
-    with gr.Blocks(title="CLOUD", analytics_enabled=False) as page:
+    page = gr.Blocks(title="CLOUD", analytics_enabled=False)
+    with page:
         gr.Markdown(WELCOME)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=300):

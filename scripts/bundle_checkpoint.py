@@ -2,8 +2,8 @@
 
 Each folder of `cloud_hf/weights/` gets what `from_pretrained` reads and the records beside it, no code (the package has
 it) and no optimizer state. Matrices are stored in bfloat16, half the size; the config has them computed in float32.
-Auxiliary targets of the shared encoder are cut off. `metrics.json` holds the errors on crystals that were not trained
-on, the trees' beside them.
+`crystal_properties` joins the runs `joint/member_*`, trained on all rows; its `metrics.json` holds the errors
+of the runs that kept a fold back, the trees' beside them.
 """
 
 import argparse
@@ -12,143 +12,165 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from bundle_results import RUNS, UNITS
 from safetensors.torch import load_file, save_file
 
 import cloud_hf
 from cloud_hf.checkpoints.members import join_members
 from cloud_hf.checkpoints.records import METRICS_FILE, PRETRAINING_FILE, TRAINING_DATA_FILE, checksum_of_weights
 from cloud_hf.checkpoints.registration import AutoModelForMaskedLM, AutoModelForSequenceClassification
-from cloud_hf.training.metrics import regression_metrics
+from cloud_hf.files import write_json
 
 WEIGHTS = Path(cloud_hf.__file__).with_name("weights")
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 LIMIT_MB = 30
-PER_TARGET = ("target_names", "target_units", "target_transforms", "target_mean", "target_scale", "target_weights")
-BUNDLED = {
-    "heat_capacity": (RUNS["heat_capacity"], ("heat_capacity",), "folds"),
-    "refractive_index": (RUNS["refractive_index"], ("refractive_index",), "folds"),
-    "crystal_properties": (
-        ("multitask",),
-        (
-            "formation_energy_per_atom",
-            "band_gap",
-            "bulk_modulus",
-            "shear_modulus",
-            "megnet2018_e_form",
-            "megnet2018_gap_pbe",
-        ),
-        "validation",
-    ),
-    "likelihood": (("mlm",), (), ""),
-}
-"""Folder in the package: runs whose models are joined, heads, and the part of the rows that was scored."""
 
+PROPERTIES = "crystal_properties"
+LIKELIHOOD = "likelihood"
+
+SHOWN = (
+    "heat_capacity",
+    "refractive_index",
+    "formation_energy_per_atom",
+    "band_gap",
+    "bulk_modulus",
+    "shear_modulus",
+)
+"""Heads that users see; the other targets are auxiliary, of other functionals and releases."""
+
+FIRST_STAGE = ("materials_project", "mp_elastic", "jarvis")
+"""Tables whose labels the encoder learned first."""
+
+MATERIALS_PROJECT = "crystals of the Materials Project (2018 to 2022 releases)"
 DATA = {
-    "materials_project": ("crystals of the Materials Project (2018 to 2022 releases)", "CC-BY-4.0"),
+    "materials_project": (MATERIALS_PROJECT, "CC-BY-4.0"),
     "lemat": ("crystals of LeMaterial LeMat-Bulk", "CC-BY-4.0"),
     "jarvis": ("crystals of JARVIS-DFT", "public domain (NIST)"),
     "mp_elastic": ("crystals of the Materials Project with elastic tensors", "CC-BY-4.0"),
     "published_scope_10k": ("strings of the paper's pre-training corpus", "MIT"),
-    "heat_capacity": ("the paper's CLOUD-DEBYE training rows: Cv at 300 K per primitive cell, from phonons", "MIT"),
-    "refractive_index": ("MatBench dielectric, training part of fold 0: strings of the paper's code", "MIT"),
+    "matbench_labels": ("MatBench: energies, gaps and moduli of crystals of the Materials Project", "MIT, CC-BY-4.0"),
+    "elastic_binaries": ("moduli of binaries of the Materials Project (MatCalc)", "BSD-3, CC-BY-4.0"),
+    "acwf_elements": ("bulk moduli of elements (AiiDA common workflows)", "MIT"),
+    "dielectric_fold0_train": ("MatBench dielectric, training part of fold 0: strings of the paper's code", "MIT"),
+    "elements": ("measured heat capacities and Debye temperatures of elements", "facts from handbooks"),
+    "phonons": ("phonon densities of states from force constants of the Kyoto PhononDB", "CC-BY-4.0"),
+    "heat_capacity_structures_train": ("the paper's CLOUD-DEBYE training rows: Cv at 300 K, from phonons", "MIT"),
+    "phonon_binaries": ("heat capacities of binaries of Alexandria (MatCalc)", "BSD-3, CC-BY-4.0"),
 }
 """Name and licence of each table, as its source gives them."""
 
 
-def steps(rows: dict[str, Any], head: str) -> list[dict[str, Any]]:
-    """Training steps of a folder, with the rows that `bundle_rows.py` counted."""
+def steps(rows: dict[str, Any], joint: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Training steps of a folder.
+
+    Args:
+        rows: What `bundle_rows.py` counted.
+        joint: What the joint table counted; None: of the masked language model.
+    """
 
     def step(kind: str, table: str, n: int) -> dict[str, Any]:
         return {"step": kind, "data": [DATA[table][0]], "rows": n, "license": DATA[table][1], "model": None}
 
     prefix = "corpus: "
-    found = [
+    listed = [
         step("pre-training", name.removeprefix(prefix), counts["new strings"])
         for name, counts in rows.items()
         if name.startswith(prefix)
     ]
-    if head == "crystal_properties":
-        found += [
-            step("fine-tuning", name, rows[f"multitask: {name}"]["train"])
-            for name in ("materials_project", "mp_elastic", "jarvis")
-        ]
-    elif head != "likelihood":
-        found.append(step("fine-tuning", head, rows[head]["rows"]))
-    return found
+    if joint is None:
+        return listed
+    listed += [step("fine-tuning", name, rows[f"multitask: {name}"]["train"]) for name in FIRST_STAGE]
+    largest: dict[str, int] = {}  # a table may be a source of several labels
+    for name, counts in joint.items():
+        if ": " in name and not name.startswith("label: "):
+            table = name.partition(": ")[2]
+            kept = counts["rows"] - counts["excluded crystals"] - counts["too long"]
+            largest[table] = max(largest.get(table, 0), kept)
+    return listed + [step("fine-tuning, all heads", table, n) for table, n in largest.items()]
 
 
-def only_targets(tensors: dict[str, torch.Tensor], config: dict[str, Any], kept: tuple[str, ...]) -> None:
-    """Cut the other outputs of a regression head off, in place."""
-    order = [config["target_names"].index(name) for name in kept]
-    for key in PER_TARGET:
-        if config.get(key):
-            config[key] = [config[key][place] for place in order]
-    config["id2label"] = {str(place): name for place, name in enumerate(kept)}
-    config["label2id"] = {name: place for place, name in enumerate(kept)}
-    last = max(name for name in tensors if name.startswith(("classifier.", "head.")) and name.endswith(".weight"))
-    for name in (last, last.removesuffix("weight") + "bias"):
-        tensors[name] = tensors[name][order].contiguous()
+def errors_beside_trees(names: list[str]) -> dict[str, Any]:
+    """`metrics.json`: errors on crystals of folds that were kept back, of the model and the trees."""
+    heads = json.loads((RESULTS / "heads.json").read_text("utf-8"))["heads"]
+    errors = {}
+    for name in names:
+        if name in heads and "trees" in heads[name]:
+            row = heads[name]
+            errors[name] = {"unit": row["unit"], **row["model"], "n": row["n"], "baselines": {"trees": row["trees"]}}
+    return {"folds": errors}
 
 
-def errors_beside_trees(rows: Path, targets: tuple[str, ...], part: str) -> dict[str, Any]:
-    """`metrics.json`: errors of the model and the trees on crystals that neither was trained on."""
-    found = {}
-    for target in targets:
-        table = pd.read_parquet(rows / "scored" / f"{target}.parquet")
-        label = table.label.to_numpy()
-        row = {"unit": UNITS[target], **regression_metrics(label, table.model.to_numpy()), "n": len(table)}
-        found[target] = row | {"baselines": {"trees": regression_metrics(label, table.trees.to_numpy())}}
-    return {part: found}
-
-
-def bundle(rows: Path, head: str) -> Path:
-    """Write one folder of `cloud_hf/weights/` and check that it loads."""
-    names, targets, part = BUNDLED[head]
-    run, folder = rows / names[0], WEIGHTS / head
+def write_folder(
+    source: Path, name: str, tensors: dict[str, torch.Tensor], changes: dict[str, Any], pretraining: Path
+) -> Path:
+    """Write weights, configs and vocabulary of a run into a folder of the package, in place of what is there."""
+    folder = WEIGHTS / name
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    configs = {file: json.loads((run / file).read_text("utf-8")) for file in ("config.json", "tokenizer_config.json")}
-    if len(names) > 1:
-        joined = join_members([AutoModelForSequenceClassification.from_pretrained(rows / name) for name in names])
-        tensors, configs["config.json"]["n_members"] = joined.state_dict(), len(names)
-    else:
-        tensors = load_file(run / "model.safetensors")
-    if head == "crystal_properties":
-        only_targets(tensors, configs["config.json"], targets)
     tensors = {key: value.to(torch.bfloat16) if value.ndim > 1 else value for key, value in tensors.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    for file, values in configs.items():
+    for file in ("config.json", "tokenizer_config.json"):
+        values = json.loads((source / file).read_text("utf-8"))
         for key in ("auto_map", "custom_pipelines", "is_local", "local_files_only"):
             values.pop(key, None)
-        (folder / file).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    shutil.copyfile(run / "vocab.txt", folder / "vocab.txt")
-    shutil.copyfile(rows / "mlm" / "validation_results.json", folder / PRETRAINING_FILE)
-    counts = json.loads((rows / "rows.json").read_text("utf-8"))
-    records: dict[str, dict[str, Any]] = {TRAINING_DATA_FILE: {"license": "mit", "steps": steps(counts, head)}}
-    records[TRAINING_DATA_FILE]["weights"] = checksum_of_weights(folder)
-    if targets:
-        records[METRICS_FILE] = errors_beside_trees(rows, targets, part)
-    for file, values in records.items():
-        (folder / file).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    (AutoModelForSequenceClassification if targets else AutoModelForMaskedLM).from_pretrained(folder)
+        values |= changes if file == "config.json" else {}
+        write_json(dict(sorted(values.items())), folder / file, indent=2)
+    shutil.copyfile(source / "vocab.txt", folder / "vocab.txt")
+    shutil.copyfile(pretraining, folder / PRETRAINING_FILE)
     return folder
+
+
+def record(folder: Path, listed: list[dict[str, Any]]) -> None:
+    """Write what the weights were trained on."""
+    found = {"license": "mit", "steps": listed, "weights": checksum_of_weights(folder)}
+    write_json(found, folder / TRAINING_DATA_FILE, indent=2)
+
+
+def bundle_properties(rows: Path, counts: dict[str, Any]) -> Path:
+    """Join the members and write `crystal_properties`."""
+    runs = sorted((rows / "joint").glob("member_*/model.safetensors"))
+    members = [AutoModelForSequenceClassification.from_pretrained(path.parent) for path in runs]
+    joined = join_members(members) if len(members) > 1 else members[0]
+    names = ["heat_capacity", *joined.config.target_names]
+    changes = {
+        "n_members": len(members),
+        "auxiliary_targets": [name for name in names if name not in SHOWN],
+    }
+    pretraining = rows / "mlm" / "validation_results.json"
+    folder = write_folder(runs[0].parent, PROPERTIES, dict(joined.state_dict()), changes, pretraining)
+    joint = json.loads((rows / "joint" / "joint.json").read_text("utf-8"))["counts"]
+    record(folder, steps(counts, joint))
+    write_json(errors_beside_trees(names), folder / METRICS_FILE, indent=2)
+    AutoModelForSequenceClassification.from_pretrained(folder)
+    return folder
+
+
+def bundle_likelihood(rows: Path, counts: dict[str, Any]) -> Path:
+    """Write `likelihood`, the masked language model."""
+    run = rows / "mlm"
+    tensors = load_file(run / "model.safetensors")
+    folder = write_folder(run, LIKELIHOOD, tensors, {}, run / "validation_results.json")
+    record(folder, steps(counts, None))
+    AutoModelForMaskedLM.from_pretrained(folder)
+    return folder
+
+
+BUNDLED = {PROPERTIES: bundle_properties, LIKELIHOOD: bundle_likelihood}
 
 
 def main() -> None:
     """Bundle the runs that are there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
-    parser.add_argument("--heads", nargs="+", choices=BUNDLED, default=list(BUNDLED))
+    parser.add_argument("--folders", nargs="+", choices=BUNDLED, default=list(BUNDLED))
     own = parser.parse_args()
-    for head in own.heads:
-        print(bundle(own.rows, head))
+    counts = json.loads((own.rows / "rows.json").read_text("utf-8"))
+    for name in own.folders:
+        print(BUNDLED[name](own.rows, counts))
     size = sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) / 1e6
     if size > LIMIT_MB:
         raise SystemExit(f"The bundled weights take {size:.1f} MB, more than {LIMIT_MB}.")
-    print(f"all bundled weights take {size:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Score the heads beside the trees on the same rows: `python scripts/bundle_results.py` writes docs/results/heads.json.
+"""Score the joint model beside the trees on the same rows: `python scripts/bundle_results.py --rows runs/bundle`.
 
-Heads with folds are scored on each fold by the model that did not see it, the others on the validation part of the
-split of all tables. Differences are paired, row by row; their interval is the bootstrap's over crystals, which are the
-groups of the split.
+Each crystal is predicted by the run of `train_joint.py --fold K` that kept its fold back. Only crystals are scored
+whose labels the encoder, with which all runs began, was not trained with either (`multitask.parquet`, part `train`).
+Writes `docs/results/heads.json`, `scored/NAME.parquet` for each head, and `predictions.csv` as `cloud-hf calibrate`
+reads it. Differences are paired, row by row; their interval is the bootstrap's over crystals, which are the groups of
+the split.
 """
 
 import argparse
@@ -15,26 +17,20 @@ import pandas as pd
 from benchmarking import versions
 from numpy.typing import NDArray
 
-from cloud_hf.debye import effective_debye_temperature, heat_capacity
-from cloud_hf.metrics.statistics import ratio_interval
-from cloud_hf.training.metrics import regression_metrics
+from cloud_hf.data.tables import read_table, write_table
+from cloud_hf.files import write_json, write_text
+from cloud_hf.metrics import regression_metrics
+from cloud_hf.metrics.statistics import bootstrap_interval, ratio_interval
+from cloud_hf.training.joint_recipe import JointRecipe, read_joint_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-UNITS = {
-    "heat_capacity": "J/(mol cell K)",
-    "refractive_index": "1",
-    "formation_energy_per_atom": "eV/atom",
-    "band_gap": "eV",
-    "bulk_modulus": "GPa",
-    "shear_modulus": "GPa",
-    "megnet2018_e_form": "eV/atom",
-    "megnet2018_gap_pbe": "eV",
-}
-RUNS = {"heat_capacity": ("heat_capacity_run", "heat_capacity_mlm_run"), "refractive_index": ("refractive_index_run",)}
-"""Runs with folds whose models are averaged; the other heads are those of `multitask`."""
+RECIPE = ROOT / "scripts" / "recipes" / "joint_table.yaml"
 RESAMPLES = 2000
-LABEL = "cloud_cv_J_molcell_K"
-"""Column of heat capacities in the table that `cloud-hf study debye` reads."""
+FEWEST = 30
+"""Scored rows that a target needs for a figure."""
+
+HEAT_CAPACITIES = (50, 100, 200, 300, 500, 1000)
+"""K."""
 
 Numbers = NDArray[np.float64]
 
@@ -55,130 +51,138 @@ def paired(model: Numbers, trees: Numbers, groups: list[str], seed: int = 0) -> 
 
 
 def scored(frame: pd.DataFrame, unit: str) -> dict[str, Any]:
-    """Errors of model and trees on some rows.
+    """Errors of the model, and of the trees where there are any, on some rows.
 
     Args:
-        frame: Columns `label`, `model`, `trees`, `group`.
-        unit: Of all three numbers.
+        frame: Columns `label`, `model`, `group` and, beside trees, `trees`.
+        unit: Of all numbers.
     """
-    label = frame.label.to_numpy()
-    errors = {name: np.abs(frame[name].to_numpy() - label) for name in ("model", "trees")}
-    found: dict[str, Any] = {"n": len(frame), "crystals": frame.group.nunique(), "unit": unit}
-    for name in errors:
-        found[name] = regression_metrics(label, frame[name].to_numpy())
-    return found | {"difference": paired(errors["model"], errors["trees"], frame.group.tolist())}
+    label, names = frame.label.to_numpy(), [name for name in ("model", "trees") if name in frame]
+    figures: dict[str, Any] = {"n": len(frame), "crystals": frame.group.nunique(), "unit": unit}
+    for name in names:
+        figures[name] = regression_metrics(label, frame[name].to_numpy())
+    if "trees" not in names:
+        return figures
+    errors = [np.abs(frame[name].to_numpy() - label) for name in names]
+    return figures | {"difference": paired(*errors, frame.group.tolist())}
 
 
-def mean_prediction(predictions: list[Numbers], target: str, n_atoms: Numbers | None) -> Numbers:
-    """What the joined model predicts: the exponential of the mean ln(Debye temperature) or ln(label)."""
-    if len(predictions) == 1 or n_atoms is None:
-        means: Numbers = np.exp(np.mean([np.log(values) for values in predictions], axis=0))
-        return means
-    thetas = [effective_debye_temperature(values, 300.0, n_atoms, clip=True) for values in predictions]
-    return heat_capacity(np.exp(np.mean(np.log(thetas), axis=0)), 300.0, n_atoms).numpy()
+def kept_back(runs: Path, first_stage: Path) -> pd.DataFrame:
+    """The joint table with `predicted_NAME`, each row from the run that kept its fold back, and `scored`.
 
-
-def out_of_fold(rows: Path, target: str) -> pd.DataFrame:
-    """Labels and out-of-fold predictions of model, its members and the trees, a row per crystal.
-
-    `scored/TARGET.csv` gets the same in the form that `cloud-hf finetune` writes, for `cloud-hf calibrate`.
+    Raises:
+        SystemExit: A fold has no predictions.
     """
-    table = pd.read_parquet(rows / f"{target}.parquet").reset_index(drop=True)
-    unit, members = UNITS[target], {}
-    for run in RUNS[target]:
-        found = pd.read_csv(rows / run / "predictions.csv")
-        found = found[found.part == "test"].set_index("row").sort_index()
-        if found.scope.tolist() != table.scope.tolist():
-            raise SystemExit(f"{run}: the predictions do not cover the table {target}.")
-        members[run] = found[f"{target} predicted ({unit})"].to_numpy()
-    trees = pd.read_parquet(rows / "trees" / f"{target}.parquet")
-    if trees.scope.tolist() != table.scope.tolist():
-        raise SystemExit(f"{target}: the trees were scored on other rows.")
-    n_atoms = table.n_atoms.to_numpy(dtype=float) if "n_atoms" in table else None
-    model = mean_prediction(list(members.values()), target, n_atoms)
-    frame = table[["id", "scope", "group", "fold"]].assign(
-        label=table[target], model=model, trees=trees.prediction, **members
+    folds = sorted(runs.glob("fold_*/predictions.parquet"))
+    table = pd.concat([read_table(path) for path in folds], ignore_index=True)
+    wanted = read_table(runs / "joint.parquet")
+    if set(table.scope) != set(wanted.scope) or len(table) != len(wanted):
+        raise SystemExit(f"{runs}: the predictions of the folds do not cover the joint table once.")
+    stage = read_table(first_stage)
+    seen = set(stage.scope[stage.part == "train"])
+    groups = set(table.group[table.scope.isin(seen)])
+    return table.assign(scored=~table.group.isin(groups))
+
+
+def heads(recipe: JointRecipe) -> dict[str, tuple[str, str]]:
+    """Name of each head: column of its labels and of the trees, and unit."""
+    found = {"heat_capacity": ("heat_capacity_300K", "J/(mol atom K)")}
+    for kelvin in HEAT_CAPACITIES:
+        if kelvin != 300:
+            found[f"heat_capacity_{kelvin}K"] = (f"heat_capacity_{kelvin}K", "J/(mol atom K)")
+    return found | {name: (name, target.unit) for name, target in recipe.targets.items()}
+
+
+def with_trees(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Add the trees' predictions of the same rows; rows of which there are none are an error.
+
+    Raises:
+        SystemExit: The trees were scored on other rows.
+    """
+    if not path.is_file():
+        return frame
+    trees = read_table(path).set_index("scope")["prediction"]
+    values = frame.scope.map(trees)
+    if values.isna().any():
+        raise SystemExit(f"{path}: {int(values.isna().sum())} scored rows have no prediction of the trees.")
+    return frame.assign(trees=values.to_numpy(float))
+
+
+def dos_figures(table: pd.DataFrame) -> dict[str, Any]:
+    """Mean area between predicted and computed cumulative densities of states."""
+    known = table[table.scored & table.dos_area.notna()]
+    areas = known.dos_area.to_numpy()
+    low, high = bootstrap_interval(np.mean, [areas], resamples=RESAMPLES, seed=0)
+    return {"n": len(areas), "unit": "1/cm", "mean_area": float(areas.mean()), "mean_area_95": [low, high]}
+
+
+def paper_rows(table: pd.DataFrame, data: Path, split: Path) -> dict[str, Any]:
+    """Cv at 300 K per primitive cell on the rows of the paper's table, imaginary modes and all: its own measure."""
+    rows = read_table(split / "heat_capacity_structures_train.split.parquet")
+    labels = read_table(data / "heat_capacity_structures_train.parquet")["cloud_cv_J_molcell_K"]
+    rows = rows[rows.error.isna() & rows.scope.notna()]
+    rows = rows.assign(label=labels.to_numpy()[rows.row.astype(int)])
+    by_scope = table[table.scored].drop_duplicates("scope").set_index("scope")
+    rows = rows[rows.scope.isin(by_scope.index)]
+    known = by_scope.loc[rows.scope]
+    frame = rows[["scope", "group", "label"]].assign(
+        model=known["predicted_heat_capacity_300K"].to_numpy() * known.n_atoms.to_numpy(float)
     )
-    columns = {"label": f"{target} ({unit})", "model": f"{target} predicted ({unit})"}
-    kept = table[["n_atoms"]] if "n_atoms" in table else table[[]]
-    kept = frame[["scope", "fold", *columns]].rename(columns=columns).join(kept).assign(part="test")
-    kept.rename_axis("row").to_csv(rows / "scored" / f"{target}.csv")
-    if target == "heat_capacity":  # what `cloud-hf study debye --predictions` reads
-        names = {"label": LABEL, "model": f"{LABEL} predicted", "trees": f"{LABEL} trees"}
-        moved = frame[["fold", *names]].rename(columns={key: f"{name} ({unit})" for key, name in names.items()})
-        moved.assign(part="test").rename_axis("row").to_csv(rows / "scored" / "transfer.csv")
+    return scored(frame.dropna().reset_index(drop=True), "J/(mol cell K)")
+
+
+def predictions_csv(table: pd.DataFrame, recipe: JointRecipe, trees: Path) -> pd.DataFrame:
+    """Labels and predictions of every head in the form of `cloud-hf finetune`; only scored rows are of part `test`.
+
+    Args:
+        table: From `kept_back`.
+        recipe: Of the joint table.
+        trees: Folder with the trees' predictions.
+    """
+    frame = table[["scope", "group", "fold"]].assign(part=np.where(table.scored, "test", "train"))
+    for name, (column, unit) in heads(recipe).items():
+        if name in ("heat_capacity", *recipe.targets):
+            frame[f"{name} ({unit})"] = table[column]
+            frame[f"{name} predicted ({unit})"] = table[f"predicted_{column}"]
+            if (trees / f"{column}.parquet").is_file():
+                known = read_table(trees / f"{column}.parquet").set_index("scope")["prediction"]
+                frame[f"{name} trees ({unit})"] = table.scope.map(known)
     return frame
 
 
-def held_out(rows: Path, target: str) -> pd.DataFrame:
-    """Labels and predictions of the validation part, a row per labelled crystal of each table."""
-    table = pd.read_parquet(rows / "multitask.parquet")
-    found = pd.read_csv(rows / "multitask" / "predictions.csv").set_index("row").sort_index()
-    column = f"{target} predicted ({UNITS[target]})"
-    table = table.assign(model=found[column].reindex(range(len(table))))
-    table = table[(table.part == "validation") & table[target].notna()]
-    trees = pd.read_parquet(rows / "trees" / f"{target}.parquet")
-    trees = trees[trees.table != "wbm"]
-    if trees.scope.tolist() != table.scope.tolist() or not np.allclose(trees.label, table[target]):
-        raise SystemExit(f"{target}: model and trees were scored on other rows.")
-    return table[["id", "table", "scope", "group", "model"]].assign(
-        label=table[target], trees=trees.prediction.to_numpy()
-    )
-
-
-def elsewhere(rows: Path, target: str) -> dict[str, Any]:
-    """Errors on WBM, whose calculations differ in their settings: as they are, and without the mean difference."""
-    unit = UNITS[target]
-    table, found = pd.read_parquet(rows / "wbm.parquet"), pd.read_parquet(rows / "wbm_predictions.parquet")
-    table = table.assign(model=found[f"{target} ({unit})"])
-    table = table[table[target].notna()].rename(columns={target: "label"}).reset_index(drop=True)
-    trees = pd.read_parquet(rows / "trees" / f"{target}.parquet")
-    trees = trees[trees.table == "wbm"].reset_index(drop=True)
-    if trees.scope.tolist() != table.scope.tolist():
-        raise SystemExit(f"{target}: model and trees were scored on other rows of WBM.")
-    table["trees"] = trees.prediction
-    known = table[table.model.notna()]
-    offsets = {name: float((known[name] - known.label).mean()) for name in ("model", "trees")}
-    shifted = known.assign(**{name: known[name] - offset for name, offset in offsets.items()})
-    unread = len(table) - len(known)
-    return {"raw": scored(known, unit), "offset": offsets, "corrected": scored(shifted, unit), "not read": unread}
-
-
 def main() -> None:
-    """Write the result file, and a table of rows a head for the intervals."""
+    """Write the result file, and a table of rows a head."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
     own = parser.parse_args()
+    recipe = read_joint_recipe(RECIPE)
+    table = kept_back(own.rows / "joint", own.rows / "multitask.parquet")
     (own.rows / "scored").mkdir(exist_ok=True)
-    heads: dict[str, Any] = {}
-    for target, unit in UNITS.items():
-        runs = RUNS.get(target, ("multitask",))
-        if not all((own.rows / run / "predictions.csv").is_file() for run in runs):
-            print(f"{target}: not there yet")
+    frame = predictions_csv(table, recipe, own.rows / "trees")
+    write_text(frame.rename_axis("row").to_csv(), own.rows / "predictions.csv")
+    figures: dict[str, Any] = {}
+    for name, (column, unit) in heads(recipe).items():
+        frame = table[table.scored & table[column].notna()]
+        if len(frame) < FEWEST:
             continue
-        frame = (out_of_fold if target in RUNS else held_out)(own.rows, target)
-        frame.to_parquet(own.rows / "scored" / f"{target}.parquet", index=False)
-        heads[target] = scored(frame, unit)
-        if len(runs) > 1:
-            errors = {run: (frame[run] - frame.label).abs().mean() for run in runs}
-            heads[target]["members"] = {run: float(error) for run, error in errors.items()}
-        if "table" in frame and frame.table.nunique() > 1:
-            heads[target]["tables"] = {name: scored(part, unit) for name, part in frame.groupby("table")}
-        row, gap = heads[target], heads[target]["difference"]
-        print(
-            f"{target}: N {row['n']}, MAE {row['model']['mae']:.4g}, trees {row['trees']['mae']:.4g} {unit}, "
-            f"{gap['percent']:+.1f} % ({gap['low']:+.1f} to {gap['high']:+.1f})"
-        )
-    found = {"versions": versions(["cloud-hf", "torch", "transformers", "scikit-learn"]), "heads": heads}
-    if (own.rows / "wbm_predictions.parquet").is_file():
-        found["wbm"] = {name: elsewhere(own.rows, name) for name in ("formation_energy_per_atom", "band_gap")}
-        for name, row in found["wbm"].items():
-            raw, shifted = row["raw"], row["corrected"]
-            print(
-                f"WBM {name}: N {raw['n']}, MAE {raw['model']['mae']:.4g} (trees {raw['trees']['mae']:.4g}), without "
-                f"the offset {shifted['model']['mae']:.4g} ({shifted['trees']['mae']:.4g})"
-            )
-    (ROOT / "docs" / "results" / "heads.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        frame = frame[["scope", "group", "fold"]].assign(label=frame[column], model=frame[f"predicted_{column}"])
+        frame = with_trees(frame.reset_index(drop=True), own.rows / "trees" / f"{column}.parquet")
+        write_table(frame, own.rows / "scored" / f"{name}.parquet")
+        row = figures[name] = scored(frame, unit)
+        beside = f", trees {row['trees']['mae']:.4g}" if "trees" in row else ""
+        print(f"{name}: N {row['n']}, MAE {row['model']['mae']:.4g}{beside} {unit}")
+    split = own.split or own.rows / "split"
+    result = {
+        "versions": versions(["cloud-hf", "torch", "transformers", "scikit-learn"]),
+        "heads": figures,
+        "phonon_dos": dos_figures(table),
+        "paper_rows": paper_rows(table, own.data, split),
+    }
+    for name in ("phonon_dos", "paper_rows"):
+        print(f"{name}: {json.dumps(result[name])[:300]}")
+    write_json(result, ROOT / "docs" / "results" / "heads.json", indent=1)
 
 
 if __name__ == "__main__":

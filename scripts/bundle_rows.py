@@ -1,17 +1,16 @@
-"""What the bundled models learn from: strings without labels, and labelled rows, chosen by the split of all tables.
+"""What the encoder of the bundled model learns first: strings without labels, and labelled rows of the large tables.
 
 `python scripts/bundle_rows.py --data DIR --split DIR --output runs/bundle` reads the labelled tables and what
 `cloud-hf split` made of them, and writes
 
 - `corpus.parquet`: distinct canonical `sites` strings for masked-language modelling;
 - `multitask.parquet`: a row per crystal of a table, all labels that may train the shared encoder, and its part;
-- `heat_capacity.parquet`, `refractive_index.parquet`: the paper's tables with `sites` strings and folds;
-- `held_out.parquet`: strings of the Materials Project that nothing is trained on;
+- `held_out.parquet`: strings of the Materials Project that are in neither of the two;
 - `wbm.parquet`: strings and labels of WBM, which nothing is trained on;
 - `rows.json`: how many rows and strings there are of what, and why others are left out.
 
-No crystal of the two small tables, no validation crystal and none of WBM is in the corpus or among the training rows of
-the multi-task table, so that every number about them is one about crystals never seen.
+No crystal of the paper's two small tables, no validation crystal and none of WBM is in the corpus or among the training
+rows of the multi-task table, so that the folds of the joint training can be scored on these crystals.
 """
 
 import argparse
@@ -22,7 +21,6 @@ import numpy as np
 import pandas as pd
 
 from cloud_hf.errors import ScopeError
-from cloud_hf.scope import parse
 from cloud_hf.scope.pairing import sites_scope
 
 UNLABELLED = ("materials_project", "lemat", "jarvis", "mp_elastic", "published_scope_10k")
@@ -118,28 +116,6 @@ def write_multitask(data: Path, split: Path, output: Path, small: set[str], coun
         counts[f"label: {name}"] = {part: int(whole[whole.part == part][name].notna().sum()) for part in PARTS}
 
 
-def write_small(data: Path, split: Path, output: Path, counts: dict[str, dict[str, int]]) -> None:
-    """Write the paper's two tables with `sites` strings and the folds of the split."""
-    table = pd.read_parquet(data / "heat_capacity_structures_train.parquet")
-    rows = split_of(split, "heat_capacity_structures_train").set_index("row")
-    frame = rows[["id", "scope", "group", "fold"]].assign(
-        heat_capacity=table.cloud_cv_J_molcell_K.to_numpy()[rows.index],
-        n_atoms=pd.Series([parse(scope).n_atoms_primitive for scope in rows.scope], index=rows.index),
-        paper_scope=table.cloud_scope.to_numpy()[rows.index],
-    )
-    frame.to_parquet(output / "heat_capacity.parquet", index=False)
-    counts["heat_capacity"] = {"rows": len(frame)}
-    table = pd.read_parquet(data / "dielectric_fold0_train.parquet")
-    rows = split_of(split, "dielectric_fold0_train").set_index("row")
-    frame = rows[["id", "scope", "group", "fold"]].assign(
-        refractive_index=table.refractive_index.to_numpy()[rows.index],
-        paper_scope=table.scope.to_numpy()[rows.index],
-    )
-    frame = frame[frame.scope.notna()]
-    frame.to_parquet(output / "refractive_index.parquet", index=False)
-    counts["refractive_index"] = {"rows": len(frame)}
-
-
 def write_wbm(data: Path, split: Path, output: Path) -> None:
     """Write WBM's strings and labels, but for crystals that are in another table too."""
     table = pd.read_parquet(data / "wbm.parquet")
@@ -171,7 +147,6 @@ def main() -> None:
     counts: dict[str, dict[str, int]] = {}
     write_corpus(own.split, own.output, small | validation | wbm, counts)
     write_multitask(own.data, own.split, own.output, small | wbm, counts)
-    write_small(own.data, own.split, own.output, counts)
     write_wbm(own.data, own.split, own.output)
     (own.output / "rows.json").write_text(json.dumps(counts, indent=1) + "\n")
     print(json.dumps(counts, indent=1))

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bundle_checkpoint import BUNDLED
+from bundle_checkpoint import SHOWN
 from tabulate import tabulate
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
-SHOWN = tuple(name for _, names, _ in BUNDLED.values() for name in names)
 
 
 def read(name: str) -> dict[str, Any]:
@@ -17,12 +16,12 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
-def intervals() -> dict[str, Any]:
-    """Coverage and width of every head's intervals."""
-    found: dict[str, Any] = {}
-    for path in sorted(RESULTS.glob("intervals_*.json")):
-        found |= read(path.name)
-    return found
+def scored_heads() -> dict[str, Any]:
+    """Errors of each head of the checkpoint that has trees beside it, those that users see first."""
+    heads, bands = read("heads.json")["heads"], read("intervals.json")
+    others = (name for name in heads if name not in SHOWN and "trees" in heads[name] and "trees" in bands.get(name, ()))
+    names = [*SHOWN, *others]
+    return {name: heads[name] for name in names}
 
 
 def percent(gap: dict[str, float]) -> str:
@@ -32,7 +31,7 @@ def percent(gap: dict[str, float]) -> str:
 
 def heads_block() -> str:
     """Errors of the heads beside the trees' and what the intervals hold."""
-    heads, bands = read("heads.json")["heads"], intervals()
+    heads, bands = read("heads.json")["heads"], read("intervals.json")
     rows = []
     for name in SHOWN:
         row, band = heads[name], bands[name]["model"]
@@ -55,8 +54,7 @@ def heads_block() -> str:
 def errors_block() -> str:
     """All error measures of model and trees on the same rows."""
     rows = []
-    for name in SHOWN:
-        row = read("heads.json")["heads"][name]
+    for name, row in scored_heads().items():
         for by in ("model", "trees"):
             one = row[by]
             measures = (f"{one[key]:.4g}" for key in ("mae", "median_absolute_error", "rmse", "r2", "mad", "mae_mad"))
@@ -80,37 +78,37 @@ def errors_block() -> str:
 
 def intervals_block() -> str:
     """Coverage and widths, the trees' beside them."""
-    rows = []
-    for name in SHOWN:
+    rows, bands = [], read("intervals.json")
+    for name in scored_heads():
         for by in ("model", "trees"):
-            one = intervals()[name][by]
+            one = bands[name][by]
             held = f"{one['coverage']:.1%} (90 % +- {2 * one['standard_error']:.1%})"
             widths = (f"{one[key]:.3g}" for key in ("mean_width", "median_width"))
-            rows.append([f"`{name}`", intervals()[name]["unit"], by, f"{one['n']:,}", held, *widths])
+            rows.append([f"`{name}`", bands[name]["unit"], by, f"{one['n']:,}", held, *widths])
     headers = ["head", "unit", "by", "N", "inside", "mean width", "median width"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
-def members_block() -> str:
-    """What each joined model reaches alone."""
-    row = read("heads.json")["heads"]["heat_capacity"]
-    starts = {"heat_capacity_run": "the multi-task encoder", "heat_capacity_mlm_run": "the pre-trained encoder"}
-    alone = ", ".join(f"{row['members'][run]:.2f} from {start}" for run, start in starts.items())
-    return f"Alone the two members have {alone}; their mean has {row['model']['mae']:.2f} {row['unit']}."
-
-
-def elsewhere_block() -> str:
-    """Errors on WBM, raw and without the mean difference."""
+def thermal_block() -> str:
+    """Cv at several temperatures, the density of states, and the paper's measure."""
+    found = read("heads.json")
     rows = []
-    for name, row in read("heads.json")["wbm"].items():
-        for what in ("raw", "corrected"):
-            one = row[what]
-            offset = f"{row['offset']['model']:+.3f}" if what == "raw" else ""
-            label = "as predicted" if what == "raw" else "without the mean difference"
-            mae = (f"{one[by]['mae']:.3f}" for by in ("model", "trees"))
-            rows.append([f"`{name}`", one["unit"], label, f"{one['n']:,}", *mae, percent(one["difference"]), offset])
-    headers = ["head", "unit", "WBM labels", "N", "MAE", "trees", "difference", "mean difference to the labels"]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    for kelvin in (50, 100, 200, 300, 500, 1000):
+        row = found["heads"]["heat_capacity" if kelvin == 300 else f"heat_capacity_{kelvin}K"]
+        trees = row.get("trees")
+        beside = [f"{trees['mae']:#.3g}", percent(row["difference"])] if trees else ["", ""]
+        errors = [f"{row['model']['mae']:#.3g}", f"{row['model']['median_absolute_error']:#.3g}", *beside]
+        rows.append([kelvin, f"{row['n']:,}", *errors])
+    headers = ["T, K", "crystals", "MAE of Cv, J/(mol atom K)", "median error", "trees", "difference"]
+    dos, paper = found["phonon_dos"], found["paper_rows"]
+    low, high = dos["mean_area_95"]
+    return (
+        f"{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}\n\n"
+        f"Density of states: {dos['mean_area']:.1f} 1/cm ({low:.1f} to {high:.1f}) between predicted and computed "
+        f"cumulative ones, {dos['n']:,} crystals. On the {paper['n']:,} rows of the paper's training table, imaginary "
+        f"modes and all, Cv at 300 K has a mean absolute error of {paper['model']['mae']:.2f} {paper['unit']}, "
+        f"MAE:MAD {paper['model']['mae_mad']:.3f}."
+    )
 
 
 def likelihood_block() -> str:
@@ -118,33 +116,11 @@ def likelihood_block() -> str:
     found = read("ood.json")
     low, high = found["auroc_95"]
     return (
-        f"The masked language model, which never saw WBM, ranks {found['inside']['strings']:,} unseen strings of the "
+        f"The encoder, taught by the masked language model, ranks {found['inside']['strings']:,} unseen strings of the "
         f"Materials Project above {found['outside']['strings']:,} of WBM with an AUROC of {found['auroc']:.2f} (95 % "
         f"{low:.2f} to {high:.2f}); at the threshold of the flag, {found['flagged_inside']:.0%} of the former and "
         f"{found['flagged_outside']:.0%} of the latter are flagged."
     )
-
-
-def transfer_block() -> str:
-    """Cv and U at other temperatures, and the elements."""
-    found = read("transfer.json")["results"]["other_temperatures"]
-    rows = []
-    for quantity, name in (("heat_capacity", "Cv"), ("internal_energy", "U(T) - U(0)")):
-        for kelvin, row in found[quantity].items():
-            gap = row["arms"]["debye"]["difference"]
-            errors = (f"{row['arms'][by]['mae']:#.3g}" for by in ("debye", "trees", "label"))
-            rows.append(
-                [
-                    name,
-                    row["unit"],
-                    kelvin,
-                    *errors,
-                    f"{gap['difference']:+.2g} ({gap['low']:+.2g} to {gap['high']:+.2g})",
-                ]
-            )
-    headers = ["quantity", "unit", "T, K", "MAE", "trees", "the label's own Debye temperature", "model - trees"]
-    text = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-    return f"{found['n']:,} crystals.\n\n{text}"
 
 
 def learning_curve_block() -> str:
@@ -197,9 +173,7 @@ BLOCKS = {
     "heads": heads_block,
     "errors": errors_block,
     "intervals": intervals_block,
-    "members": members_block,
-    "elsewhere": elsewhere_block,
     "likelihood": likelihood_block,
-    "transfer": transfer_block,
+    "thermal": thermal_block,
     "learning_curve": learning_curve_block,
 }

@@ -1,17 +1,14 @@
 #!/usr/bin/env bash
-# Make the checkpoints inside the package, with every figure about them: about three hours on 2 cores.
+# Make the checkpoints inside the package, with every figure about them: about six hours on 2 cores.
 #   scripts/train_bundled.sh DATA_FOLDER [WORK_FOLDER]
 # DATA_FOLDER holds the labelled tables, e.g. materials_project.parquet. A step that is finished is not run again.
 set -euo pipefail
 data=${1:?the folder with the tables}
 work=${2:-runs/bundle}
 here=$(dirname "$0")
-train=(--bf16 true --use-cpu true --save-strategy no --license MIT --data-license CC-BY-4.0 --per-device-train-batch-size)
-heat=(--split fold --refit true --no-baselines --debye heat_capacity --n-atoms n_atoms --head-dropout 0
-    --target "heat_capacity:J/(mol cell K)" --num-train-epochs 50 --learning-rate 5e-4)
 mkdir -p "$work"
 
-[ -d "$work/split" ] || cloud-hf split "$data"/*.parquet --output "$work/split" --folds 5 --validation 0.1
+[ -d "$work/split" ] || cloud-hf split "$data"/*.parquet --output "$work/split" --folds 3 --validation 0.1
 [ -f "$work/rows.json" ] || python "$here/bundle_rows.py" --data "$data" --split "$work/split" --output "$work"
 [ -f "$work/mlm/model.safetensors" ] || cloud-hf pretrain --config "$here/recipes/pretrain_bundled.yaml" \
     --data "$work/corpus.parquet" --output-dir "$work/mlm"
@@ -21,37 +18,35 @@ if [ ! -d "$work/start" ]; then # the encoder again, with dropout
 fi
 [ -f "$work/multitask/predictions.csv" ] || cloud-hf finetune --config "$here/recipes/finetune_properties.yaml" \
     --model "$work/start" --data "$work/multitask.parquet" --output-dir "$work/multitask"
-[ -f "$work/heat_capacity_run/predictions.csv" ] || cloud-hf finetune --model "$work/multitask" \
-    --data "$work/heat_capacity.parquet" "${heat[@]}" "${train[@]}" 32 --output-dir "$work/heat_capacity_run"
-[ -f "$work/heat_capacity_mlm_run/predictions.csv" ] || cloud-hf finetune --model "$work/mlm" \
-    --data "$work/heat_capacity.parquet" "${heat[@]}" "${train[@]}" 32 --output-dir "$work/heat_capacity_mlm_run"
-[ -f "$work/refractive_index_run/predictions.csv" ] || cloud-hf finetune --model "$work/multitask" \
-    --data "$work/refractive_index.parquet" --split fold --refit true --no-baselines --target "refractive_index:1" \
-    --transform log --num-train-epochs 15 --learning-rate 4e-4 --head-dropout 0 "${train[@]}" 32 \
-    --output-dir "$work/refractive_index_run"
+
+# all heads: a model a fold, for every figure and interval, then each of them goes on over all rows
+joint() { # NAME ARGUMENTS: the joint table lies beside the runs
+    local name=$1
+    shift
+    [ -f "$work/joint/$name/model.safetensors" ] || python "$here/train_joint.py" --config "$here/recipes/joint.yaml" \
+        --data "$data" --split "$work/split" --output-dir "$work/joint/$name" "$@"
+}
+for fold in 0 1 2; do joint "fold_$fold" --model "$work/multitask" --fold $fold; done
+for fold in 0 1; do # two members; elements are few, and what everyone looks at first
+    joint "whole_$fold" --model "$work/joint/fold_$fold" --all-rows true --num-train-epochs 2 --learning-rate 2e-4 \
+        --seed $fold
+    joint "member_$fold" --model "$work/joint/whole_$fold" --all-rows true --max-steps 600 --learning-rate 2e-4 \
+        --repeat-elements 50 --seed 2$fold
+done
 
 # the trees, the package's folders, intervals and figures
 weights=$(python -c 'import cloud_hf, pathlib; print(pathlib.Path(cloud_hf.__file__).with_name("weights"))')
 results="$here/../docs/results"
-python "$here/bundle_trees.py" --rows "$work"
-python "$here/bundle_results.py" --rows "$work"
+python "$here/joint_trees.py" --table "$work/joint/joint.parquet" --out "$work/trees" --light
+python "$here/bundle_results.py" --rows "$work" --data "$data"
 python "$here/bundle_checkpoint.py" --rows "$work"
-for head in heat_capacity refractive_index; do
-    cloud-hf calibrate --predictions "$work/scored/$head.csv" --checkpoint "$weights/$head" \
-        --trees "$work/trees" --json "$results/intervals_$head.json"
-done
-cloud-hf calibrate --predictions "$work/multitask/predictions.csv" --checkpoint "$weights/crystal_properties" \
-    --trees "$work/trees" --json "$results/intervals_crystal_properties.json"
-cloud-hf predict "$work/wbm.parquet" --model "$weights/crystal_properties" --likelihood none \
-    --output "$work/wbm_predictions.parquet"
-python "$here/bundle_results.py" --rows "$work"
-cloud-hf likelihood --model "$weights/likelihood" --inside "$work/held_out.parquet" --outside "$work/wbm.parquet" \
-    --most 3000 --save --json "$results/ood.json"
+cloud-hf calibrate --predictions "$work/predictions.csv" --checkpoint "$weights/crystal_properties" \
+    --json "$results/intervals.json"
+cloud-hf likelihood --model "$weights/likelihood" --distil "$weights/crystal_properties" \
+    --learn "$work/split/materials_project.split.parquet:train" "$work/split/lemat.split.parquet:train" \
+    --most-learned 8000 --inside "$work/held_out.parquet" --outside "$work/wbm.parquet" --most 3000 \
+    --json "$results/ood.json"
 table="$data/heat_capacity_structures_train.parquet"
-cloud-hf study debye --data "$table" --predictions "$work/scored/transfer.csv" --checkpoints "$weights/heat_capacity" \
-    --out "$work/transfer"
-cp "$work/transfer/results.json" "$results/transfer.json"
-cp "$work/transfer/measured.png" "$here/../docs/transfer.png"
 cloud-hf study low-data --data "$table" --split "$work/split/heat_capacity_structures_train.split.parquet" --debye true \
     --per-cell true --target "cloud_cv_J_molcell_K:J/(mol cell K)" --sizes 50 100 200 400 800 0 --model "$work/multitask" \
     --num-train-epochs 30 --head-dropout 0.1 --out "$work/learning_curve"

@@ -3,7 +3,7 @@
     python scripts/write_docs.py
 
 A block stands between `<!-- name -->` and `<!-- /name -->`. `heads` and what else `heads_docs.py` writes come from
-`heads.json`, `intervals_*.json` and `ood.json` in `docs/results/`, `pretraining` from the bundled `pretraining.json`,
+`heads.json`, `intervals.json` and `ood.json` in `docs/results/`, `pretraining` from the bundled `pretraining.json`,
 `screening`, `training`, `corpus` and `scope_...` from `predict.json`, `training.json`, `corpus.json` and `scope.json`;
 `example`, `demo` and `elements` are what the program prints.
 """
@@ -23,7 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 import cloud_hf
 from cloud_hf.cli.prediction_table import terminal_table
 from cloud_hf.data.inputs import collect_items
-from cloud_hf.inference.plotting import plot_heat_capacity
+from cloud_hf.inference.phonon_plot import plot_phonon_dos
 from cloud_hf.inference.prediction import load_predictor, load_predictors, predict_items
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -196,7 +196,7 @@ def main() -> None:
     """Renew all documents, and the picture of the README."""
     disable_progress_bar()
     files = [str(ROOT / "examples" / f"{name}.cif") for name in DRAWN_EXAMPLES]
-    plot_heat_capacity(predict_items(load_predictor(), collect_items(files)), str(PICTURE))
+    plot_phonon_dos(predict_items(load_predictor(), collect_items(files)), str(PICTURE))
     print(f"wrote {PICTURE}")
     for name in DOCUMENTS:
         path = ROOT / name

@@ -39,11 +39,9 @@ def block(name: str) -> str:
 RESULTS = [
     "heads",
     "errors",
-    "members",
     "intervals",
-    "elsewhere",
     "likelihood",
-    "transfer",
+    "thermal",
     "learning_curve",
     "benchmarks",
     "pretraining",

@@ -26,15 +26,17 @@ _WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def bundled_heads() -> list[str]:
-    """Return the names of the heads that ship inside this version of the package, in the order of the tables."""
-    return sorted(_folders(), key=lambda head: (HEADS.index(head) if head in HEADS else len(HEADS), head))
+    """Return the heads that ship inside this version of the package, in the order of the tables, auxiliary ones not."""
+    return sorted(
+        _folders(auxiliary=False), key=lambda head: (HEADS.index(head) if head in HEADS else len(HEADS), head)
+    )
 
 
 def bundled_model(head: str = DEFAULT_HEAD) -> str:
     """Return the folder of a bundled checkpoint, to be given to `from_pretrained` or `pipeline`.
 
     Args:
-        head: Name of a head, see `bundled_heads()`; the checkpoint may have others beside it.
+        head: Name of a head, see `bundled_heads()`, or of an auxiliary target; the checkpoint has others beside it.
 
     Raises:
         CheckpointError: No such head ships with this version; the message lists those that do.
@@ -54,12 +56,14 @@ def bundled_likelihood() -> str | None:
     return str(folder) if (folder / "config.json").is_file() else None
 
 
-def _folders() -> dict[str, Path]:
+def _folders(auxiliary: bool = True) -> dict[str, Path]:
     """Each head and the folder of its checkpoint; of two with the same head the one that is named after it."""
     folders: dict[str, Path] = {}
     for path in sorted(_WEIGHTS.glob("*/config.json")):
-        for head in _heads(json.loads(path.read_text(encoding="utf-8"))):
-            if head not in folders or path.parent.name == head:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        hidden = () if auxiliary else config.get("auxiliary_targets") or ()
+        for head in _heads(config):
+            if head not in hidden and (head not in folders or path.parent.name == head):
                 folders[head] = path.parent
     return folders
 

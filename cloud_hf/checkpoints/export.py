@@ -22,6 +22,7 @@ from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.modeling_cloud import CloudForDebye, CloudForMaskedLM, CloudForPropertyRegression, CloudModel
+from cloud_hf.models.modeling_properties import CloudForCrystalProperties
 from cloud_hf.models.tokenization_scope import ScopeTokenizer
 
 __all__ = ["FORMATS", "Export", "export", "stock_tokenizer"]
@@ -37,8 +38,18 @@ NOT_IN_BERT = {"element_descriptors": False, "site_multiplicity": False, "poolin
 """Settings that stock BERT cannot follow, and their values in a model that does not use them."""
 
 KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (CloudModel, CloudForMaskedLM, CloudForPropertyRegression, CloudForDebye)
+    kind.__name__: kind
+    for kind in (CloudModel, CloudForMaskedLM, CloudForPropertyRegression, CloudForDebye, CloudForCrystalProperties)
 }
+
+THERMAL = {
+    "heat_capacity": "J/(mol K)",
+    "internal_energy": "J/mol",
+    "entropy": "J/(mol K)",
+    "free_energy": "J/mol",
+    "zero_point_energy": "J/mol",
+}
+"""Outputs of `CloudForCrystalProperties` beside its predictions, of `n_atoms` atoms at `temperature`."""
 
 
 @dataclass(frozen=True)
@@ -192,10 +203,13 @@ class _Named(nn.Module):
         self.inputs = ["input_ids", "attention_mask"]
         takes = inspect.signature(network.forward).parameters
         per_cell = any("per_atom" in transform for transform in network.config.target_transforms or [])
-        if isinstance(network, CloudForDebye) or per_cell:  # other heads take the atoms per cell and do not read them
+        thermal = isinstance(network, CloudForDebye | CloudForCrystalProperties)
+        if thermal or per_cell:  # other heads take the atoms per cell and do not read them
             self.inputs += [name for name in ("temperature", "n_atoms") if name in takes]
         if isinstance(network, CloudForDebye):
             self.names = ["debye_temperature", "heat_capacity", "internal_energy"]
+        elif isinstance(network, CloudForCrystalProperties):
+            self.names = ["predictions", *THERMAL]
         elif isinstance(network, CloudForPropertyRegression):
             self.names = ["predictions"]
         else:
@@ -205,6 +219,8 @@ class _Named(nn.Module):
         outputs = self.network(**dict(zip(self.inputs, inputs, strict=True)))
         if isinstance(self.network, CloudForDebye):
             return outputs.logits[:, 0], outputs.heat_capacity, outputs.internal_energy
+        if isinstance(self.network, CloudForCrystalProperties):
+            return outputs.logits, *(outputs[name] for name in THERMAL)
         return (outputs[0],)
 
     def example(self, width: int) -> tuple[Tensor, ...]:
@@ -221,6 +237,8 @@ class _Named(nn.Module):
         config = self.network.config
         if isinstance(self.network, CloudForDebye):
             return {"debye_temperature": "K", "heat_capacity": "J/(mol K)", "internal_energy": "J/mol"}
+        if isinstance(self.network, CloudForCrystalProperties):
+            return {"predictions": "; ".join(config.target_units or []), **THERMAL}
         if isinstance(self.network, CloudForPropertyRegression):
             return {"predictions": "; ".join(config.target_units or [])}
         return {}

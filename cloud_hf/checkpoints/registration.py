@@ -12,7 +12,7 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from cloud_hf.checkpoints.bundled import bundled_heads, bundled_model
+from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_model
 from cloud_hf.models.configuration_cloud import TASK, CloudConfig
 from cloud_hf.models.modeling_cloud import CloudForDebye, CloudForMaskedLM, CloudForPropertyRegression, CloudModel
 from cloud_hf.models.modeling_properties import CloudForCrystalProperties
@@ -45,7 +45,7 @@ def register() -> None:
             TASK,
             pipeline_class=CrystalPropertyPipeline,
             pt_model=AutoModelForSequenceClassification,
-            default={"model": (bundled_model(), "main")} if bundled_heads() else None,
+            default={"model": (bundled_model(), "main")} if DEFAULT_HEAD in bundled_heads() else None,
             type="text",
         )
 

@@ -19,8 +19,14 @@ OUTSIDE = "(!)"
 UNKNOWN = "unknown\nelements"
 
 NARROW = 3
-"""With more quantities than this intervals stand below the values, and strings, values per cell and the heads that do
-not know an element are left to the output file."""
+"""With more quantities than this intervals stand below the values, and strings, values per cell, `IN_FILE` and the
+heads that do not know an element are left to the output file."""
+
+IN_FILE = frozenset(
+    {f"{name}_per_atom" for name in ("entropy", "thermal_energy", "thermal_helmholtz_energy", "zero_point_energy")}
+    | {"debye_temperature_of_low_temperatures"}
+)
+"""Follow from the same density of states as the heat capacity and the Debye temperature beside them."""
 
 
 def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]) -> pd.DataFrame:
@@ -35,7 +41,8 @@ def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]
         and the errors.
     """
     wide = len(units) > NARROW
-    headings = {name: _heading(name, unit, wide) for name, unit in units.items() if not (wide and "_per_cell" in name)}
+    hidden = {name for name in units if wide and ("_per_cell" in name or name in IN_FILE)}
+    headings = {name: _heading(name, unit, wide) for name, unit in units.items() if name not in hidden}
     rows = []
     for prediction in predictions:
         row: dict[str, Any] = item_row(prediction.item)

@@ -8,9 +8,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cloud_hf.errors import CloudError
-from cloud_hf.inference.plotting import LABELLED_CURVES, save_figure
+from cloud_hf.inference.plotting import BAND_OPACITY, LABELLED_CURVES, save_figure
 from cloud_hf.inference.prediction import Prediction
 from cloud_hf.models.debye import GAS_CONSTANT
+from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES
 
 __all__ = ["plot_phonon_dos"]
 
@@ -19,7 +20,7 @@ STEP = 10.0
 
 
 def plot_phonon_dos(predictions: Sequence[Prediction], path: str, highest: float = 1000.0) -> None:
-    """Draw Cv(T) and the phonon density of states of every crystal that has one.
+    """Draw Cv(T), with its interval, and the phonon density of states of every crystal that has one.
 
     Args:
         predictions: From `predict_items`; failed ones are left out.
@@ -30,7 +31,9 @@ def plot_phonon_dos(predictions: Sequence[Prediction], path: str, highest: float
         CloudError: No prediction has a density of states, or the picture cannot be written.
     """
     curves = [
-        (one.phonon_dos, one.item.formula or one.item.source) for one in predictions if one.phonon_dos is not None
+        (one.phonon_dos, one.item.formula or one.item.source, *_factor(one))
+        for one in predictions
+        if one.phonon_dos is not None
     ]
     if not curves:
         raise CloudError("There is nothing to plot: no crystal has a predicted phonon density of states.")
@@ -38,14 +41,18 @@ def plot_phonon_dos(predictions: Sequence[Prediction], path: str, highest: float
     labelled = len(curves) <= LABELLED_CURVES
     temperature = torch.linspace(0.0, highest, 501, dtype=torch.float64)
     edges = torch.arange(0.0, float(curves[0][0].edges[-1]) + STEP, STEP, dtype=torch.float64)
-    densities = [3 * dos.shares(edges) / STEP for dos, _ in curves]
+    densities = [3 * dos.shares(edges) / STEP for dos, *_ in curves]
 
     figure = Figure(figsize=(13.0, 5.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     colours = colormaps["viridis"](torch.linspace(0.0, 0.94, len(curves)).numpy())
-    for (dos, name), density, colour in zip(curves, densities, colours, strict=True):
+    banded = labelled and any(factor is not None for _, _, factor, _ in curves)
+    for (dos, name, factor, _), density, colour in zip(curves, densities, colours, strict=True):
         label = name if labelled else None
+        if banded and factor is not None:  # with all frequencies times f, Cv at T is that of the spectrum at T/f
+            soft, stiff = dos.heat_capacity(temperature * factor), dos.heat_capacity(temperature / factor)
+            left.fill_between(temperature, stiff, soft, color=colour, alpha=BAND_OPACITY, linewidth=0)
         left.plot(temperature, dos.heat_capacity(temperature), color=colour, linewidth=1.6, label=label)
         right.stairs(density.numpy(), edges.numpy(), color=colour, linewidth=1.2, label=label)
     limit = 3 * GAS_CONSTANT
@@ -66,6 +73,17 @@ def plot_phonon_dos(predictions: Sequence[Prediction], path: str, highest: float
     right.set_ylim(bottom=0)
     for axes in (left, right):
         axes.grid(alpha=0.25)
+    if banded:
+        level = next(level for _, _, factor, level in curves if factor is not None)
+        figure.supxlabel(f"Bands: {level:.0%} intervals, of a factor on all frequencies.", fontsize=9, color="0.35")
     if labelled:
         right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
     save_figure(figure, path)
+
+
+def _factor(prediction: Prediction) -> tuple[float | None, float | None]:
+    """By what all frequencies may be divided and multiplied, and with what probability; None without an interval."""
+    for quantity in prediction.quantities:
+        if quantity["name"] == DEBYE_TEMPERATURES[0] and "high" in quantity:
+            return quantity["high"] / quantity["value"], quantity["level"]
+    return None, None

@@ -59,6 +59,10 @@ class JointArguments:
     repeat_vibrations: int = field(
         default=1, metadata={"help": "How often rows with vibrational labels come in an epoch."}
     )
+    repeat_elements: int = field(
+        default=1,
+        metadata={"help": "How often crystals of a single element come in an epoch."},
+    )
     head_layers: int = field(default=1, metadata={"help": "Hidden layers of the head."})
     head_dropout: float = field(default=0.0, metadata={"help": "Dropout before the head."})
     data_license: str | None = field(default=None, metadata={"help": "Licence of the labels, for the model card."})
@@ -67,6 +71,7 @@ class JointArguments:
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained with."""
         in_range("repeat_vibrations", self.repeat_vibrations, 1, 100)
+        in_range("repeat_elements", self.repeat_elements, 1, 100)
         in_range("head_dropout", self.head_dropout, 0, 0.99)
         if self.all_rows and self.fold is not None:
             raise CloudError("Give either --fold or --all-rows: a fold is kept back.")
@@ -92,7 +97,7 @@ def train_joint(arguments: JointArguments, training: CloudTrainingArguments) -> 
     train, held_out = _sides(arguments, table)
     with loading(arguments.model):
         tokenizer: Any = AutoTokenizer.from_pretrained(arguments.model)
-    rows = JointRows(train, recipe, tokenizer, arguments.repeat_vibrations)
+    rows = JointRows(train, recipe, tokenizer, arguments.repeat_vibrations, arguments.repeat_elements)
     config = joint_config(arguments, recipe, train)
     model = build_model(arguments.model, config, rows)
     training.remove_unused_columns = False
@@ -156,22 +161,12 @@ def _sides(arguments: JointArguments, table: pd.DataFrame) -> tuple[pd.DataFrame
 
 
 def joint_config(arguments: JointArguments, recipe: JointRecipe, train: pd.DataFrame) -> CloudConfig:
-    """Say in the encoder's config what the new head predicts; scales of heads that go on stay as they are.
+    """Say in the encoder's config what the new head predicts, with scales from the training rows.
 
     Raises:
         TableError: A target without training labels, or a label without a logarithm where one is needed.
     """
     config = read_config(arguments.model)
-    names = config.target_names or []
-    scales = {
-        name: (
-            config.target_mean[place],
-            config.target_scale[place],
-            (config.target_transforms or [])[place : place + 1],
-        )
-        for place, name in enumerate(names)
-        if config.target_mean and config.target_scale
-    }
     means, deviations = [], []
     for name, target in recipe.targets.items():
         values = train[name].dropna().to_numpy(float)
@@ -183,10 +178,8 @@ def joint_config(arguments: JointArguments, recipe: JointRecipe, train: pd.DataF
                     f"{values.min():g} has no logarithm; give it the transform 'standardise'.", source=name
                 )
             values = np.log(values)
-        mean, deviation, transform = scales.get(name, (float(values.mean()), float(values.std()) or 1.0, []))
-        same = not transform or transform == [target.transform]
-        means.append(mean if same else float(values.mean()))
-        deviations.append(deviation if same else float(values.std()) or 1.0)
+        means.append(float(values.mean()))
+        deviations.append(float(values.std()) or 1.0)
     config.n_members = 1
     config.head_layers, config.head_dropout = arguments.head_layers, arguments.head_dropout
     config.target_names = list(recipe.targets)
@@ -208,8 +201,8 @@ def joint_config(arguments: JointArguments, recipe: JointRecipe, train: pd.DataF
 def build_model(checkpoint: str, config: CloudConfig, rows: JointRows | None = None) -> CloudForCrystalProperties:
     """Load the encoder below a new head that begins with what the checkpoint's head knows.
 
-    Outputs of targets that the checkpoint has by name, and hidden layers of the same shape, are copied; with `rows` the
-    density of states begins at its mean over them.
+    Outputs of targets that the checkpoint has by name, a density of states with the same bins, and hidden layers of the
+    same shape go on as they are; a new density of states begins, with `rows`, at its mean over them.
 
     Raises:
         CheckpointError: Weights of the encoder are missing or of another shape.
@@ -226,8 +219,8 @@ def build_model(checkpoint: str, config: CloudConfig, rows: JointRows | None = N
     finally:
         logging.set_verbosity(verbosity)
     refuse_missing_weights(checkpoint, loaded, ENCODER)
-    _keep_known_outputs(model, old, before.target_names or [])
-    present = None if rows is None else ~np.isnan(rows.dos[:, 0])
+    spectrum_goes_on = _keep_known_outputs(model, old, before)
+    present = None if rows is None or spectrum_goes_on else ~np.isnan(rows.dos[:, 0])
     if rows is not None and present is not None and present.any():
         last: Any = model.classifier.layers[-1]
         start = len(config.target_names or [])
@@ -239,24 +232,50 @@ def build_model(checkpoint: str, config: CloudConfig, rows: JointRows | None = N
 
 
 @torch.no_grad()
-def _keep_known_outputs(model: CloudForCrystalProperties, old: dict[str, torch.Tensor], names: list[str]) -> None:
-    """Copy hidden layers, and the outputs of targets of the same name, of a head with the same hidden layers."""
+def _keep_known_outputs(model: CloudForCrystalProperties, old: dict[str, torch.Tensor], before: CloudConfig) -> bool:
+    """Copy what a head with the same hidden layers knows: these, outputs of targets by name, the density of states.
+
+    Returns:
+        Whether the density of states was copied.
+    """
     layers: Any = model.classifier.layers
-    new = layers.state_dict()
+    new, config = layers.state_dict(), model.config
     last = f"{len(layers) - 1}."
     # of the last layer only the inputs must agree
-    shapes = [
-        {name: weight.shape[name.startswith(last) :] for name, weight in weights.items()} for weights in (new, old)
-    ]
+    shapes = [{name: weight.shape[name.startswith(last) :] for name, weight in head.items()} for head in (new, old)]
     if shapes[0] != shapes[1]:
-        return
-    rows = [(place, names.index(name)) for place, name in enumerate(model.config.target_names or []) if name in names]
-    for name, weight in old.items():
-        if not name.startswith(last):
-            new[name].copy_(weight)
+        return False
+    weight, bias = new[f"{last}weight"], new[f"{last}bias"]
+    for name in set(old) - {f"{last}weight", f"{last}bias"}:
+        new[name].copy_(old[name])
+    known = before.target_names or []
+    for place, target in enumerate(config.target_names or []):
+        if target not in known:
             continue
-        for place, known in rows:
-            new[name][place] = weight[known]
+        row = known.index(target)
+        weight[place], bias[place] = old[f"{last}weight"][row], old[f"{last}bias"][row]
+        if _transform_of(before, target) == _transform_of(config, target):  # the same predictions on the new scale
+            ratio = _scale_of(before, row)[1] / _scale_of(config, place)[1]
+            weight[place] *= ratio
+            shift = _scale_of(before, row)[0] - _scale_of(config, place)[0]
+            bias[place] = ratio * bias[place] + shift / _scale_of(config, place)[1]
+    spectral = "CloudForCrystalProperties" in (before.architectures or []) and before.dos_edges == config.dos_edges
+    if spectral:
+        weight[len(config.target_names or []) :] = old[f"{last}weight"][len(known) :]
+        bias[len(config.target_names or []) :] = old[f"{last}bias"][len(known) :]
+    return spectral
+
+
+def _transform_of(config: CloudConfig, target: str) -> str:
+    names, transforms = config.target_names or [], config.target_transforms
+    return transforms[names.index(target)] if transforms else "standardise"
+
+
+def _scale_of(config: CloudConfig, place: int) -> tuple[float, float]:
+    """Mean and deviation that an output is scaled with."""
+    if not config.target_mean or not config.target_scale:
+        return 0.0, 1.0
+    return config.target_mean[place], config.target_scale[place]
 
 
 def _head_weights(checkpoint: str) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ refused, since energies of two vintages differ by more than a model's error.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,6 +81,7 @@ class Source:
         dos: Densities of states.
         values: Constants as labels of every row: target to value.
         where: Column to the value that a row must have.
+        without: Column to the values that a row must not have.
         within: Column to the closed range that a row must be in for any label (`null`: no end).
         label_within: Column to the closed range outside which its own label is left out.
         strings_of: Table that has the crystals of its rows, by `id`; None: the table itself.
@@ -95,6 +96,7 @@ class Source:
     dos: Dos | None = None
     values: Mapping[str, float] = field(default_factory=dict)
     where: Mapping[str, Any] = field(default_factory=dict)
+    without: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     label_within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     strings_of: str | None = None

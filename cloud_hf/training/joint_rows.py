@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cloud_hf.errors import TableError
+from cloud_hf.models.conformal import element_amounts
 from cloud_hf.training.joint_recipe import JointRecipe
 from cloud_hf.training.joint_table import DEBYE_COLUMN, DOS_COLUMN, heat_capacity_column, label_columns
 
@@ -27,6 +28,7 @@ class JointRows(Dataset[dict[str, Any]]):
         recipe: That it was built with.
         tokenizer: Of the model.
         repeat_vibrations: How often a row with any vibrational label comes in an epoch; the others come once.
+        repeat_elements: How often a crystal of a single element comes; the two do not multiply.
 
     Attributes:
         input_ids: Token ids of each distinct row.
@@ -37,7 +39,14 @@ class JointRows(Dataset[dict[str, Any]]):
         TableError: There are no rows, or the table was built with another recipe.
     """
 
-    def __init__(self, table: pd.DataFrame, recipe: JointRecipe, tokenizer: Any, repeat_vibrations: int = 1) -> None:
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        recipe: JointRecipe,
+        tokenizer: Any,
+        repeat_vibrations: int = 1,
+        repeat_elements: int = 1,
+    ) -> None:
         missing = [name for name in ("scope", *label_columns(recipe), DOS_COLUMN) if name not in table.columns]
         if missing or not len(table):
             what = f"lacks the columns {', '.join(missing)}; build it with this recipe" if missing else "has no rows"
@@ -57,8 +66,9 @@ class JointRows(Dataset[dict[str, Any]]):
                     raise TableError(f"The joint table has {len(shares)} bins and the recipe {width}; build it again.")
                 self.dos[row] = shares
         without = np.isnan(self.heat_capacity).all(1) & np.isnan(self.dos[:, 0]) & np.isnan(self.debye_temperature)
-        every = np.arange(len(table))
-        self.order = np.concatenate([every, *[every[~without]] * (repeat_vibrations - 1)])
+        single = np.array([len(element_amounts(scope)) == 1 for scope in self.scopes])
+        times = np.maximum(np.where(without, 1, repeat_vibrations), np.where(single, repeat_elements, 1))
+        self.order = np.concatenate([np.flatnonzero(times > turn) for turn in range(times.max())])
         digest = hashlib.sha256("\n".join(self.scopes).encode())
         labels = (self.targets, self.heat_capacity, self.temperatures, self.debye_temperature, self.dos)
         for values in (*labels, self.order):

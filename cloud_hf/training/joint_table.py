@@ -152,6 +152,8 @@ def _labels(recipe: JointRecipe, source: Source, data: Path, split: Path) -> pd.
     keep = np.ones(len(table), dtype=bool)
     for column, value in source.where.items():
         keep &= (_column(table, column, path) == value).to_numpy()
+    for column, values in source.without.items():
+        keep &= ~_column(table, column, path).isin(list(values)).to_numpy()
     for column, limits in source.within.items():
         keep &= numeric_column(table, column, path).between(*limits).to_numpy()
     table, rows = table[keep].reset_index(drop=True), rows[keep].reset_index(drop=True)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from cloud_hf import (
+    CloudForCrystalProperties,
     CloudForDebye,
     CloudForMaskedLM,
     CloudForPropertyRegression,
@@ -199,9 +200,9 @@ class TestOnnx:
             assert (about["target_names"], about["unit_predictions"]) == ("band_gap; density", "eV; g/cm3")
 
     @pytest.mark.slow
-    def test_debye_properties_at_any_temperature(self, session: Any, scopes: list[str], tmp_path: Path) -> None:
-        opened = session(Path(bundled_model("heat_capacity")))
-        model = CloudForDebye.from_pretrained(bundled_model("heat_capacity")).eval()
+    def test_all_properties_at_any_temperature(self, session: Any, scopes: list[str], tmp_path: Path) -> None:
+        opened = session(Path(bundled_model()))
+        model = CloudForCrystalProperties.from_pretrained(bundled_model()).eval()
         extra = {
             "temperature": np.array([0.0, 20.0, 300.0, 1500.0], np.float32),
             "n_atoms": np.array([2, 2, 30, 8], np.float32),
@@ -210,9 +211,9 @@ class TestOnnx:
         found = dict(zip([output.name for output in opened.get_outputs()], opened.run(None, batch), strict=True))
         with torch.no_grad():
             expected = model(**{name: torch.from_numpy(value) for name, value in batch.items()})
-        np.testing.assert_allclose(found["debye_temperature"], expected.logits[:, 0], rtol=1e-4)
-        np.testing.assert_allclose(found["heat_capacity"], expected.heat_capacity, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(found["internal_energy"], expected.internal_energy, rtol=1e-4)
+        np.testing.assert_allclose(found["predictions"], expected.logits, rtol=1e-4, atol=1e-4)
+        for name in ("heat_capacity", "internal_energy", "entropy", "free_energy", "zero_point_energy"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4)
         assert opened.get_modelmeta().custom_metadata_map["unit_heat_capacity"] == "J/(mol K)"
 
     def test_without_the_extra(self, checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

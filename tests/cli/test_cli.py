@@ -77,7 +77,7 @@ class TestInfo:
             "torch",
             "spglib",
             "heat_capacity",
-            "debye_temperature (K)",
+            "debye_temperature_of_heat_capacity (K)",
             "sites",
             "trees",
         ):
@@ -285,7 +285,7 @@ class TestConsoleScript:
         assert "Traceback" not in done.stderr
         lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
         assert [line["source"] for line in lines] == [str(examples[0]), str(bad_files["empty"])]
-        assert lines[0]["debye_temperature (K)"] > 0
+        assert lines[0]["debye_temperature_of_heat_capacity (K)"] > 0
         assert "1 of 2" in done.stderr
 
     @pytest.mark.slow

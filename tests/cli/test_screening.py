@@ -16,7 +16,7 @@ from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.tables import read_table
 from cloud_hf.inference.prediction import Prediction, load_predictor, predict_encoded
 
-THETA = "debye_temperature (K)"
+THETA = "debye_temperature_of_heat_capacity (K)"
 PER_ATOM = "heat_capacity_per_atom (J/(mol atom K))"
 PER_CELL = "heat_capacity_per_cell (J/(mol primitive cell K))"
 STRINGS = [f"1 0 0 | 2i | Cu {n / 100} Au {round(1 - n / 100, 2)}" for n in range(10, 60)]

@@ -158,14 +158,19 @@ def _of_structure(name: str, structure: Structure) -> Described:
 
 @cache
 def crystals() -> tuple[Described, ...]:
-    """All crystals of the table."""
-    found = [_of_structure(path.stem, Structure.from_file(path)) for path in EXAMPLES]
+    """All crystals of the table, one of each structure type."""
+    others = {*TEXTBOOK, *ORIGINS}
+    examples = [path for path in EXAMPLES if path.stem.replace("_", " ") not in others]
+    found = [_of_structure(path.stem, Structure.from_file(path)) for path in examples]
     for name, (group, lattice, elements, coords) in TEXTBOOK.items():
         found.append(_of_structure(name, Structure.from_spacegroup(group, lattice, elements, coords)))
     for name, (symbol, lattice, elements, coords) in ORIGINS.items():
         setting = next(s for s in gemmi.spacegroup_table() if s.xhm() == symbol)
         found.append(Described(name, setting, lattice.matrix, tuple(elements), np.array(coords)))
-    return tuple(found)
+    kinds: dict[tuple[str, bytes], Described] = {}
+    for crystal in found:
+        kinds.setdefault((crystal.setting.xhm(), crystal.coords.round(2).tobytes()), crystal)
+    return tuple(kinds.values())
 
 
 # ------------------------------------------------------------------------------------------------ parts of a CIF

@@ -55,7 +55,7 @@ def test_from_the_hub_and_then_without_it(
         assert (len(repository.requests) == before) is (offline == "1")
         tables.append(pd.read_csv(tmp_path / f"{offline}.csv"))
     pd.testing.assert_frame_equal(*tables)
-    assert tables[0]["debye_temperature (K)"].between(100, 3000).all()
+    assert tables[0]["debye_temperature_of_heat_capacity (K)"].between(100, 3000).all()
 
 
 @pytest.mark.slow

@@ -24,12 +24,12 @@ from cloud_hf import bundled_model
 from cloud_hf.checkpoints.bundled import bundled_likelihood
 
 SITES = ["1 2 a E C C n O O O 0 | Ba 3a Ti 3b O 9d", "1 0 0 | Cu 2i O 1a C 1b", "1 0 0 | Cu 2i"]
-GAPS, HEAT = bundled_model("band_gap"), bundled_model("heat_capacity")
+BUNDLED = bundled_model()
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return AutoTokenizer.from_pretrained(GAPS)
+    return AutoTokenizer.from_pretrained(BUNDLED)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def batch(tokenizer: Any) -> dict[str, torch.Tensor]:
     return dict(tokenizer(SITES, padding=True, return_tensors="pt"))
 
 
-def load(path: str = GAPS) -> Any:
+def load(path: str = BUNDLED) -> Any:
     return AutoModelForSequenceClassification.from_pretrained(path)
 
 
@@ -52,10 +52,13 @@ def labelled(tokenizer: Any, labels: torch.Tensor) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------------------------------ pipelines
 
 
-def test_text_classification_of_a_debye_model_has_one_label(batch: dict[str, torch.Tensor]) -> None:
-    (one,) = pipeline("text-classification", model=HEAT)(SITES[-1])
+def test_text_classification_of_a_debye_model_has_one_label(
+    batch: dict[str, torch.Tensor], several_heads: Path
+) -> None:
+    folder = str(several_heads / "heat_capacity")
+    (one,) = pipeline("text-classification", model=folder)(SITES[-1])
     assert one["label"] == "debye_temperature"
-    assert one["score"] == pytest.approx(float(load(HEAT)(**batch).logits[2]), rel=1e-4)
+    assert one["score"] == pytest.approx(float(load(folder)(**batch).logits[2]), rel=1e-4)
 
 
 def test_fill_mask_does_not_mind_the_side_of_the_padding() -> None:
@@ -128,8 +131,12 @@ def test_peft_trains_and_saves_a_new_head(tokenizer: Any, batch: dict[str, torch
 # ------------------------------------------------------------------------------------------------ other forms
 
 
+@pytest.fixture(params=["every head", "debye"])
+def path(request: pytest.FixtureRequest, several_heads: Path) -> str:
+    return BUNDLED if request.param == "every head" else str(several_heads / "heat_capacity")
+
+
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")  # what users still call
-@pytest.mark.parametrize("path", [GAPS, HEAT], ids=["targets", "debye"])
 def test_dynamic_quantisation_stays_close(path: str, batch: dict[str, torch.Tensor]) -> None:
     if "fbgemm" not in torch.backends.quantized.supported_engines:
         pytest.skip("this build of torch has no kernels for int8")
@@ -143,7 +150,6 @@ def test_dynamic_quantisation_stays_close(path: str, batch: dict[str, torch.Tens
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [GAPS, HEAT], ids=["targets", "debye"])
 def test_an_exported_program_takes_other_batches(path: str, batch: dict[str, torch.Tensor]) -> None:
     model = load(path)
     rows, length = torch.export.Dim("rows", min=2), torch.export.Dim("length", min=4, max=100)

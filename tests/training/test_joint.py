@@ -43,7 +43,7 @@ RECIPE: dict[str, Any] = {
     "vibrations": {"vintages": ["PBEsol", "measured"], "scales": {"dos": 40}},
     "sources": [
         {
-            "table": "gaps", "vintage": "A", "where": {"kind": "old"},
+            "table": "gaps", "vintage": "A", "where": {"kind": "old"}, "without": {"id": ["a-9"]},
             "targets": {"gap": ["band_gap", "eV"], "K": ["bulk_modulus", "GPa"]}, "label_within": {"K": [0.5, None]},
         },
         {"table": "by_id", "strings_of": "gaps", "vintage": "B", "targets": {"gap": ["other_gap", "eV"]}},
@@ -186,6 +186,7 @@ def test_labels_of_all_tables_meet_by_string(tmp_path: Path, tables: tuple[Path,
     assert STRINGS[0] not in table.index
     assert table.loc[STRINGS[1], "band_gap"] == 1
     assert math.isnan(table.loc[STRINGS[2], "band_gap"])
+    assert math.isnan(table.loc[STRINGS[9], "band_gap"])
     assert table.loc[STRINGS[3], "other_gap"] == 7
     assert math.isnan(table.loc[STRINGS[5], "bulk_modulus"])
     assert table.loc[STRINGS[7], "dos"] is None or math.isnan(np.sum(table.loc[STRINGS[7], "dos"]))
@@ -297,6 +298,25 @@ def test_heads_of_the_same_name_go_on_and_spectra_begin_at_their_mean(
     assert found["dos_area"].mean() < 0.1 * flat
 
 
+def test_a_model_of_all_heads_goes_on_with_every_output(
+    tmp_path: Path, tables: tuple[Path, Path], encoder: Path
+) -> None:
+    recipe = read_joint_recipe(write_recipe(tmp_path))
+    table, _ = build_joint_table(recipe, *tables)
+    tokenizer = ScopeTokenizer()
+    rows = JointRows(table, recipe, tokenizer)
+    some = table[table.part == "train"]  # with another mean and deviation of each target
+    own = JointArguments(recipe="", data="", split="", model=str(encoder))
+    first = build_model(str(encoder), joint_config(own, recipe, some), JointRows(some, recipe, tokenizer))
+    first.save_pretrained(tmp_path / "first")
+    tokenizer.save_pretrained(tmp_path / "first")
+    config = joint_config(own, recipe, table)
+    assert config.target_mean != first.config.target_mean
+    second = build_model(str(tmp_path / "first"), config, rows)
+    wanted, found = (predict_joint(model, rows, 8, tokenizer.pad_token_id) for model in (first, second))
+    pd.testing.assert_frame_equal(found, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_rows_hold_every_label_and_repeat_the_vibrational_ones(tmp_path: Path, tables: tuple[Path, Path]) -> None:
     data, split = tables
     change(data / "phonons.parquet", imaginary=[0.0] * 12 + [1.0] * 12)
@@ -307,6 +327,9 @@ def test_rows_hold_every_label_and_repeat_the_vibrational_ones(tmp_path: Path, t
     assert len(rows) == len(table) + 2 * vibrational
     assert len(rows.lengths) == len(rows)
     place = int(np.flatnonzero(np.array(rows.scopes) == ELEMENT)[0])
+    often = JointRows(table, recipe, ScopeTokenizer(), repeat_vibrations=3, repeat_elements=5)
+    assert (often.order == place).sum() == 5
+    assert len(often) == len(rows) + 2
     batch = JointCollator(ScopeTokenizer().pad_token_id)([rows[place], rows[0]])
     assert batch["debye_temperature_labels"][0] == 343
     assert batch["dos_labels"].shape == (2, 85)

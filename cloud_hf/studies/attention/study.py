@@ -48,10 +48,10 @@ class Arguments(StudyArguments):
     """
 
     model: list[str] = field(
-        default_factory=lambda: ["default", "multitask", "heat_capacity"],
+        default_factory=lambda: ["default", "heat_capacity"],
         metadata={
-            "help": "Checkpoints: 'default', the masked language model inside the package; 'multitask'; the name of a "
-            "head inside the package; 'scratch', random weights; folders; or Hub ids."
+            "help": "Checkpoints: 'default', the masked language model inside the package; the name of a head "
+            "inside the package; 'scratch', random weights; folders; or Hub ids."
         },
     )
     n_crystals: int = field(default=1000, metadata={"help": "Distinct strings, drawn by the seed, for attention."})
@@ -141,10 +141,10 @@ def _path(name: str) -> str:
     heads = bundled_heads()
     if name in heads:
         return bundled_model(name)
-    if name not in ("default", "multitask", "scratch") and "/" not in name and not Path(name).exists():
+    if name not in ("default", "scratch") and "/" not in name and not Path(name).exists():
         raise CheckpointError(
             f"--model {name}: neither a folder nor a Hub id 'owner/name'; inside the package there are default, "
-            f"multitask, scratch, {', '.join(heads)}."
+            f"scratch, {', '.join(heads)}."
         )
     return str(encoder_folder(name))
 

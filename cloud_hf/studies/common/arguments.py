@@ -40,8 +40,8 @@ class TrainingStudyArguments(StudyArguments):
         default="default",
         metadata={
             "help": "Encoder to fine-tune: 'default', the masked language model inside the package, which has seen "
-            "strings but no label; 'multitask', the one that learned energies, gaps and moduli too; 'scratch', the "
-            "same architecture with random weights; a folder; or a Hub id."
+            "strings but no label; 'scratch', the same architecture with random weights; a folder; or a Hub id. The "
+            "model that predicts by default has learned labels of many crystals, so that no study begins with it."
         },
     )
     num_train_epochs: float = field(default=30.0, metadata={"help": "Passes over the training rows."})

@@ -15,7 +15,7 @@ from transformers.trainer_utils import IntervalStrategy
 
 from cloud_hf import CloudForMaskedLM, ScopeTokenizer
 from cloud_hf.baselines import chosen_trees
-from cloud_hf.checkpoints.bundled import bundled_likelihood, bundled_model
+from cloud_hf.checkpoints.bundled import bundled_likelihood
 from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.inputs import Item
@@ -309,8 +309,6 @@ def encoder_folder(model: str, seed: int = 0) -> Path | str:
         if folder is None:
             raise StudyError("No masked language model ships with this version; give a folder with --model.")
         return folder
-    if model == "multitask":
-        return bundled_model("formation_energy_per_atom")
     return Path(_scratch(seed).name) if model == "scratch" else model
 
 
@@ -351,7 +349,7 @@ def training_settings(arguments: TrainingStudyArguments) -> dict[str, Any]:
     settings = {name: getattr(arguments, name) for name in names}
     folder = encoder_folder(arguments.model, arguments.seed)
     weights = digest_of(folder) if arguments.model != "scratch" and Path(folder).is_dir() else arguments.model
-    return settings | {"model": arguments.model if arguments.model in ("default", "multitask", "scratch") else weights,
+    return settings | {"model": arguments.model if arguments.model in ("default", "scratch") else weights,
                     "weights": weights, "parameters": _parameters(folder)}  # fmt: skip
 
 

@@ -190,7 +190,7 @@ class TestFitting:
             fit_and_predict(arguments, StudyTarget("energy", "eV/atom"), rows, np.arange(0), {})
 
     def test_encoders_by_name(self, encoder: Path) -> None:
-        for name in ("default", "multitask", "scratch"):
+        for name in ("default", "scratch"):
             assert (Path(encoder_folder(name)) / "model.safetensors").is_file()
         assert encoder_folder("owner/name") == "owner/name"
         settings = training_settings(TrainingStudyArguments(["x"], "x", model=str(encoder)))

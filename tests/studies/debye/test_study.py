@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError, TableError
 from cloud_hf.inference.plotting import save_figure
@@ -212,8 +211,8 @@ def test_an_interval_says_what_it_shows() -> None:
     assert [verdict(gap) for gap in gaps] == ["lower", "higher", "no clear difference"]
 
 
-def test_measured_crystals_of_the_model_card_are_drawn_from_their_result_file(root: Path, tmp_path: Path) -> None:
-    record = json.loads((root / "docs/results/transfer.json").read_text())
+def test_measured_crystals_are_drawn_from_a_result_file(root: Path, tmp_path: Path) -> None:
+    record = json.loads((root / "docs/studies/debye/results.json").read_text())
     save_figure(measured_figure(record["results"]["compounds"], ["debye", "trees"]), str(tmp_path / "measured.png"))
     assert (tmp_path / "measured.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -229,10 +228,12 @@ class TestGivenPredictions:
         frame.sample(frac=1, random_state=0).to_csv(tmp_path / "predictions.csv", index=False)
         return tmp_path / "predictions.csv"
 
-    def test_the_right_temperature_is_right_at_every_other(self, table: Path, given: Path, tmp_path: Path) -> None:
+    def test_the_right_temperature_is_right_at_every_other(
+        self, table: Path, given: Path, several_heads: Path, tmp_path: Path
+    ) -> None:
         pytest.importorskip("sklearn")
         words = ["study", "debye", "--data", str(table), "--label", LABEL, "--predictions", str(given)]
-        words += ["--checkpoints", bundled_model("heat_capacity"), "--out", str(tmp_path / "out")]
+        words += ["--checkpoints", str(several_heads / "heat_capacity"), "--out", str(tmp_path / "out")]
         assert main(words) == 0
         found = json.loads((tmp_path / "out/results.json").read_text())["results"]
         assert set(found["heads_at_300_K"]["arms"]) == {"debye", "trees", "mean"}

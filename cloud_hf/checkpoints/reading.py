@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +132,7 @@ def read_config(path: str) -> CloudConfig:
     with loading(path):
         fields, _ = PreTrainedConfig.get_config_dict(path)
         if fields.get("model_type") == CloudConfig.model_type:
-            return cast(CloudConfig, CloudConfig.from_pretrained(path))
+            return CloudConfig.from_pretrained(path)
         from cloud_hf.checkpoints.registration import AutoConfig  # the import takes seconds
 
         config = AutoConfig.from_pretrained(path)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from cloud_hf.data.tables import read_table
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
 from cloud_hf.errors import CheckpointError, TableError
 from cloud_hf.files import write_json
+
+if TYPE_CHECKING:
+    from cloud_hf.inference.likelihood_head import LikelihoodHead
 
 __all__ = ["LIKELIHOOD_FILE", "LikelihoodSettings", "StringLikelihood", "distinct_strings", "measure_likelihoods"]
 
@@ -228,7 +231,7 @@ def distinct_strings(table: str, most: int | None = None, seed: int = 0) -> list
 
 
 def measure_likelihoods(
-    likelihood: StringLikelihood,
+    likelihood: "StringLikelihood | LikelihoodHead",
     inside: Sequence[str],
     outside: Sequence[str] | None = None,
     seed: int = 0,

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from .errors import CheckpointError
 
@@ -263,12 +262,12 @@ class Calibration:
                 "it to predict without intervals."
             ) from error
 
-    def fits(self, model: nn.Module) -> bool:
+    def fits(self, model: Any) -> bool:
         """Tell whether the calibration was made for the weights of this model's head."""
         return not self.fingerprints or head_fingerprint(model) in self.fingerprints.values()
 
 
-def head_fingerprint(model: nn.Module, dtype: torch.dtype | None = None) -> str:
+def head_fingerprint(model: Any, dtype: torch.dtype | None = None) -> str:
     """Return the SHA-256 of the weights of a model's head.
 
     Args:

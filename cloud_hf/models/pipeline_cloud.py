@@ -74,7 +74,8 @@ class CrystalPropertyPipeline(PushedWithCard, QuantityReader, Pipeline):
     ) -> None:
         super().__init__(*args, **kwargs)
         if members is not None:
-            self.model.keep_members(members)
+            model: Any = self.model
+            model.keep_members(members)
         if not self.model.config.target_names or not self.model.config.target_units:
             raise CheckpointError(
                 f"{type(self.model).__name__} names no targets with units (config.target_names, config.target_units); "

@@ -139,8 +139,7 @@ class TestLora:
             values = torch.linalg.svdvals(update)
             assert values[2] < 1e-4 * values[0], name  # rank 2
         script = (
-            "import sys, json\nsys.modules['peft'] = None\nimport cloud_hf\n"
-            "from cloud_hf.inference.prediction import load_predictor\n"
+            "import sys, json\nsys.modules['peft'] = None\nimport cloud_hf\ncloud_hf.register()\n"
             "from transformers import AutoModelForSequenceClassification as A\n"
             "model, loaded = A.from_pretrained(sys.argv[1], output_loading_info=True)\n"
             "print(json.dumps([type(model).__name__, sorted(loaded['missing_keys'])]))\n"

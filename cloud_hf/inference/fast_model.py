@@ -110,6 +110,19 @@ class FastPredictor(QuantityReader):
         return {"logits": logits, **kept}
 
 
+def _is_of(config: Any, weights: Mapping[str, torch.Tensor]) -> bool:
+    """Whether weights have the layers and sizes that a config says; what else is wrong shows when they are used."""
+    layers = {name.split(".")[3] for name in weights if name.startswith("bert.encoder.layer.")}
+    if layers != {str(place) for place in range(config.num_hidden_layers)}:
+        return False
+    shapes = {
+        "bert.embeddings.word_embeddings.weight": (config.vocab_size, config.hidden_size),
+        "bert.embeddings.position_embeddings.weight": (config.max_position_embeddings, config.hidden_size),
+        "bert.encoder.layer.0.intermediate.dense.weight": (config.intermediate_size, config.hidden_size),
+    }
+    return all(name in weights and tuple(weights[name].shape) == shape for name, shape in shapes.items())
+
+
 def load_fast(
     path: str, config: Any, dtype: str = "float32", members: int | None = None, flagged: bool = True
 ) -> FastPredictor | None:
@@ -142,6 +155,8 @@ def load_fast(
         for place in range(number - 1):
             prefix = f"members.{place}."
             parts.append({name.removeprefix(prefix): value for name, value in weights.items() if prefix in name})
+        if not all(_is_of(config, part) for part in parts):
+            return None
         try:
             network = FastEncoder(config, parts)
         except (KeyError, RuntimeError):  # weights are missing or of another shape, which transformers tells better

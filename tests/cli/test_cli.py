@@ -77,7 +77,7 @@ class TestInfo:
             "torch",
             "spglib",
             "heat_capacity",
-            "debye_temperature_of_heat_capacity (K)",
+            "heat_capacity_per_atom (J/(mol atom K))",
             "sites",
             "trees",
         ):

@@ -158,7 +158,7 @@ class TestBadInput:
         assert "Cu 0.75" in table["scope"][0]
         assert "Au 0.25" in table["scope"][0]
         assert table["n_atoms"][0] == pytest.approx(1.0)
-        assert table[THETA][0] > 0
+        assert table["debye_temperature (K)"][0] > 0
 
     def test_a_larger_limit_lets_a_large_cell_in(self, predict, bad_files: dict[str, Path]) -> None:
         table = predict(bad_files["5,000 atoms"], "--max-atoms", 6000, status=0)

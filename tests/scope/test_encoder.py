@@ -22,7 +22,9 @@ WORD = re.compile(r"(\d+)([A-Za-z])")
 ATOMS_PER_PRIMITIVE_CELL = {
     "Cu": 1, "W": 1, "C_diamond": 2, "Si": 2, "NaCl": 2, "MgO": 2, "SrTiO3": 5, "Mg": 2, "GaN_wurtzite": 4,
     "Al2O3_corundum": 10, "CaCO3_calcite": 10, "SiO2_quartz": 9, "TiO2_rutile": 6, "CaTiO3_perovskite": 20,
-    "CaSO4_anhydrite": 12, "ZrO2_baddeleyite": 12, "CaSiO3_wollastonite": 30,
+    "CaSO4_anhydrite": 12, "ZrO2_baddeleyite": 12, "CaSiO3_wollastonite": 30, "Al": 1, "Fe": 1, "Au": 1, "Ge": 2,
+    "GaAs": 2, "CsCl": 2, "ZnS_sphalerite": 2, "LiF": 2, "CaF2_fluorite": 3, "PbTe": 2, "MgAl2O4_spinel": 14,
+    "BaTiO3": 5, "LiFePO4_triphylite": 28,
 }  # fmt: skip
 
 

@@ -29,6 +29,8 @@ def test_every_grammar_of_the_examples_leads_to_the_same_string(path: Path, gram
         pytest.skip("a sites string is always canonical")
     if grammar == "composition" and path.stem == "CaSiO3_wollastonite":
         pytest.skip("nothing in the string tells that the cell holds six formula units, not two")
+    if grammar == "composition" and path.stem in ("BaTiO3", "LiFePO4_triphylite"):
+        pytest.skip("the string leaves open which elements share a position, and the most plausible filling is another")
     text = ScopeEncoder(grammar, canonical=canonical).encode(path)
     assert str(sites_scope(text)) == ScopeEncoder().encode(path)
 

@@ -168,6 +168,6 @@ def test_limits_are_said_before_the_work() -> None:
     prototypes = read_prototypes(["perovskite"])
     with pytest.raises(CloudError, match="more than the limit of 1,000") as caught:
         Product.of(prototypes, {"X": ["O"]}, limit=1000)
-    assert "5476" in str(caught.value)
+    assert "5,776" in str(caught.value)
     with pytest.raises(CloudError, match="no prototype has a slot 'Q'"):
         Product.of(prototypes, {"Q": ["O"]})

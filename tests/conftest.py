@@ -50,8 +50,8 @@ def root() -> Path:
 
 
 LIKE_OTHERS = {
-    "Al", "Fe", "Au", "Ge", "GaAs", "CsCl", "ZnS_sphalerite", "LiF", "CaF2_fluorite", "PbTe", "MgAl2O4_spinel", "BaTiO3",
-    "LiFePO4_triphylite",
+    "Al", "Fe", "Au", "Ge", "GaAs", "CsCl", "ZnS_sphalerite", "LiF", "CaF2_fluorite", "PbTe", "MgAl2O4_spinel",
+    "BaTiO3", "LiFePO4_triphylite",
 }  # fmt: skip
 """Examples of simple structures, which would make tests over all examples longer and no harder."""
 

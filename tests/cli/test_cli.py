@@ -77,7 +77,7 @@ class TestInfo:
             "torch",
             "spglib",
             "heat_capacity",
-            "heat_capacity_per_atom (J/(mol atom K))",
+            "band_gap (eV)",
             "sites",
             "trees",
         ):

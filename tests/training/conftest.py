@@ -12,7 +12,6 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = [
     "--hidden-size", "32", "--num-hidden-layers", "2", "--num-attention-heads", "2",
     "--per-device-train-batch-size", "8", "--max-steps", "4",
@@ -64,12 +63,12 @@ def cloud(capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
 
 
 @pytest.fixture(scope="session")
-def strings() -> list[str]:
+def strings(examples: list[Path]) -> list[str]:
     """Strings of the examples and some written by hand, all different."""
     from cloud_hf import ScopeEncoder
 
     encoder = ScopeEncoder("composition", canonical=False)
-    return list(dict.fromkeys([encoder.encode(path) for path in sorted(EXAMPLES.glob("*.cif"))] + HAND_WRITTEN))
+    return list(dict.fromkeys([encoder.encode(path) for path in examples] + HAND_WRITTEN))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ International Tables' second origin is used where there are two, and hexagonal a
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import spglib
@@ -47,8 +48,9 @@ class Recipe:
 
 def hall_number(group: int) -> int:
     """Hall number of the setting with the second origin or hexagonal axes, where there is a choice."""
-    numbers = [hall for hall in range(1, 531) if spglib.get_spacegroup_type(hall).number == group]
-    chosen = [hall for hall in numbers if spglib.get_spacegroup_type(hall).choice in ("2", "H")]
+    settings: Any = {hall: spglib.get_spacegroup_type(hall) for hall in range(1, 531)}
+    numbers = [hall for hall, setting in settings.items() if setting.number == group]
+    chosen = [hall for hall in numbers if settings[hall].choice in ("2", "H")]
     return (chosen or numbers)[0]
 
 
@@ -57,7 +59,7 @@ def build(recipe: Recipe) -> tuple[Structure, list[str]]:
     a, b, c = {1: recipe.cell * 3, 2: (*recipe.cell[:1], *recipe.cell), 3: recipe.cell}[len(recipe.cell)]
     hexagonal = 143 <= recipe.group <= 194
     lattice = Lattice.from_parameters(a, b, c, 90, 90, 120 if hexagonal else 90)
-    symmetry = spglib.get_symmetry_from_database(hall_number(recipe.group))
+    symmetry: Any = spglib.get_symmetry_from_database(hall_number(recipe.group))
     species, points, slots = [], [], []
     for label, orbits in recipe.sites.items():
         slot, element = label.split()

@@ -63,8 +63,8 @@ def scored(frame: pd.DataFrame, unit: str) -> dict[str, Any]:
         figures[name] = regression_metrics(label, frame[name].to_numpy())
     if "trees" not in names:
         return figures
-    errors = [np.abs(frame[name].to_numpy() - label) for name in names]
-    return figures | {"difference": paired(*errors, frame.group.tolist())}
+    model, trees = (np.abs(frame[name].to_numpy() - label) for name in names)
+    return figures | {"difference": paired(model, trees, frame.group.tolist())}
 
 
 def kept_back(runs: Path, first_stage: Path) -> pd.DataFrame:

@@ -123,6 +123,22 @@ def test_a_file_over_the_limit(browser: Any, served: Any, tmp_path: Path) -> Non
     assert opened.hosts <= {"127.0.0.1", "none"}
 
 
+def test_the_slider_with_the_keyboard(visit: Visit) -> None:
+    visit.choose("NaCl")
+    visit.answered("NaCl")
+    before = visit.page.locator("#properties").inner_text()
+    slider = visit.page.locator("#temperature input[type=range]")
+    slider.focus()
+    for _ in range(4):
+        slider.press("ArrowRight")
+    visit.page.locator("#properties h3", has_text="320 K").wait_for()
+    visit.page.locator("#heat-capacity", has_text="320 K").wait_for()
+    after = visit.page.locator("#properties").inner_text()
+    assert [line for line in before.splitlines() if "apacity" in line] != [
+        line for line in after.splitlines() if "apacity" in line
+    ]
+
+
 def test_a_string_with_the_keyboard_alone(visit: Visit) -> None:
     box = visit.page.get_by_label("SCOPE string")
     for _ in range(40):
@@ -140,3 +156,17 @@ def test_a_wrong_string_names_the_word(visit: Visit) -> None:
     visit.page.get_by_label("SCOPE string").fill("1 0 0 | Cu 9z")
     visit.page.get_by_role("button", name="Predict the string").click()
     visit.page.get_by_role("alert").filter(has_text="9z").wait_for()
+
+
+def test_on_a_phone_nothing_is_cut_off(browser: Any, served: Any) -> None:
+    opened = Visit(browser, served.url, width=360)
+    opened.choose("SiO2_quartz")
+    opened.answered("SiO2")
+    opened.page.locator("#heat-capacity .js-plotly-plot").wait_for()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
+    for name in ("#properties table", "#words table", "#heat-capacity .js-plotly-plot"):
+        box = opened.page.locator(name).first.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+    opened.close()
+    assert opened.errors == []

@@ -51,7 +51,7 @@ def hall_number(group: int) -> int:
     settings: Any = {hall: spglib.get_spacegroup_type(hall) for hall in range(1, 531)}
     numbers = [hall for hall, setting in settings.items() if setting.number == group]
     chosen = [hall for hall in numbers if settings[hall].choice in ("2", "H")]
-    return (chosen or numbers)[0]
+    return int((chosen or numbers)[0])
 
 
 def build(recipe: Recipe) -> tuple[Structure, list[str]]:

@@ -28,9 +28,12 @@ def spectral(make_config: Callable[..., Any], tmp_path_factory: pytest.TempPathF
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(spectral: Path) -> Iterator[Any]:
-    """The page, on a free port of this machine."""
+    """The page, on a free port of this machine.
+
+    It ends before the browser, which waits for pipes that the page's worker processes hold open.
+    """
     from cloud_hf.app.server import serve
 
     with socket.socket() as free:

@@ -322,8 +322,8 @@ def main() -> None:
             print(f"{part}: is in {arguments.output}; --again measures it anew.")
             continue
         load = os.getloadavg()[0]
-        found[part] = runs[part]() | {"load_before": round(load, 2)}
-        found["machine"] = {"processor": _processor(), "threads": 1, "torch": torch.__version__}
+        machine = {"processor": _processor(), "threads": 1, "torch": torch.__version__}
+        found[part] = runs[part]() | {"machine": machine, "load_before": round(load, 2)}
         write_text(json.dumps(found, indent=2) + "\n", arguments.output)
         print(json.dumps({part: found[part]}, indent=2))
 

@@ -116,8 +116,8 @@ def _inference_text(found: dict[str, Any]) -> str:
     ]
     headers = ["hidden size x layers", "padded to 64, strings/s", "here, times faster", "in bfloat16, times faster"]
     return (
-        f" Inference on one core ({found['machine']['processor']}) is compared with the same strings padded to 64, as "
-        f"the paper does; bfloat16 changes what it predicts, on average: {changes}.\n\n"
+        f" Inference on one core ({found['inference']['machine']['processor']}) is compared with the same strings "
+        f"padded to 64, as the paper does; bfloat16 changes what it predicts, on average: {changes}.\n\n"
         + tabulate(rows, headers=headers, tablefmt="github", floatfmt=".1f")
     )
 

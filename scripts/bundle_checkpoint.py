@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import cloud_hf
+from cloud_hf.checkpoints.bundled import HEADS, LIKELIHOOD_FOLDER
 from cloud_hf.checkpoints.members import join_members
 from cloud_hf.checkpoints.records import METRICS_FILE, PRETRAINING_FILE, TRAINING_DATA_FILE, checksum_of_weights
 from cloud_hf.checkpoints.registration import AutoModelForMaskedLM, AutoModelForSequenceClassification
@@ -26,17 +27,6 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 LIMIT_MB = 30
 
 PROPERTIES = "crystal_properties"
-LIKELIHOOD = "likelihood"
-
-SHOWN = (
-    "heat_capacity",
-    "refractive_index",
-    "formation_energy_per_atom",
-    "band_gap",
-    "bulk_modulus",
-    "shear_modulus",
-)
-"""Heads that users see; the other targets are auxiliary, of other functionals and releases."""
 
 FIRST_STAGE = ("materials_project", "mp_elastic", "jarvis")
 """Tables whose labels the encoder learned first."""
@@ -135,7 +125,7 @@ def bundle_properties(rows: Path, counts: dict[str, Any]) -> Path:
     names = ["heat_capacity", *joined.config.target_names]
     changes = {
         "n_members": len(members),
-        "auxiliary_targets": [name for name in names if name not in SHOWN],
+        "auxiliary_targets": [name for name in names if name not in HEADS],
     }
     pretraining = rows / "mlm" / "validation_results.json"
     folder = write_folder(runs[0].parent, PROPERTIES, dict(joined.state_dict()), changes, pretraining)
@@ -150,13 +140,13 @@ def bundle_likelihood(rows: Path, counts: dict[str, Any]) -> Path:
     """Write `likelihood`, the masked language model."""
     run = rows / "mlm"
     tensors = load_file(run / "model.safetensors")
-    folder = write_folder(run, LIKELIHOOD, tensors, {}, run / "validation_results.json")
+    folder = write_folder(run, LIKELIHOOD_FOLDER, tensors, {}, run / "validation_results.json")
     record(folder, steps(counts, None))
     AutoModelForMaskedLM.from_pretrained(folder)
     return folder
 
 
-BUNDLED = {PROPERTIES: bundle_properties, LIKELIHOOD: bundle_likelihood}
+BUNDLED = {PROPERTIES: bundle_properties, LIKELIHOOD_FOLDER: bundle_likelihood}
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bundle_checkpoint import SHOWN
 from tabulate import tabulate
+
+from cloud_hf.checkpoints.bundled import HEADS
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
@@ -19,8 +20,8 @@ def read(name: str) -> dict[str, Any]:
 def scored_heads() -> dict[str, Any]:
     """Errors of each head of the checkpoint that has trees beside it, those that users see first."""
     heads, bands = read("heads.json")["heads"], read("intervals.json")
-    others = (name for name in heads if name not in SHOWN and "trees" in heads[name] and "trees" in bands.get(name, ()))
-    names = [*SHOWN, *others]
+    others = (name for name in heads if name not in HEADS and "trees" in heads[name] and "trees" in bands.get(name, ()))
+    names = [*HEADS, *others]
     return {name: heads[name] for name in names}
 
 
@@ -33,7 +34,7 @@ def heads_block() -> str:
     """Errors of the heads beside the trees' and what the intervals hold."""
     heads, bands = read("heads.json")["heads"], read("intervals.json")
     rows = []
-    for name in SHOWN:
+    for name in HEADS:
         row, band = heads[name], bands[name]["model"]
         rows.append(
             [
@@ -46,7 +47,7 @@ def heads_block() -> str:
             ]
         )
     headers = ["head", "MAE", "trees", "difference (95 % interval)", "crystals", "inside the 90 % intervals"]
-    unsure = [f"`{name}`" for name in SHOWN if heads[name]["difference"]["high"] >= 0]
+    unsure = [f"`{name}`" for name in HEADS if heads[name]["difference"]["high"] >= 0]
     text = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
     return text + (f"\n\nNot shown to be better than trees: {', '.join(unsure)}." if unsure else "")
 

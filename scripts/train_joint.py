@@ -2,7 +2,8 @@
 
 `cloud-hf split DATA/*.parquet --output SPLIT` assigns crystals to folds first. Then
 
-    python scripts/train_joint.py --config scripts/recipes/joint.yaml --data DATA --split SPLIT --output-dir runs/a
+    python scripts/train_joint.py --config scripts/recipes/joint.yaml --model ENCODER --data DATA --split SPLIT
+                                  --output-dir runs/a
 
 joins the labels (`scripts/recipes/joint_table.yaml` says which) in `runs/joint.parquet`, trains on all but the
 validation part (or `--fold K`, or `--all-rows true`), and writes the model, its predictions of the rows kept back and

@@ -50,7 +50,14 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"cloud_hf"}
     assert not any(part in ("tests", "scripts", "docs", "__pycache__") for name in names for part in name.split("/"))
-    for wanted in ("py.typed", "models/vocab.txt", "app/page.css", "app/words.html.j2", "app/examples/NaCl.cif"):
+    for wanted in (
+        "py.typed",
+        "models/vocab.txt",
+        "app/page.css",
+        "app/words.html.j2",
+        "app/examples/NaCl.cif",
+        "screening/known_crystals.safetensors",
+    ):
         assert f"cloud_hf/{wanted}" in names
     assert any(name.startswith("cloud_hf/weights/") and name.endswith("model.safetensors") for name in names)
     assert "Project-URL: " in metadata

@@ -1,12 +1,12 @@
 """What the page shows of a crystal, apart from how: predictions, tables and the row to download."""
 
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
+from cloud_hf.app.neighbours import COLUMNS, NearestKnown
 from cloud_hf.app.reading import Readers
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import CloudError
@@ -14,33 +14,9 @@ from cloud_hf.inference.prediction import Prediction, Predictors, predict_encode
 from cloud_hf.inference.prediction_rows import prediction_columns, prediction_row, shown_value, unknown_elements
 from cloud_hf.scope import explain
 
-__all__ = ["Answers", "Neighbour", "nearest_known"]
+__all__ = ["Answers"]
 
 PAGES = Environment(loader=PackageLoader("cloud_hf.app", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A known crystal that is like the one that was asked about.
-
-    Attributes:
-        name: Its id in its source.
-        formula: Reduced formula.
-        space_group: Short Hermann-Mauguin symbol.
-        similarity: Cosine of the two vectors.
-        values: Its known values, by `NAME (UNIT)`.
-    """
-
-    name: str
-    formula: str
-    space_group: str
-    similarity: float
-    values: dict[str, float]
-
-
-def nearest_known(item: Item) -> list[Neighbour]:
-    """Return the known crystals that are most like this one; none where no index of them ships."""
-    return []
 
 
 class Answers:
@@ -49,10 +25,11 @@ class Answers:
     Args:
         predictors: The models.
         readers: Read what users give.
+        known: Finds known crystals, if there are any for these models.
     """
 
-    def __init__(self, predictors: Predictors, readers: Readers) -> None:
-        self.predictors, self.readers = predictors, readers
+    def __init__(self, predictors: Predictors, readers: Readers, known: NearestKnown | None = None) -> None:
+        self.predictors, self.readers, self.known = predictors, readers, known
         self._one_at_a_time = threading.Lock()  # each takes milliseconds; torch uses every core for it
 
     def predict(self, item: Item, temperature: float) -> Prediction:
@@ -94,9 +71,13 @@ class Answers:
 
     def neighbours(self, item: Item) -> str:
         """The table of the nearest known crystals; empty where there are none."""
-        found = nearest_known(item)
-        columns = list(dict.fromkeys(name for one in found for name in one.values))
-        return _page("neighbours", neighbours=found, columns=columns) if found else ""
+        if self.known is None:
+            return ""
+        with self._one_at_a_time:
+            found = self.known(item)
+        columns = [name for name in COLUMNS if any(name in one.values for one in found)]
+        same = any(one.same for one in found)
+        return _page("neighbours", neighbours=found, columns=columns, same=same, number=len(self.known))
 
     def download(self, prediction: Prediction, temperature: float) -> str:
         """A link that holds the row as CSV itself, so that no file is kept for it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_hf.app.crystals import Answers
+from cloud_hf.app.neighbours import NearestKnown
 from cloud_hf.app.reading import MAX_BYTES, Readers
 from cloud_hf.app.uploads import SECONDS, Uploads
 from cloud_hf.errors import CloudError
@@ -86,7 +87,8 @@ def serve(host: str = "127.0.0.1", port: int = 7860, model: str = "default", roo
     os.environ["GRADIO_TEMP_DIR"] = folder.name
     readers = Readers(predictors.encoder, min(AT_ONCE, os.cpu_count() or 1))
     uploads = Uploads(Path(folder.name))
-    page = make_page(Answers(predictors, readers), uploads)
+    known = NearestKnown.bundled(predictors) if model == "default" else None
+    page = make_page(Answers(predictors, readers, known), uploads)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=AT_ONCE)
     fonts = ["ui-sans-serif", "system-ui", "sans-serif"]  # of the reader's machine, none is fetched
     _, url, _ = page.launch(

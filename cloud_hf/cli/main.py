@@ -14,7 +14,7 @@ __all__ = ["build_parser", "main"]
 COMMANDS = {
     "predict": ("cloud_hf.cli.predict", "crystals to physical properties"),
     "screen": ("cloud_hf.cli.screen", "hypothetical crystals to those that are most likely wanted"),
-    "search": ("cloud_hf.cli.search", "the nearest crystals of a table or corpus"),
+    "search": ("cloud_hf.cli.search", "the nearest known crystals, or those of a table or corpus"),
     "encode": ("cloud_hf.cli.encode", "crystals to SCOPE strings"),
     "corpus": ("cloud_hf.cli.corpus", "millions of crystals to shards of SCOPE strings"),
     "pretrain": ("cloud_hf.cli.train", "pre-train by masked-language modelling on SCOPE strings"),

@@ -1,4 +1,4 @@
-"""`cloud-hf search`: the crystals of a table or corpus that are nearest to others."""
+"""`cloud-hf search`: the crystals of a table or corpus, or known ones, that are nearest to others."""
 
 import argparse
 
@@ -15,9 +15,16 @@ HIDDEN = ("scope", "error")
 
 def add_search_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the subcommand."""
-    parser = commands.add_parser("search", help="the nearest crystals of a table or corpus", description=search.__doc__)
+    parser = commands.add_parser(
+        "search", help="the nearest known crystals, or those of a table or corpus", description=search.__doc__
+    )
     parser.add_argument("inputs", nargs="+", help="crystal files, SCOPE strings or tables that are asked for")
-    parser.add_argument("--in", dest="collection", required=True, metavar="TABLE", help="table or folder of a corpus")
+    parser.add_argument(
+        "--in",
+        dest="collection",
+        metavar="TABLE",
+        help="table or folder of a corpus (default: known crystals inside the package, with values from databases)",
+    )
     parser.add_argument("-k", type=positive_integer, default=10, help="neighbours of each (default 10)")
     parser.add_argument("-o", "--output", help="file for the neighbours (.csv, .jsonl, .parquet)")
     parser.add_argument("--vectors", metavar="FILE", help="keep the vectors of the table here (.safetensors)")
@@ -28,7 +35,7 @@ def add_search_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
 
 
 def search(arguments: argparse.Namespace) -> int:
-    """Find the crystals of a table or corpus that are nearest by what the model makes of them, with their labels."""
+    """Find the known crystals, or those of a table or corpus, that are nearest by what the model makes of them."""
     if arguments.output:
         check_output(arguments.output, TABLE_SUFFIXES)
     from cloud_hf.screening.search import search as find

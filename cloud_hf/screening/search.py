@@ -1,4 +1,4 @@
-"""`cloud_hf.search`: the crystals of a table or corpus that lie nearest to others by what the model makes of them.
+"""`cloud_hf.search`: known crystals, or those of a table, that lie nearest to others by what the model makes of them.
 
 Vectors are those of `cloud_hf.embed`, nearness is the cosine between them. Every vector is compared, block after block.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.corpus.shards import open_corpus
 from cloud_hf.crystals.rows import STRUCTURE_COLUMNS
@@ -22,11 +23,12 @@ from cloud_hf.data.inputs import Item, encode_items, iterate_items, table_items
 from cloud_hf.data.tables import SCOPE_COLUMN, read_table
 from cloud_hf.errors import CloudError
 from cloud_hf.files import new_file
-from cloud_hf.inference.api import embed
+from cloud_hf.inference.api import EMBEDDING_HEAD, embed
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.screening.known import string_hashes
+from cloud_hf.screening.known_crystals import CompactVectors, known_crystals
 
-__all__ = ["Collection", "nearest", "search", "shared_words"]
+__all__ = ["Collection", "nearest", "same_first", "search", "shared_words"]
 
 BLOCK = 65_536
 """Rows that are compared at a time."""
@@ -42,14 +44,23 @@ class Collection:
         sources: What messages call each crystal.
         scopes: Their canonical strings.
         labels: Other columns of the table, one row a crystal.
+        compact: Their vectors, for the weights that gave them.
     """
 
     sources: list[str]
     scopes: list[str]
     labels: pd.DataFrame
+    compact: CompactVectors | None = None
 
     def __len__(self) -> int:
         return len(self.scopes)
+
+    @classmethod
+    def known(cls) -> "Collection":
+        """Return the known crystals that ship with the package, with their values."""
+        table = known_crystals()
+        labels = table.drop(columns=["id", SCOPE_COLUMN])
+        return cls(table["id"].tolist(), table[SCOPE_COLUMN].tolist(), labels, CompactVectors.bundled())
 
     @classmethod
     def read(cls, given: Any, processes: int = 1) -> "Collection":
@@ -89,7 +100,7 @@ class Collection:
 
 def search(
     queries: Any,
-    collection: Any,
+    collection: Any = None,
     k: int = 10,
     *,
     model: str = "default",
@@ -103,7 +114,8 @@ def search(
 
     Args:
         queries: Crystals, as for `cloud_hf.predict`.
-        collection: A table of structures or strings with labels, the folder of a corpus, or crystals as above.
+        collection: A table of structures or strings with labels, the folder of a corpus, or crystals as above; None:
+            the known crystals that ship with the package, with values from databases.
         k: Neighbours of each query.
         model: `default` (inside the package), a checkpoint folder or a Hub id.
         head: Takes the bundled checkpoint with this head.
@@ -122,19 +134,26 @@ def search(
     """
     if k < 1:
         raise CloudError(f"k must be at least 1, not {k}.")
-    found = collection if isinstance(collection, Collection) else Collection.read(collection, processes)
+    if collection is None:
+        found = Collection.known()
+    else:
+        found = collection if isinstance(collection, Collection) else Collection.read(collection, processes)
     asked = list(encode_items(iterate_items(queries), ScopeEncoder(), processes))
     settings: dict[str, Any] = {"model": model, "head": head, "batch_size": batch_size, "progress": progress}
-    table = _vectors(found, vectors, settings)
-    good = [item for item in asked if item.error is None]
-    places: NDArray[np.int64] = np.zeros((0, 0), dtype=np.int64)
-    cosines: Vectors = np.zeros((0, 0), dtype=np.float32)
+    good = [str(item.scope) for item in asked if item.error is None]
+    near: list[tuple[list[int], list[float]]] = []
     if good:
-        places, cosines = nearest(embed([str(item.scope) for item in good], **settings), table, k)
+        made = embed(good, **settings)
+        folder = bundled_model(head or EMBEDDING_HEAD) if model == "default" else model
+        if found.compact is not None and found.compact.fits(folder):
+            places, cosines = nearest(found.compact.project(made), found.compact.table, k)
+        else:
+            places, cosines = nearest(made, _vectors(found, vectors, settings), k)
+        near = same_first(good, found, places, cosines)
     rows: list[dict[str, Any]] = []
-    row = iter(range(len(good)))
+    following = iter(near)
     for item in asked:
-        rows += [_failed(item)] if item.error is not None else _rows(item, found, *_take(places, cosines, next(row)))
+        rows += [_failed(item)] if item.error is not None else _rows(item, found, *next(following))
     columns = ["query", "rank", "similarity", "source", "scope", "shared", *found.labels.columns, "error"]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
@@ -161,6 +180,31 @@ def nearest(queries: Vectors, table: Vectors, k: int) -> tuple[NDArray[np.int64]
         order = np.argsort(-both, axis=1, kind="stable")[:, :k]
         places, cosines = np.take_along_axis(names, order, 1), np.take_along_axis(both, order, 1)
     return places, cosines
+
+
+def same_first(
+    scopes: Sequence[str], found: Collection, places: NDArray[np.int64], cosines: Vectors
+) -> list[tuple[list[int], list[float]]]:
+    """Put the crystal that has the very string of a query before the others, as compact vectors may not tell it so.
+
+    Args:
+        scopes: Strings of the queries.
+        found: What was searched in.
+        places: From `nearest`.
+        cosines: From `nearest`.
+
+    Returns:
+        For each query the rows of the collection and their cosines.
+    """
+    asked = set(scopes)
+    own = {scope: place for place, scope in reversed(list(enumerate(found.scopes))) if scope in asked}
+    rows = []
+    for scope, names, values in zip(scopes, places.tolist(), cosines.tolist(), strict=True):
+        if scope in own and names and found.scopes[names[0]] != scope:
+            kept = [pair for pair in zip(names, values, strict=True) if pair[0] != own[scope]][: len(names) - 1]
+            names, values = [own[scope], *(name for name, _ in kept)], [1.0, *(value for _, value in kept)]
+        rows.append((names, values))
+    return rows
 
 
 def shared_words(one: str, other: str) -> str:
@@ -199,10 +243,6 @@ def _vectors(collection: Collection, path: str | os.PathLike[str] | None, settin
     with new_file(path) as aside:
         save_file({"hashes": hashes, "vectors": vectors}, aside)
     return vectors
-
-
-def _take(places: NDArray[np.int64], cosines: Vectors, row: int) -> tuple[list[int], list[float]]:
-    return places[row].tolist(), cosines[row].tolist()
 
 
 def _rows(item: Item, found: Collection, places: Sequence[int], cosines: Sequence[float]) -> list[dict[str, Any]]:

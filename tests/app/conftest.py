@@ -34,11 +34,21 @@ def served(spectral: Path) -> Iterator[Any]:
 
     It ends before the browser, which waits for pipes that the page's worker processes hold open.
     """
+    yield from _served(str(spectral))
+
+
+@pytest.fixture(scope="module")
+def served_bundled() -> Iterator[Any]:
+    """The page with the model and the known crystals that ship."""
+    yield from _served("default")
+
+
+def _served(model: str) -> Iterator[Any]:
     from cloud_hf.app.server import serve
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    page = serve(port=port, model=str(spectral))
+    page = serve(port=port, model=model)
     yield page
     page.close()

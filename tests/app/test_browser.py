@@ -170,3 +170,21 @@ def test_on_a_phone_nothing_is_cut_off(browser: Any, served: Any) -> None:
         assert box["x"] + box["width"] <= 360
     opened.close()
     assert opened.errors == []
+
+
+def test_the_nearest_known_crystals(browser: Any, served_bundled: Any) -> None:
+    opened = Visit(browser, served_bundled.url)
+    opened.choose("NaCl")
+    opened.answered("NaCl")
+    rows = opened.page.locator("#neighbours tbody tr")
+    first = rows.first
+    first.get_by_text("this crystal").wait_for()
+    assert first.locator("th").inner_text().startswith("NaCl")
+    assert first.get_by_role("link").get_attribute("href") == "https://materialsproject.org/materials/mp-22862"
+    assert rows.count() == 6
+    assert rows.get_by_text("this crystal").count() == 1
+    opened.page.set_viewport_size({"width": 360, "height": 800})
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
+    opened.close()
+    assert opened.errors == []
+    assert opened.hosts <= {"127.0.0.1", "none"}

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 import cloud_hf
-from cloud_hf.app.crystals import Answers, Neighbour
+from cloud_hf.app.crystals import Answers
 from cloud_hf.app.figures import crystal_figure, dos_figure, heat_capacity_figure
+from cloud_hf.app.neighbours import NearestKnown, Neighbour
 from cloud_hf.app.page import EXAMPLES, N_THERMAL, Handlers, Shown
 from cloud_hf.app.reading import MAX_BYTES, FileReader, Readers
 from cloud_hf.app.uploads import Uploads
@@ -137,15 +138,51 @@ def test_no_crystal_no_temperature(handlers: Handlers) -> None:
     assert len(handlers.warm(None, 600)) == N_THERMAL
 
 
+class Few(list[Neighbour]):
+    """Finds the same crystals for every query."""
+
+    def __call__(self, item: Item) -> list[Neighbour]:
+        return self
+
+
 def test_neighbours_are_shown_where_there_are_any(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = [
-        Neighbour("known-1", "KCl", "Fm-3m", 0.987, {"band_gap (eV)": 5.2}),
-        Neighbour("<b>", "LiF", "Fm-3m", 0.9, {}),
-    ]
+    known = Few(
+        [
+            Neighbour("mp-1", "KCl", "Fm-3m", 0.987, True, {"Band gap (eV)": ("5.20", "2018")}),
+            Neighbour("<b>", "LiF", "Fm-3m", 0.9, False, {}),
+        ]
+    )
     assert answers.neighbours(Item("x", scope=SALT)) == ""
-    monkeypatch.setattr("cloud_hf.app.crystals.nearest_known", lambda item: known)
+    monkeypatch.setattr(answers, "known", known)
     page = answers.neighbours(Item("x", scope=SALT))
-    assert all(text in page for text in ("KCl", "0.987", "5.2", "band_gap (eV)", "&lt;b&gt;"))
+    for text in ("KCl", "0.987", "5.20", "Band gap (eV)", "2018", "materials/mp-1", "&lt;b&gt;"):
+        assert text in page
+    assert page.count("this crystal") == 1
+    assert "Shear modulus" not in page
+
+
+class TestBundled:
+    @pytest.fixture(scope="class")
+    def known(self) -> NearestKnown:
+        found = NearestKnown.bundled(load_predictors())
+        assert found is not None
+        return found
+
+    def test_a_known_crystal_comes_first_with_its_values(self, known: NearestKnown) -> None:
+        first, *others = known(Item("salt", scope=SALT))
+        assert (first.name, first.formula, first.space_group, first.same) == ("mp-22862", "NaCl", "Fm-3m", True)
+        assert first.url == "https://materialsproject.org/materials/mp-22862"
+        assert float(first.values["Band gap (eV)"][0]) == pytest.approx(5.0, abs=0.3)
+        assert others
+        assert not any(one.same for one in others)
+        assert [one.similarity for one in others] == sorted((one.similarity for one in others), reverse=True)
+
+    def test_a_crystal_that_nobody_knows(self, known: NearestKnown) -> None:
+        assert not any(one.same for one in known(Item("x", scope=SALT.replace("Na 4a Cl 4b", "Xe 4a Ra 4b"))))
+
+
+def test_other_models_have_no_known_crystals(predictors: Predictors) -> None:
+    assert NearestKnown.bundled(predictors) is None
 
 
 class TestFigures:

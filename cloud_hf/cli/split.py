@@ -49,7 +49,9 @@ def split(arguments: argparse.Namespace) -> int:
     paths = sorted({Path(name).resolve(): Path(name) for name in arguments.tables}.values(), key=lambda path: path.stem)
     for one, other in itertools.pairwise(paths):
         if one.stem == other.stem:
-            raise TableError(f"{one} and {other}: the output of both would be {one.stem}.split.parquet; rename one.")
+            raise TableError(
+                f"its output and that of {other} would both be {one.stem}.split.parquet; rename one.", source=str(one)
+            )
     assign([], arguments.folds, arguments.validation)  # refuse wrong numbers before the work
     folder = Path(arguments.output)
     json_path = Path(arguments.json or folder / "leakage.json")

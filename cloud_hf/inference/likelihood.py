@@ -78,7 +78,7 @@ class LikelihoodSettings:
                 raise ValueError(f"words must be some of {', '.join(TOKEN_CLASSES)}")
         except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(
-                f"{path}: cannot be read ({error}). Make it again with `cloud-hf likelihood --save`."
+                f"cannot be read ({error}). Make it again with `cloud-hf likelihood --save`.", source=str(path)
             ) from error
         return settings
 
@@ -114,8 +114,9 @@ class StringLikelihood:
         config = read_config(folder)
         if "CloudForMaskedLM" not in (config.architectures or []):
             raise CheckpointError(
-                f"{folder}: {', '.join(config.architectures or ['a checkpoint'])} gives no likelihoods; name a "
-                "CloudForMaskedLM, such as `cloud-hf pretrain` writes."
+                f"{', '.join(config.architectures or ['a checkpoint'])} gives no likelihoods; name a CloudForMaskedLM, "
+                "such as `cloud-hf pretrain` writes.",
+                source=folder,
             )
         with loading(folder):
             model, loaded = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)

@@ -258,8 +258,9 @@ class Calibration:
             return cls(targets, dict(record.get("fingerprints", {})))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(
-                f"{path}: the calibration cannot be read ({error}). Make it again with `cloud-hf calibrate`, or delete "
-                "it to predict without intervals."
+                f"the calibration cannot be read ({error}). Make it again with `cloud-hf calibrate`, or delete it to "
+                "predict without intervals.",
+                source=str(path),
             ) from error
 
     def fits(self, model: Any) -> bool:

@@ -66,8 +66,9 @@ class CloudPreTrainedModel(PushedWithCard, BertPreTrainedModel):
         missing = sorted(name for name in loaded[1]["missing_keys"] if re.match(ENCODER_WEIGHTS, name))
         if missing:
             raise CheckpointError(
-                f"{pretrained_model_name_or_path}: {len(missing)} encoder weights are missing, e.g. {missing[0]}; "
-                "they would be random. Give a complete checkpoint."
+                f"{len(missing)} encoder weights are missing, e.g. {missing[0]}; they would be random. Give a complete "
+                "checkpoint.",
+                source=str(pretrained_model_name_or_path),
             )
         return loaded if output_loading_info else loaded[0]
 
@@ -184,7 +185,7 @@ def _complete(folder: Path, model: CloudPreTrainedModel) -> None:
 def _aside(folder: Path, variant: str | None) -> Iterator[Path]:
     """Give a new folder whose files take their places in `folder` at the end, or vanish after an error."""
     if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"{folder} is a file: give the name of a folder to save in.")
+        raise CheckpointError("is a file; give the name of a folder to save in.", source=str(folder))
     existed = folder.is_dir()
     within = folder if existed else folder.parent
     within.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ Serves the pipeline and every other way to run a checkpoint. Flat: ships as Hub 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +36,6 @@ BRANCH = ("second_temperature", "second_weight")
 
 SPECTRUM = ("optical_dos", "acoustic_share", "acoustic_cutoff")
 """Outputs that are a phonon density of states."""
-
-PER = ("_per_atom", "_per_cell")
 
 Values = NDArray[np.float64]
 
@@ -136,10 +135,11 @@ class QuantityReader(ABC):
         columns = {name: values for name, values in self._columns(outputs).items() if name in wanted}
         intervals: dict[str, Interval] = {}
         if self.calibration is not None and "string_features" in outputs:
-            find = self._debye_bands if self.is_debye else self._intervals
-            intervals = find(columns, outputs, self.calibration, level)
-            if self.has_spectrum:
-                intervals |= self._spectral_bands(columns, outputs, self.calibration, level)
+            known = columns, outputs, self.calibration, level
+            if not self.is_debye:
+                intervals |= self._intervals(*known)
+            if self.is_debye or self.has_spectrum:
+                intervals |= self._bands(*known)
         found: list[list[Quantity]] = []
         for name, values in columns.items():
             unit, interval = units[name], intervals.get(name)
@@ -187,7 +187,10 @@ class QuantityReader(ABC):
         debye_temperatures: tuple[torch.Tensor, torch.Tensor],
         factor: torch.Tensor | float = 1.0,
     ) -> dict[str, torch.Tensor]:
-        """What follows from densities of states with all their frequencies times a factor, float64, shape (batch,)."""
+        """What follows from densities of states with all their frequencies times a factor, float64, shape (batch,).
+
+        Cv and S at T are then those of the predicted spectrum at T/factor, energies `factor` times those at T/factor.
+        """
         dos: Any = self.phonon_dos(outputs)
         kelvin, atoms = (outputs[name].double().cpu() for name in ("temperature", "n_atoms"))
         cooler, zero = kelvin / factor, dos.zero_point_energy()
@@ -203,6 +206,19 @@ class QuantityReader(ABC):
         for name, values in per_atom.items():
             found |= {f"{name}_per_atom": values, f"{name}_per_cell": values * atoms}
         return found | {name: factor * one for name, one in zip(DEBYE_TEMPERATURES, debye_temperatures, strict=True)}
+
+    def _debye_thermal(
+        self, outputs: Mapping[str, torch.Tensor], theta: torch.Tensor, factor: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """What a Debye model predicts with its characteristic temperatures times a factor, float64, shape (batch,)."""
+        kelvin, atoms = (outputs[name].double().cpu() for name in ("temperature", "n_atoms"))
+        second, weight = (outputs[name].double().cpu() if name in outputs else None for name in BRANCH)
+        other, one = None if second is None else second * factor, torch.ones_like(theta)
+        thermal = thermal_properties(theta * factor, kelvin, one, self.settings.second_branch, other, weight)
+        found = {"debye_temperature": theta * factor}
+        for name, values in thermal._asdict().items():
+            found |= {f"{name}_per_atom": values, f"{name}_per_cell": values * atoms}
+        return found
 
     @property
     def gives_phonon_dos(self) -> bool:
@@ -243,38 +259,7 @@ class QuantityReader(ABC):
             found[name] = Interval(low * cells, high * cells, target.unknown_elements(features))
         return found
 
-    def _debye_bands(
-        self,
-        columns: Mapping[str, Values],
-        outputs: Mapping[str, torch.Tensor],
-        calibration: Calibration,
-        level: float,
-    ) -> dict[str, Interval]:
-        """One factor on all characteristic temperatures of a crystal gives the band of every property."""
-        config = self.settings
-        target = next((calibration.targets[name] for name in config.debye_targets if name in calibration.targets), None)
-        if target is None:
-            return {}
-        features = outputs["string_features"].double().cpu().numpy()
-        theta = outputs["logits"].double().reshape(-1).cpu()
-        factor = debye_factor(target, features, theta.numpy(), level)
-        kelvin = outputs["temperature"].double().cpu()
-        second, weight = (outputs[name].double().cpu() if name in outputs else None for name in BRANCH)
-        ends = []
-        for scale in (1 / factor, factor):
-            other = None if second is None else second * scale
-            one = torch.ones_like(theta)
-            thermal = thermal_properties(theta * scale, kelvin, one, config.second_branch, other, weight)
-            ends.append({"debye_temperature": theta * scale, **thermal._asdict()})
-        unknown, atoms = target.unknown_elements(features), outputs["n_atoms"].double().cpu()
-        found = {}
-        for name in columns:
-            base = name.removesuffix(PER[0]).removesuffix(PER[1])
-            one, two = (end[base] * atoms if name.endswith(PER[1]) else end[base] for end in ends)
-            found[name] = Interval(torch.minimum(one, two).numpy(), torch.maximum(one, two).numpy(), unknown)
-        return found
-
-    def _spectral_bands(
+    def _bands(
         self,
         columns: Mapping[str, Values],
         outputs: Mapping[str, torch.Tensor],
@@ -283,25 +268,28 @@ class QuantityReader(ABC):
     ) -> dict[str, Interval]:
         """One factor on all frequencies of a crystal gives the band of everything that follows from them.
 
-        With all frequencies times f, Cv and S at T are those of the predicted spectrum at T/f, energies f times those
-        at T/f. How large f may be was learned from Cv at 300 K, as differences of ln(Debye temperature).
+        How large it may be was learned as differences of ln(Debye temperature): of the predicted ones, or of those that
+        belong to Cv at 300 K.
         """
-        target = calibration.targets.get("heat_capacity")
+        labels = self.settings.debye_targets if self.is_debye else ("heat_capacity",)
+        target = next((calibration.targets[name] for name in labels if name in calibration.targets), None)
         if target is None:
             return {}
+        if self.is_debye:
+            theta = outputs["logits"].double().reshape(-1).cpu()
+            thermal = partial(self._debye_thermal, outputs, theta)
+        else:
+            temperatures = self._debye_temperatures(outputs)
+            theta, thermal = temperatures[0], partial(self._thermal, outputs, temperatures)
         features = outputs["string_features"].double().cpu().numpy()
-        theta = self._debye_temperatures(outputs)
-        factor = debye_factor(target, features, theta[0].numpy(), level)
-        ends = [self._thermal(outputs, theta, scale) for scale in (1 / factor, factor)]
-        unknown = target.unknown_elements(features)
+        factor = debye_factor(target, features, theta.numpy(), level)
+        slow, fast, unknown = thermal(1 / factor), thermal(factor), target.unknown_elements(features)
         return {
             name: Interval(
-                torch.minimum(ends[0][name], ends[1][name]).numpy(),
-                torch.maximum(ends[0][name], ends[1][name]).numpy(),
-                unknown,
+                torch.minimum(slow[name], fast[name]).numpy(), torch.maximum(slow[name], fast[name]).numpy(), unknown
             )
             for name in columns
-            if name in ends[0]
+            if name in slow
         }
 
     def collate(

@@ -45,13 +45,13 @@ def test_training_rows_are_recovered_in_the_label_s_unit(target_kind: str, featu
     assert np.abs(found["average"] - labels).mean() < 0.6 * np.abs(labels - labels.mean()).mean()
 
 
-def test_the_average_is_taken_of_what_the_trees_learn(features: np.ndarray) -> None:
+def test_the_average_is_taken_of_what_the_trees_learn(features: np.ndarray, few_trees: None) -> None:
     trees = TreeBaseline("log", model="average", keep=["boosting"]).fit(features[::2], RISING[::2])
     found = trees.predict_each(features[1::2])
     assert found["average"] == pytest.approx(np.sqrt(found["boosting"] * found["extra_trees"]))
 
 
-def test_the_seed_and_the_number_of_processes() -> None:
+def test_the_seed_and_the_number_of_processes(few_trees: None) -> None:
     rows = (SCOPES, RISING, ROWS[::2], ROWS[1::2])
     one, same, other = (tree_predictions(*rows, seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(one, same)
@@ -61,7 +61,7 @@ def test_the_seed_and_the_number_of_processes() -> None:
     assert two == pytest.approx(one)
 
 
-def test_labels_of_test_rows_are_not_looked_at() -> None:
+def test_labels_of_test_rows_are_not_looked_at(few_trees: None) -> None:
     hidden = np.where(ROWS % 2, np.nan, RISING)
     seen = tree_predictions(SCOPES, RISING, ROWS[::2], ROWS[1::2])
     assert np.array_equal(tree_predictions(SCOPES, hidden, ROWS[::2], ROWS[1::2]), seen)
@@ -162,7 +162,7 @@ class TestChoice:
         named = TreeBaseline(light=True).fit(twins, labels, groups=[str(row // 2) for row in range(len(twins))]).choice
         assert named.errors["extra_trees"] > 0.5 * np.abs(noise - noise.mean()).mean()
 
-    def test_few_crystals_choose_nothing(self) -> None:
+    def test_few_crystals_choose_nothing(self, few_trees: None) -> None:
         found, choice = chosen_trees(SCOPES, RISING, ROWS[:9], ROWS[9:])
         assert len(found) == len(ROWS) - 9
         assert (choice.model, choice.errors, choice.rows) == ("average", {}, 0)

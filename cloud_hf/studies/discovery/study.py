@@ -179,7 +179,9 @@ def _arms(arguments: Arguments, folder: StudyFolder, learned: Crystals, wbm: Cry
         cell = folder.cell(f"wbm/{name}", lambda predict=predict: {"predictions": predict().tolist()})  # type: ignore[misc]
         arms[arm] = np.array(cell["predictions"])
         if len(arms[arm]) != len(wbm):
-            raise StudyError(f"{folder.path}/cells/wbm/{name}.json: holds other rows; remove it to compute it again.")
+            raise StudyError(
+                "holds other rows; remove it to compute it again.", source=f"{folder.path}/cells/wbm/{name}.json"
+            )
     return arms | {"mean": np.full(len(wbm), learned.labels[target.name].mean())}
 
 

@@ -86,7 +86,9 @@ def run(arguments: Arguments) -> Path:
         name = f"{split.name}/{split.group}"
         cell = folder.cell(name, compute)
         if cell["rows"] != crystals.position[rows].tolist():
-            raise StudyError(f"{folder.path}/cells/{name}.json: holds other rows; remove it to compute it again.")
+            raise StudyError(
+                "holds other rows; remove it to compute it again.", source=f"{folder.path}/cells/{name}.json"
+            )
         scores[name] = _scores(split, crystals.labels[target.name], target, cell)
     results = {
         "table": {

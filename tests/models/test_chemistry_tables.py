@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import pytest
-from pymatgen.analysis.prototypes import WYCKOFF_MULTIPLICITY_DICT
 from pymatgen.core import Element
 
 from cloud_hf import CloudConfig, ScopeTokenizer
@@ -38,6 +37,8 @@ def test_every_fraction_has_its_id(tokenizer: ScopeTokenizer) -> None:
 
 
 def test_every_wyckoff_word_of_the_230_groups_has_its_multiplicity(tokenizer: ScopeTokenizer) -> None:
+    from pymatgen.analysis.prototypes import WYCKOFF_MULTIPLICITY_DICT  # takes seconds, in every process that collects
+
     known = {
         f"{size}{letter}" for group in WYCKOFF_MULTIPLICITY_DICT.values() for letter, size in group.items()
     }  # fmt: skip

@@ -46,7 +46,6 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         default=[],
         metavar="SLOT=LIST",
         help="elements of slots, by symbol or group, a minus takes away: A=Li,Na B=transition-metals,-Cd X=O,S "
-        ""
         "(default: all stable elements); 'auto' among them: for other slots those that the language model proposes",
     )
     parser.add_argument(
@@ -131,7 +130,7 @@ def screen(arguments: argparse.Namespace) -> int:
         raise CloudError("--plot draws the Pareto front of two wants; give two with --want.")
     with ExitStack() as stack:
         temporary = None if arguments.output else stack.enter_context(tempfile.TemporaryDirectory())
-        plan, evaluator, _ = prepare(
+        plan, evaluator = prepare(
             Path(arguments.output or str(temporary)),
             arguments.prototypes or None,
             arguments.elements,

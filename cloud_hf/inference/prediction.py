@@ -19,7 +19,7 @@ from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.inference.fast_model import FastPredictor, load_fast
 from cloud_hf.inference.likelihood_head import LikelihoodHead
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
-from cloud_hf.models.quantities_cloud import Quantity
+from cloud_hf.models.quantities_cloud import Quantity, QuantityReader
 from cloud_hf.scope import ScopeEncoder
 
 if TYPE_CHECKING:  # transformers' model classes, whose import takes seconds
@@ -206,13 +206,50 @@ class Predictors:
         return each[0] if len(each) == 1 else [list(chain.from_iterable(rows)) for rows in zip(*each, strict=True)]
 
 
-def _units(pipeline: "CrystalPropertyPipeline | FastPredictor", heads: Sequence[str]) -> dict[str, str]:
+def _units(pipeline: QuantityReader, heads: Sequence[str]) -> dict[str, str]:
     """Quantities that belong to some heads: with each thermal property goes the Debye temperature."""
     others = set(heads_of(pipeline.settings)) - set(heads)
     if "heat_capacity" in others and pipeline.gives_phonon_dos:  # all that follows from the density of states goes
         others |= {*THERMAL_UNITS, *DEBYE_TEMPERATURES}
     hidden = others | {f"{head}_{per}" for head in others for per in ("per_atom", "per_cell")}
     return {name: unit for name, unit in pipeline.units.items() if name not in hidden}
+
+
+@dataclass(frozen=True)
+class _Described(QuantityReader):
+    """What a checkpoint predicts, by its configuration alone."""
+
+    config: Any
+
+    @property
+    def settings(self) -> Any:
+        return self.config
+
+    @property
+    def is_debye(self) -> bool:
+        return "CloudForDebye" in (self.config.architectures or [])
+
+    @property
+    def has_spectrum(self) -> bool:
+        return "CloudForCrystalProperties" in (self.config.architectures or [])
+
+
+def units_of(model: str = "default", auxiliary: bool = False) -> dict[str, str]:
+    """Return the unit of every quantity that a model predicts; reads configurations, no weights.
+
+    Args:
+        model: `default` (all checkpoints inside the package), a folder or a Hub id.
+        auxiliary: Whether to name the auxiliary targets too.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or one without a property head.
+    """
+    paths = dict.fromkeys(map(bundled_model, bundled_heads())) if model == "default" else {model: None}
+    units: dict[str, str] = {}
+    for path in paths:
+        described = _Described(_config_with_head(path, None))
+        units |= described.units if auxiliary else _units(described, shown_heads(described.config))
+    return units
 
 
 def _reads_alike(one: Any, other: Any) -> bool:

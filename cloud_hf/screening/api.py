@@ -18,7 +18,7 @@ from cloud_hf.data.tables import check_output, write_table
 from cloud_hf.errors import CloudError
 from cloud_hf.files import write_json
 from cloud_hf.inference.likelihood import StringLikelihood
-from cloud_hf.inference.prediction import Predictors, load_predictors
+from cloud_hf.inference.prediction import Predictors
 from cloud_hf.screening.candidates import DEFAULT_LIMIT, Counts, Product
 from cloud_hf.screening.chemistry import Rules
 from cloud_hf.screening.elements import parse_elements, parse_slots
@@ -28,7 +28,7 @@ from cloud_hf.screening.pareto import pareto_front, plot_front
 from cloud_hf.screening.plan import Plan, Proposals
 from cloud_hf.screening.proposals import Proposed, Sampling, propose
 from cloud_hf.screening.prototypes import Prototype, read_prototypes
-from cloud_hf.screening.run import Totals, best_rows, gather, make_evaluator, run_pieces
+from cloud_hf.screening.run import Totals, best_rows, check_wants, gather, make_evaluator, run_pieces
 from cloud_hf.screening.structures import write_structure
 from cloud_hf.screening.wants import HULL, Want
 
@@ -124,7 +124,7 @@ def screen(
     """
     with ExitStack() as stack:
         folder = Path(output) if output is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        plan, evaluator, _ = prepare(
+        plan, evaluator = prepare(
             folder, prototypes, elements, want, model=model, rules=Rules(neutral, ordered, alloys), known=known,
             phases=phases, structures=structures, temperature=temperature, limit=limit, batch_size=batch_size,
             members=members, sampling=sampling,
@@ -151,15 +151,17 @@ def prepare(
     members: int | None = None,
     sampling: Sampling | None = None,
     rows: int = 20_000,
-) -> tuple[Plan, Evaluator, Predictors]:
+) -> tuple[Plan, Evaluator]:
     """Check everything that a screening needs and save its plan; arguments as for `screen`.
 
     Returns:
-        The plan, what evaluates it, and all models.
+        The plan, and what evaluates it.
 
     Raises:
         CloudError: What cannot be screened.
     """
+    wants = (want,) if isinstance(want, str) else tuple(want)
+    check_wants(wants, model)
     given = [elements] if isinstance(elements, str) else elements
     automatic = not isinstance(given, Mapping) and AUTO in given
     slots = _slots([text for text in given if text != AUTO] if automatic else given)
@@ -179,14 +181,12 @@ def prepare(
         source = Product.of(found, slots, rules, limit)
         if next(source.candidates(counts=(counts := Counts())), None) is None:
             raise CloudError(f"nothing is left to screen. {counts}.")
-    wants = (want,) if isinstance(want, str) else tuple(want)
     plan = Plan(
         folder, source, wants, model, temperature, tuple(map(str, known)), phases, rows, batch_size, members, proposing
     )
-    predictors = load_predictors(model, likelihood=None, members=members)
-    evaluator = make_evaluator(plan, predictors)
+    evaluator = make_evaluator(plan, flags=True)
     plan.save()
-    return plan, evaluator, predictors
+    return plan, evaluator
 
 
 def run_screening(
@@ -227,7 +227,7 @@ def run_screening(
     rate = size / (time.perf_counter() - begin) if missing else None
     totals = gather(plan)
     best = best_rows(plan, top, evaluator.columns, new)
-    best = _with_likelihood(best, plan.model)
+    best = _with_likelihood(best, evaluator.predictors)
     problems: list[str] = []
     if structures is not None:
         best[STRUCTURE], problems = _write_structures(best, plan.source.prototypes, Path(structures))
@@ -290,12 +290,11 @@ def _column(want: Want, evaluator: Evaluator) -> str:
     return f"{want.quantity} ({unit})"
 
 
-def _with_likelihood(best: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Add how usual the strings are, where the package's own models predicted them."""
-    folder = bundled_likelihood() if model == "default" else None
-    if folder is None or best.empty:
+def _with_likelihood(best: pd.DataFrame, predictors: Predictors) -> pd.DataFrame:
+    """Add how usual the strings are, where the models know it."""
+    likelihood = predictors.likelihood
+    if likelihood is None or best.empty:
         return best
-    likelihood = StringLikelihood.load(folder)
     values = likelihood(best["scope"].tolist())
     outside = likelihood.outside(values)
     best["log_likelihood"] = values

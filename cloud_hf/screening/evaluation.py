@@ -1,6 +1,6 @@
 """Candidates to rows: predictions with their distributions, the distance to the hull, the chance to meet all wants."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from cloud_hf.screening.known import KnownStrings
 from cloud_hf.screening.prototypes import Prototype
 from cloud_hf.screening.wants import HULL, Want
 
-__all__ = ["DECOMPOSITION", "HULL_UNIT", "INCOMPLETE", "LARGEST_DROP", "PROBABILITY", "Evaluator", "quantities_of"]
+__all__ = ["DECOMPOSITION", "HULL_UNIT", "INCOMPLETE", "LARGEST_DROP", "PROBABILITY", "Evaluator", "no_hull"]
 
 PROBABILITY = "probability"
 """Column of the chance to meet all wants."""
@@ -35,17 +35,17 @@ HULL_UNIT = "eV/atom"
 Numbers = NDArray[np.float64]
 
 
-def quantities_of(predictors: Predictors, phases: KnownPhases | None) -> dict[str, str]:
-    """Return the units of all quantities that can be wanted."""
-    units = dict(predictors.units)
-    if phases is not None and _gives(predictors, phases.head):
-        units[HULL] = HULL_UNIT
-    return units
-
-
 def _gives(predictors: Predictors, head: str) -> bool:
     """Whether some model has a head, auxiliary ones included."""
     return any(head in pipeline.units for pipeline in predictors.pipelines)
+
+
+def no_hull(phases: KnownPhases, names: Iterable[str]) -> CheckpointError:
+    """The error of a model that predicts no energies of the phases' vintage; `names`: what it predicts."""
+    return CheckpointError(
+        f"{HULL} needs the head {phases.head!r}, of the vintage of the known phases ({phases.vintage}); this model "
+        f"gives {', '.join(names)}."
+    )
 
 
 class Evaluator:
@@ -53,7 +53,7 @@ class Evaluator:
 
     Args:
         predictors: The models.
-        wants: What is wanted, of quantities that `quantities_of` names.
+        wants: What is wanted, of quantities that the models give, or `energy_above_hull`.
         prototypes: The prototypes of the candidates.
         phases: Known phases; None: no distance to the hull.
         known: Strings of known crystals.
@@ -79,10 +79,7 @@ class Evaluator:
         self.phases = phases if any(want.quantity == HULL for want in wants) else None
         if self.phases is not None:
             if not _gives(predictors, self.phases.head):
-                raise CheckpointError(
-                    f"{HULL} needs the head {self.phases.head!r}, of the vintage of the known phases "
-                    f"({self.phases.vintage}); this model gives {', '.join(predictors.units)}."
-                )
+                raise no_hull(self.phases, predictors.units)
             names.add(self.phases.head)
         self.predictors = predictors.giving(names)
         self.known, self.temperature, self.batch_size = known, temperature, batch_size

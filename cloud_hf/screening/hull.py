@@ -120,6 +120,11 @@ class KnownPhases:
     def __len__(self) -> int:
         return sum(map(len, self._energies.values()))
 
+    @property
+    def energies(self) -> dict[str, float]:
+        """Formation energy of each phase in eV/atom, by its formula."""
+        return {name: energy for system in self._energies.values() for name, energy in system.items()}
+
     @classmethod
     def bundled(cls) -> "KnownPhases":
         """Return the phases inside the package."""

@@ -71,6 +71,10 @@ class KnownStrings:
             hashes.append(string_hashes(scopes))
         return KnownStrings(np.concatenate(hashes))
 
+    def and_strings(self, scopes: Iterable[str]) -> "KnownStrings":
+        """Return these and further canonical `sites` strings."""
+        return KnownStrings(np.concatenate([self._hashes, string_hashes(scopes)]))
+
     def holds(self, scopes: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which strings are known, shape (len(scopes),)."""
         return np.isin(string_hashes(scopes), self._hashes)

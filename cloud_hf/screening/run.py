@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -19,15 +19,15 @@ import torch
 
 from cloud_hf.errors import CloudError, WorkerDiedError
 from cloud_hf.files import new_file
-from cloud_hf.inference.prediction import Predictors, load_predictors
+from cloud_hf.inference.prediction import load_predictors, units_of
 from cloud_hf.screening.candidates import Counts
-from cloud_hf.screening.evaluation import INCOMPLETE, PROBABILITY, Evaluator, quantities_of
+from cloud_hf.screening.evaluation import INCOMPLETE, PROBABILITY, Evaluator, no_hull
 from cloud_hf.screening.hull import KnownPhases
 from cloud_hf.screening.known import KnownStrings
 from cloud_hf.screening.plan import Plan, load_plan
-from cloud_hf.screening.wants import HULL, parse_wants
+from cloud_hf.screening.wants import HULL, Want, parse_wants
 
-__all__ = ["Totals", "best_rows", "gather", "make_evaluator", "run_piece", "run_pieces"]
+__all__ = ["Totals", "best_rows", "check_wants", "gather", "make_evaluator", "run_piece", "run_pieces"]
 
 CHUNK = 4096
 """Candidates that are in memory at a time; strings of similar length among them go together."""
@@ -54,20 +54,40 @@ class Totals:
     incomplete: int = 0
 
 
-def make_evaluator(plan: Plan, predictors: Predictors | None = None) -> Evaluator:
-    """Load what a piece needs: models, known phases and strings.
+def check_wants(wants: Sequence[str], model: str) -> tuple[list[Want], KnownPhases | None]:
+    """Read what is wanted by the configuration of the model, before any weights are loaded.
+
+    Returns:
+        The wants, and the known phases if the distance to their hull is among them.
 
     Raises:
-        CloudError: A want, a table or a model that cannot be used.
+        CloudError: No wants, or one of a quantity that the model does not give.
     """
-    predictors = predictors or load_predictors(plan.model, likelihood=None, members=plan.members)
-    phases = KnownPhases.bundled() if any(HULL in want for want in plan.wants) else None
+    units = units_of(model)
+    found = parse_wants(wants, [*units, HULL])
+    if all(want.quantity != HULL for want in found):
+        return found, None
+    phases = KnownPhases.bundled()
+    if phases.head not in units_of(model, auxiliary=True):
+        raise no_hull(phases, units)
+    return found, phases
+
+
+def make_evaluator(plan: Plan, flags: bool = False) -> Evaluator:
+    """Load what a piece needs: models, known phases and strings.
+
+    Args:
+        plan: What is screened.
+        flags: Load what tells unusual strings too.
+
+    Raises:
+        CloudError: A want, a table or a model that cannot be used; tables are read before models.
+    """
+    wants, phases = check_wants(plan.wants, plan.model)
     if phases is not None and plan.phases is not None:
         phases.add_table(plan.phases)
-    # without the head of the phases the want names what is missing
-    units = quantities_of(predictors, phases) | ({HULL: ""} if phases is not None else {})
-    wants = parse_wants(plan.wants, units)
     known = KnownStrings.bundled().and_of(plan.known)
+    predictors = load_predictors(plan.model, likelihood="default" if flags else None, members=plan.members)
     return Evaluator(predictors, wants, plan.source.prototypes, phases, known, plan.temperature, plan.batch_size)
 
 

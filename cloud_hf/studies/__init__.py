@@ -18,6 +18,7 @@ STUDIES = {
     "attention": "what the model looks at, with a random model as control",
     "low-data": "learning curves against trees",
     "ood": "crystals unlike those trained on: element, space group, prototype, time, size",
+    "screening": "hide families of crystals, enumerate them, and see where the known ones rank",
 }
 """Each study and what it measures."""
 

@@ -11,7 +11,7 @@ import pytest
 import cloud_hf
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CheckpointError, CloudError
-from cloud_hf.inference.prediction import load_predictors
+from cloud_hf.inference.prediction import load_predictors, units_of
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.screening.api import prepare, run_screening
 from cloud_hf.screening.candidates import Product
@@ -58,21 +58,68 @@ def test_thermal_quantities_can_be_wanted() -> None:
 
 def test_a_screening_goes_on_where_it_was(tmp_path: Path) -> None:
     arguments = (["rock-salt"], ELEMENTS, WANT)
-    plan, evaluator, _ = prepare(tmp_path / "one", *arguments, rows=5)
+    plan, evaluator = prepare(tmp_path / "one", *arguments, rows=5)
     assert plan.pieces == 3
     run_piece(load_plan(plan.folder), 1, evaluator)
     before = plan.piece_path(1).stat().st_mtime_ns
     assert plan.missing == [0, 2]
     with pytest.raises(CloudError, match="2 of 3 pieces are missing"):
         gather(plan)
-    again, evaluator, _ = prepare(tmp_path / "one", *arguments, rows=5)
+    again, evaluator = prepare(tmp_path / "one", *arguments, rows=5)
     found = run_screening(again, evaluator, progress=False)
     assert plan.piece_path(1).stat().st_mtime_ns == before
-    whole, evaluator, _ = prepare(tmp_path / "two", *arguments)
+    whole, evaluator = prepare(tmp_path / "two", *arguments)
     pd.testing.assert_frame_equal(found.top, run_screening(whole, evaluator, progress=False).top, rtol=1e-5)
     assert found.totals.counts == gather(whole).counts
     with pytest.raises(CloudError, match="other settings"):
         prepare(tmp_path / "one", ["rock-salt"], ELEMENTS, ["band_gap>=1"], rows=5)
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(several_heads: Path, tmp_path: Path) -> None:
+    arguments = (["rock-salt", "fluorite"], ELEMENTS, WANT)
+    found = []
+    for number in (1, 2):
+        plan, evaluator = prepare(
+            tmp_path / str(number), *arguments, model=str(several_heads / "crystal_properties"), rows=7
+        )
+        found.append(run_screening(plan, evaluator, processes=number, progress=False))
+    assert found[0].totals.counts == found[1].totals.counts
+    pd.testing.assert_frame_equal(found[0].top, found[1].top)
+    pieces = [sorted((tmp_path / number / "all").iterdir()) for number in ("1", "2")]
+    for one, two in zip(*pieces, strict=True):
+        pd.testing.assert_frame_equal(pd.read_parquet(one), pd.read_parquet(two))
+
+
+def test_nothing_is_loaded_for_what_cannot_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("cloud_hf.screening.run.load_predictors", nothing)
+    monkeypatch.setattr("cloud_hf.screening.api.StringLikelihood.load", nothing)
+    phases = tmp_path / "phases.csv"
+    phases.write_text("formula\nNaCl\n", encoding="utf-8")
+    for elements in (ELEMENTS, [*ELEMENTS, "auto"]):
+        with pytest.raises(CloudError, match="no head gives 'colour'"):
+            cloud_hf.screen(["rock-salt"], elements, ["colour>=1"])
+        with pytest.raises(CheckpointError, match="needs the head"):
+            cloud_hf.screen(["rock-salt"], elements, ["energy_above_hull<=0.1"], phases=str(phases))
+    with pytest.raises(CloudError, match=r"missing\.csv"):
+        cloud_hf.screen(["rock-salt"], ELEMENTS, WANT, known=[str(tmp_path / "missing.csv")])
+
+
+def test_units_are_those_of_the_loaded_models() -> None:
+    loaded = load_predictors(likelihood=None)
+    assert units_of() == loaded.units
+    every = units_of(auxiliary=True)
+    assert every.items() >= {(name, unit) for one in loaded.pipelines for name, unit in one.units.items()}
+
+
+def test_unusual_strings_are_flagged() -> None:
+    found = cloud_hf.screen(["rock-salt", "fluorite"], ELEMENTS, WANT, progress=False)
+    predicted = cloud_hf.predict(found["scope"].tolist(), progress=False)
+    assert found["log_likelihood"].to_numpy() == pytest.approx(predicted["log_likelihood"].to_numpy(), rel=1e-3)
+    assert found["out_of_distribution"].tolist() == predicted["out_of_distribution"].tolist()
 
 
 def test_known_crystals_are_marked(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """One training of a study: a model and trees learn from the same rows and predict the same others."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -34,8 +34,8 @@ from cloud_hf.training.finetune_trainer import FinetuneTrainer
 from cloud_hf.training.pretrain import new_config
 
 __all__ = [
-    "ARCHITECTURE", "Fit", "StudyTarget", "auto_predictions", "encoder_folder", "fit_and_predict", "fit_arms",
-    "predict_quantity", "random_encoder", "study_target", "target_settings", "training_settings", "trees",
+    "ARCHITECTURE", "Fit", "StudyTarget", "auto_predictions", "encoder_folder", "encoder_vectors", "fit_and_predict",
+    "fit_arms", "predict_quantity", "random_encoder", "study_target", "target_settings", "training_settings", "trees",
     "trees_and_choice",
 ]  # fmt: skip
 
@@ -171,6 +171,19 @@ def auto_predictions(
         vectors, crystals.scopes, labels / atoms, train, test, target.tree_kind, per_cell if heat else None, seed=seed
     )
     return predicted * atoms[test], asdict(choice)
+
+
+def encoder_vectors(encoder: str, scopes: Sequence[str]) -> Numbers:
+    """Return what a property head on an encoder would read of each string.
+
+    Args:
+        encoder: Folder or Hub id.
+        scopes: Strings, n in number.
+
+    Returns:
+        Shape (n, width).
+    """
+    return _vectors(StudyTarget("none", "1"), encoder, tuple(scopes))
 
 
 @lru_cache(maxsize=1)

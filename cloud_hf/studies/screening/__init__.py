@@ -1,0 +1,1 @@
+"""Whether a screening finds crystals that are known, after their whole family was hidden from the training."""

@@ -1,0 +1,125 @@
+"""Measure what `cloud-hf search` finds: neighbours as predictors, and an approximate index beside exact search.
+
+    python scripts/benchmark_search.py --data materials_project.parquet matbench_labels.parquet
+
+neighbours  The label of a crystal as the mean label of its nearest neighbours in other folds: by the cosine of vectors,
+            as the search finds them, and by composition alone. The vectors are of the masked language model inside the
+            package, which has seen strings and no label, so that no label can come back through them.
+index       Recall of an approximate index (usearch) against exact search, and the processor time of both, on the
+            same vectors with noise, as many as are asked for.
+
+Each part is stored in the output file when it is done.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarking import processor, show, versions, write_section
+from numpy.typing import NDArray
+
+from cloud_hf.data.assignment import folds_of_strings
+from cloud_hf.metrics import regression_metrics
+from cloud_hf.metrics.statistics import ratio_interval
+from cloud_hf.screening.search import nearest
+from cloud_hf.studies.common.fitting import encoder_folder, encoder_vectors
+from cloud_hf.studies.screening.neighbours import NEIGHBOURS, composition_vectors, neighbour_predictions
+from cloud_hf.studies.screening.rows import UNITS, read_labelled
+from cloud_hf.studies.screening.study import LABEL_COLUMNS
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("neighbours", "index")
+FOLDS = 5
+
+Vectors = NDArray[np.float32]
+
+
+def neighbours(scopes: list[str], vectors: Vectors, labels: dict[str, NDArray[np.float64]], asked: int) -> Any:
+    """Errors of the mean label of the nearest neighbours, for each quantity, on crystals of all folds."""
+    folds = folds_of_strings(scopes, FOLDS, 0)
+    compositions = composition_vectors(scopes)
+    found: dict[str, Any] = {"folds": FOLDS, "k": NEIGHBOURS, "quantities": {}}
+    for name, values in labels.items():
+        rows = np.random.default_rng(0).permutation(np.flatnonzero(~np.isnan(values)))[:asked]
+        predicted = {way: np.zeros(len(rows)) for way in ("vectors", "composition", "mean")}
+        for fold in range(FOLDS):
+            here = np.flatnonzero(folds[rows] == fold)
+            train = np.flatnonzero((folds != fold) & ~np.isnan(values))
+            places, _ = nearest(vectors[rows[here]], vectors[train], NEIGHBOURS)
+            predicted["vectors"][here] = values[train][places].mean(axis=1)
+            predicted["composition"][here] = neighbour_predictions(
+                compositions[train], values[train], compositions[rows[here]]
+            )
+            predicted["mean"][here] = values[train].mean()
+        errors = {way: np.abs(numbers - values[rows]) for way, numbers in predicted.items()}
+        low, high = ratio_interval(errors["vectors"], errors["composition"], resamples=2000)
+        found["quantities"][name] = {
+            "unit": UNITS[name], "n": len(rows), "neighbours_from": int((~np.isnan(values)).sum()),
+            **{way: dict(regression_metrics(values[rows], numbers)) for way, numbers in predicted.items()},
+            "ratio": {
+                "value": float(errors["vectors"].mean() / errors["composition"].mean()), "low": low, "high": high,
+            },
+        }  # fmt: skip
+    rows_shown = [
+        [name, one["n"], one["vectors"]["mae"], one["composition"]["mae"], one["mean"]["mae"], one["unit"]]
+        for name, one in found["quantities"].items()
+    ]
+    show("MAE of neighbours", rows_shown, ["quantity", "N", "by vectors", "by composition", "mean", "unit"])
+    return found
+
+
+def index(vectors: Vectors, sizes: list[int], asked: int, k: int = 10) -> Any:
+    """Recall and processor time of the approximate index, for growing numbers of vectors."""
+    from usearch.index import Index
+
+    chance = np.random.default_rng(0)
+    found = []
+    for size in sizes:
+        table = vectors[chance.integers(len(vectors), size=size)]
+        table = table + 0.1 * vectors.std(axis=0) * chance.standard_normal(table.shape, dtype=np.float32)
+        queries = table[chance.integers(size, size=asked)]
+        queries = queries + 0.1 * vectors.std(axis=0) * chance.standard_normal(queries.shape, dtype=np.float32)
+        begin = time.process_time()
+        built = Index(ndim=table.shape[1], metric="cos")
+        built.add(np.arange(size), table, threads=1)
+        made = time.process_time() - begin
+        begin = time.process_time()
+        near = built.search(queries, k, threads=1).keys
+        seconds = time.process_time() - begin
+        begin = time.process_time()
+        exact, _ = nearest(queries, table, k)
+        exactly = time.process_time() - begin
+        recall = np.mean([len({*one} & {*two}) / k for one, two in zip(near.tolist(), exact.tolist(), strict=True)])
+        found.append({
+            "vectors": size, "width": table.shape[1], "queries": asked, "recall_at_10": float(recall),
+            "build_seconds": made, "search_ms": 1000 * seconds / asked, "exact_ms": 1000 * exactly / asked,
+        })  # fmt: skip
+    show("Index", [[*one.values()] for one in found], [*found[0]])
+    return {"sizes": found}
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", required=True, help="as for `cloud-hf study screening`")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--cache", type=Path, default=Path("runs/search"), help="folder that keeps strings")
+    parser.add_argument("--asked", type=int, default=3000, help="crystals of each quantity that are predicted")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[30_000, 100_000], help="vectors of the index")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/search.json")
+    arguments = parser.parse_args()
+    crystals = read_labelled(arguments.data, LABEL_COLUMNS, arguments.cache, 1)
+    vectors = encoder_vectors(str(encoder_folder("default")), crystals.scopes).astype(np.float32)
+    machine = {"processor": processor(), **versions(["torch", "usearch"])}
+    for part in arguments.parts:
+        if part == "neighbours":
+            figures = neighbours(crystals.scopes, vectors, crystals.labels, arguments.asked)
+        else:
+            figures = index(vectors, arguments.sizes, 1000)
+        write_section(arguments.out, part, figures | {"machine": machine})
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from example_files import EXAMPLES, LIKE_OTHERS
 from waiting import Hang
 
 if TYPE_CHECKING:
@@ -49,17 +51,10 @@ def root() -> Path:
     return ROOT
 
 
-LIKE_OTHERS = {
-    "Al", "Fe", "Au", "Ge", "GaAs", "CsCl", "ZnS_sphalerite", "LiF", "CaF2_fluorite", "PbTe", "MgAl2O4_spinel",
-    "BaTiO3", "LiFePO4_triphylite",
-}  # fmt: skip
-"""Examples of simple structures, which would make tests over all examples longer and no harder."""
-
-
 @pytest.fixture(scope="session")
 def examples() -> list[Path]:
     """The example crystals, CIF files, without those of `LIKE_OTHERS`."""
-    return sorted(path for path in (ROOT / "examples").glob("*.cif") if path.stem not in LIKE_OTHERS)
+    return [path for path in EXAMPLES if path.stem not in LIKE_OTHERS]
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +99,19 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(trees, "ROUNDS", (60, 20))
     monkeypatch.setattr(trees, "EXTRA_TREES", (40, 10))
+
+
+@pytest.fixture(scope="session")
+def wyckoff_multiplicities() -> dict[str, dict[str, int]]:
+    """Letter to multiplicity of each space group, from pymatgen's file: its module reads larger ones for seconds."""
+    from monty.serialization import loadfn
+
+    spec = importlib.util.find_spec("pymatgen.analysis.prototypes")
+    assert spec is not None
+    assert spec.origin is not None
+    (path,) = Path(spec.origin).parent.glob("wyckoff-position-multiplicities.json*")
+    tables: dict[str, dict[str, int]] = loadfn(path)
+    return tables
 
 
 @pytest.fixture(scope="session")

@@ -228,10 +228,10 @@ class TreeBaseline:
             trial = TreeBaseline(self.target_kind, self.temperature, self.seed, self.n_jobs)
             every = {member for members in TREE_MODELS.values() for member in members}
             trial.members = self._fitted(every, features[seen], target[seen], light=True)
-            for name, found in trial.predict_each(features[scored], atoms[scored]).items():
-                errors[name].append(np.abs(found - values[scored]))
-        each = {name: np.concatenate(found) for name, found in errors.items()}
-        means = {name: float(found.mean()) for name, found in each.items()}
+            for name, predicted in trial.predict_each(features[scored], atoms[scored]).items():
+                errors[name].append(np.abs(predicted - values[scored]))
+        each = {name: np.concatenate(rounds) for name, rounds in errors.items()}
+        means = {name: float(error.mean()) for name, error in each.items()}
         return TreeChoice(clearly_best(each), means, len(each["average"]))
 
     def _fitted(

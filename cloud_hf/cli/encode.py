@@ -106,10 +106,10 @@ def encode(arguments: argparse.Namespace) -> int:
         max_atoms=arguments.max_atoms,
         trust_sites=arguments.trust_sites,
     )
-    found = string_rows(arguments.inputs, encoder, arguments.processes, arguments.timeout)
+    encoded_rows = string_rows(arguments.inputs, encoder, arguments.processes, arguments.timeout)
     all_strings = True
     with open_rows(STRING_COLUMNS, arguments.output) as rows:
-        for item, row in tqdm(found, desc="encode", unit="crystal", disable=None):
+        for item, row in tqdm(encoded_rows, desc="encode", unit="crystal", disable=None):
             rows.add(row)
             rows.failed(item.error)
             all_strings &= item.source == item.scope

@@ -110,8 +110,8 @@ def _distilled(arguments: argparse.Namespace, teacher: "StringLikelihood", measu
         raise CheckpointError("is no property checkpoint that a head can be fitted to.", source=arguments.distil)
     if network.settings.grammar != "sites" or teacher.model.config.grammar != "sites":
         raise CheckpointError("a head is learned from strings of the grammar 'sites'.", source=arguments.distil)
-    found = {scope: None for table in arguments.learn for scope in distinct_strings(table, seed=arguments.seed)}
+    distinct = {scope: None for table in arguments.learn for scope in distinct_strings(table, seed=arguments.seed)}
     longest = min(network.tokenizer.model_max_length, teacher.tokenizer.model_max_length) - 2
-    strings = [scope for scope in found if scope not in measured and len(scope.split()) <= longest]
+    strings = [scope for scope in distinct if scope not in measured and len(scope.split()) <= longest]
     order = np.random.default_rng(arguments.seed).permutation(len(strings))[: arguments.most_learned]
     return distil(teacher, network, [strings[row] for row in order], arguments.seed, measured)

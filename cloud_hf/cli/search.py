@@ -40,7 +40,7 @@ def search(arguments: argparse.Namespace) -> int:
         check_output(arguments.output, TABLE_SUFFIXES)
     from cloud_hf.screening.search import search as find
 
-    found = find(
+    neighbours = find(
         arguments.inputs,
         arguments.collection,
         arguments.k,
@@ -49,9 +49,9 @@ def search(arguments: argparse.Namespace) -> int:
         vectors=arguments.vectors,
         processes=arguments.processes,
     )
-    shown = found[found["error"].isna()].drop(columns=list(HIDDEN)).dropna(axis="columns", how="all")
+    shown = neighbours[neighbours["error"].isna()].drop(columns=list(HIDDEN)).dropna(axis="columns", how="all")
     print(tabulate(shown.to_dict("records"), headers="keys", tablefmt="simple", floatfmt=".4g", missingval=""))
     if arguments.output:
-        write_table(found, arguments.output)
-        print(f"{len(found)} rows -> {arguments.output}")
-    return report_failures(found["error"].dropna().tolist(), found["query"].nunique())
+        write_table(neighbours, arguments.output)
+        print(f"{len(neighbours)} rows -> {arguments.output}")
+    return report_failures(neighbours["error"].dropna().tolist(), neighbours["query"].nunique())

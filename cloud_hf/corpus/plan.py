@@ -118,10 +118,10 @@ def load_plan(folders: Folders) -> Plan:
     """
     path = folders.plan / "plan.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        settings = found.pop("settings")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        settings = record.pop("settings")
         settings = BuildSettings(**(settings | {"grammars": tuple(settings["grammars"])}))
-        return Plan(**(found | {"inputs": tuple(found["inputs"]), "settings": settings}))
+        return Plan(**(record | {"inputs": tuple(record["inputs"]), "settings": settings}))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CorpusError(f"the plan of the corpus cannot be read ({error}).", source=str(path)) from error
 

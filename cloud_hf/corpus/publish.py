@@ -83,8 +83,8 @@ def write_card(folder: Path, corpus: Corpus, repo_id: str | None = None) -> None
 
 
 def _is_generated(text: str) -> bool:
-    found = _MARKED.search(text)
-    return found is not None and found.group(1) == _checksum(text)
+    mark = _MARKED.search(text)
+    return mark is not None and mark.group(1) == _checksum(text)
 
 
 def _checksum(text: str) -> str:

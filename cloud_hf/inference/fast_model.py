@@ -163,10 +163,10 @@ def load_fast(
             return None
     config.n_members = number
     calibration = Path(path, CALIBRATION_FILE)
-    found = Calibration.load(calibration) if calibration.is_file() else None
-    if found is not None and not found.fits(network.members[0]):
+    intervals = Calibration.load(calibration) if calibration.is_file() else None
+    if intervals is not None and not intervals.fits(network.members[0]):
         return None  # the pipeline says so
-    predictor = FastPredictor(config, kinds[0], network, tokenizer, found)
+    predictor = FastPredictor(config, kinds[0], network, tokenizer, intervals)
     if flagged:
         predictor.likelihood = LikelihoodHead.load(path, predictor)
     return predictor

@@ -171,18 +171,18 @@ class StringLikelihood:
             progress: Show a progress bar.
         """
         order = sorted(range(len(asked)), key=lambda index: len(ids[asked[index][0]]))
-        found = np.zeros(len(asked))
+        totals = np.zeros(len(asked))
         bar = tqdm(total=len(asked), desc="likelihood", unit="word", disable=None if progress else True)
         start = 0
         while start < len(order):
             size = max(1, MOST_TOKENS // len(ids[asked[order[min(start + 255, len(order) - 1)]][0]]))
             batch = order[start : start + min(size, 256)]
             strings = [ids[asked[index][0]] for index in batch]
-            found[batch] = self._log_probabilities(strings, [asked[index][1] for index in batch])
+            totals[batch] = self._log_probabilities(strings, [asked[index][1] for index in batch])
             start += len(batch)
             bar.update(len(batch))
         bar.close()
-        return found
+        return totals
 
     def outside(self, values: NDArray[np.float64]) -> NDArray[np.bool_] | None:
         """Tell which log-likelihoods are out of distribution; None without a threshold."""

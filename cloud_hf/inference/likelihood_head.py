@@ -120,11 +120,11 @@ def states_of(network: Any, scopes: Sequence[str], batch_size: int = 256) -> Ten
         UnknownWordError, ScopeTooLongError: A string that the model cannot read.
     """
     order = sorted(range(len(scopes)), key=lambda row: len(scopes[row].split()))
-    found: list[Tensor] = []
+    batches: list[Tensor] = []
     for start in range(0, len(order), batch_size):
         rows = [scopes[row] for row in order[start : start + batch_size]]
-        found.append(network.states(network.tokenizer(rows, padding=True, return_tensors="pt")).float())
-    return torch.cat(found)[torch.tensor(order).argsort()]
+        batches.append(network.states(network.tokenizer(rows, padding=True, return_tensors="pt")).float())
+    return torch.cat(batches)[torch.tensor(order).argsort()]
 
 
 def exchange_elements(scopes: Sequence[str], seed: int = 0) -> list[str]:
@@ -184,10 +184,10 @@ def sampled_likelihoods(teacher: StringLikelihood, scopes: Sequence[str], seed: 
         for word in np.unique(tokens[counted]):
             same = counted[tokens[counted] == word]
             asked.append((row, int(chance.choice(same)), len(same) / len(counted)))
-    found = np.zeros(len(ids))
+    totals = np.zeros(len(ids))
     values = teacher.log_probabilities(ids, [(row, place) for row, place, _ in asked], progress=True)
-    np.add.at(found, [row for row, _, _ in asked], values * np.array([share for _, _, share in asked]))
-    return found
+    np.add.at(totals, [row for row, _, _ in asked], values * np.array([share for _, _, share in asked]))
+    return totals
 
 
 def distil(

@@ -46,9 +46,12 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
     if not curves:
         raise CloudError("There is nothing to plot: no crystal has a predicted Debye temperature.")
     temperature = torch.linspace(0.0, highest, 501, dtype=torch.float64)
-    ends = [[float(found[end if end in found else "value"]) for found, _ in curves] for end in ("low", "value", "high")]
+    ends = [
+        [float(quantity[end if end in quantity else "value"]) for quantity, _ in curves]
+        for end in ("low", "value", "high")
+    ]
     soft, middle, stiff = (_curves(values, temperature) for values in ends)
-    banded = any("low" in found for found, _ in curves) and len(curves) <= LABELLED_CURVES
+    banded = any("low" in quantity for quantity, _ in curves) and len(curves) <= LABELLED_CURVES
 
     figure = Figure(figsize=(9.5, 5.8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -56,9 +59,9 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
     from matplotlib import colormaps
 
     colours = colormaps["viridis"](torch.linspace(0.0, 0.94, len(curves)).numpy())
-    for index, ((found, name), colour) in enumerate(zip(curves, colours, strict=True)):
-        label = f"{name}, {_with_ends(found)} K" if len(curves) <= LABELLED_CURVES else None
-        if banded and "low" in found:
+    for index, ((quantity, name), colour) in enumerate(zip(curves, colours, strict=True)):
+        label = f"{name}, {_with_ends(quantity)} K" if len(curves) <= LABELLED_CURVES else None
+        if banded and "low" in quantity:
             axes.fill_between(temperature, stiff[index], soft[index], color=colour, alpha=BAND_OPACITY, linewidth=0)
         axes.plot(temperature, middle[index], color=colour, linewidth=1.6, label=label, zorder=3)
     limit = 3 * GAS_CONSTANT
@@ -79,7 +82,7 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
         axes.legend(title="Crystal, Debye temperature", loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
     note = "One Debye temperature per crystal, learned from heat capacities at 300 K: an approximation at low T."
     if banded:
-        level = next(found["level"] for found, _ in curves if "low" in found)
+        level = next(quantity["level"] for quantity, _ in curves if "low" in quantity)
         note += f"\nBands: {level:.0%} intervals of the Debye temperature."
     figure.supxlabel(note, fontsize=9, color="0.35")
     save_figure(figure, path)
@@ -91,9 +94,9 @@ def _curves(debye_temperatures: Sequence[float], temperature: torch.Tensor) -> t
     return heat_capacity(theta[:, None], temperature[None, :])
 
 
-def _with_ends(found: Mapping[str, Any]) -> str:
-    ends = f" [{found['low']:.0f}, {found['high']:.0f}]" if "low" in found else ""
-    return f"{found['value']:.0f}{ends}"
+def _with_ends(theta: Mapping[str, Any]) -> str:
+    ends = f" [{theta['low']:.0f}, {theta['high']:.0f}]" if "low" in theta else ""
+    return f"{theta['value']:.0f}{ends}"
 
 
 def save_figure(figure: Figure, path: str) -> None:

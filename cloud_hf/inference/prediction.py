@@ -173,7 +173,7 @@ class Predictors:
             return [(None, None)] * len(scopes)
         if isinstance(likelihood, LikelihoodHead):
             runs = zip(self.pipelines, outputs, strict=True)
-            states = next((found["pooled"] for pipeline, found in runs if pipeline is likelihood.network), None)
+            states = next((given["pooled"] for pipeline, given in runs if pipeline is likelihood.network), None)
             values = likelihood(scopes) if states is None else likelihood.of_states(states)
         else:
             alike = (
@@ -369,8 +369,8 @@ def load_predictors(
             pipeline.calibration = None
     predictors = Predictors(pipelines, heads)
     if flagged:
-        own = (pipeline.likelihood for pipeline in pipelines if isinstance(pipeline, FastPredictor))
-        predictors.likelihood = next((head for head in own if head is not None), None)
+        beside = (pipeline.likelihood for pipeline in pipelines if isinstance(pipeline, FastPredictor))
+        predictors.likelihood = next((head for head in beside if head is not None), None)
         wanted = model == "default" and predictors.likelihood is None
         likelihood = bundled_likelihood() if wanted else None
     if likelihood is not None:

@@ -299,7 +299,7 @@ def _stored_config(cls: type[CloudPreTrainedModel], path: Any, kwargs: dict[str,
 
 
 def _subclasses(cls: type[Any]) -> list[type[Any]]:
-    return [found for kind in cls.__subclasses__() for found in (kind, *_subclasses(kind))]
+    return [heir for kind in cls.__subclasses__() for heir in (kind, *_subclasses(kind))]
 
 
 class CloudForPropertyRegression(CloudPropertyModel):

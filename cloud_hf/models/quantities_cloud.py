@@ -140,23 +140,23 @@ class QuantityReader(ABC):
                 intervals |= self._intervals(*known)
             if self.is_debye or self.has_spectrum:
                 intervals |= self._bands(*known)
-        found: list[list[Quantity]] = []
+        by_quantity: list[list[Quantity]] = []
         for name, values in columns.items():
             unit, interval = units[name], intervals.get(name)
             if interval is None:
-                found.append([{"name": name, "value": value, "unit": unit} for value in values.tolist()])
+                by_quantity.append([{"name": name, "value": value, "unit": unit} for value in values.tolist()])
                 continue
             low, high = (ends.tolist() for ends in (np.fmin(interval.low, values), np.fmax(interval.high, values)))
-            found.append(
+            by_quantity.append(
                 [
                     {"name": name, "value": value, "unit": unit, "low": one, "high": two, "level": level}
                     for value, one, two in zip(values.tolist(), low, high, strict=True)
                 ]
             )
-            for quantity, unknown in zip(found[-1], interval.unknown, strict=True):
+            for quantity, unknown in zip(by_quantity[-1], interval.unknown, strict=True):
                 if unknown:
                     quantity["unknown_elements"] = unknown
-        rows = [list(row) for row in zip(*found, strict=True)] if found else [[] for _ in outputs["logits"]]
+        rows = [list(row) for row in zip(*by_quantity, strict=True)] if by_quantity else [[] for _ in outputs["logits"]]
         if self.is_debye:
             for place in torch.isnan(outputs["n_atoms"]).nonzero().flatten().tolist():
                 rows[place] = [quantity for quantity in rows[place] if not quantity["name"].endswith("_per_cell")]
@@ -202,10 +202,10 @@ class QuantityReader(ABC):
             "zero_point_energy": factor * zero,
         }
         atoms = torch.where(atoms.isnan(), 1 / dos.acoustic_share, atoms)
-        found: dict[str, torch.Tensor] = {}
+        thermal: dict[str, torch.Tensor] = {}
         for name, values in per_atom.items():
-            found |= {f"{name}_per_atom": values, f"{name}_per_cell": values * atoms}
-        return found | {name: factor * one for name, one in zip(DEBYE_TEMPERATURES, debye_temperatures, strict=True)}
+            thermal |= {f"{name}_per_atom": values, f"{name}_per_cell": values * atoms}
+        return thermal | {name: factor * one for name, one in zip(DEBYE_TEMPERATURES, debye_temperatures, strict=True)}
 
     def _debye_thermal(
         self, outputs: Mapping[str, torch.Tensor], theta: torch.Tensor, factor: torch.Tensor
@@ -215,10 +215,10 @@ class QuantityReader(ABC):
         second, weight = (outputs[name].double().cpu() if name in outputs else None for name in BRANCH)
         other, one = None if second is None else second * factor, torch.ones_like(theta)
         thermal = thermal_properties(theta * factor, kelvin, one, self.settings.second_branch, other, weight)
-        found = {"debye_temperature": theta * factor}
+        scaled = {"debye_temperature": theta * factor}
         for name, values in thermal._asdict().items():
-            found |= {f"{name}_per_atom": values, f"{name}_per_cell": values * atoms}
-        return found
+            scaled |= {f"{name}_per_atom": values, f"{name}_per_cell": values * atoms}
+        return scaled
 
     @property
     def gives_phonon_dos(self) -> bool:
@@ -249,15 +249,15 @@ class QuantityReader(ABC):
         """Intervals of the scalar targets that have a calibration."""
         features = outputs["string_features"].double().cpu().numpy()
         atoms = outputs["n_atoms"].double().cpu().numpy()
-        found = {}
+        intervals = {}
         for name in self.settings.target_names:
             target = calibration.targets.get(name)
             if target is None or name not in columns:
                 continue
             cells = atoms if target.per_atom else np.ones(len(features))
             low, high = target.interval(features, columns[name] / cells, level)
-            found[name] = Interval(low * cells, high * cells, target.unknown_elements(features))
-        return found
+            intervals[name] = Interval(low * cells, high * cells, target.unknown_elements(features))
+        return intervals
 
     def _bands(
         self,

@@ -176,14 +176,14 @@ def few_label_predictions(
     errors: dict[str, list[Numbers]] = {name: [] for name in FEW_LABEL_MODELS}
     for seen, scored in inner_rounds(names, seed):
         rows = train_rows[scored]
-        for name, found in table.predict(
+        for name, predicted in table.predict(
             FEW_LABEL_MODELS, train_rows[seen], rows, tree_model, seed, light=True
         ).items():
-            errors[name].append(np.abs(found - labels[rows]))
+            errors[name].append(np.abs(predicted - labels[rows]))
     choice = FewLabelChoice(next(iter(FEW_LABEL_MODELS)), trees=tree_model)
     if errors["trees"]:
-        each = {name: np.concatenate(found) for name, found in errors.items()}
-        means = {name: float(found.mean()) for name, found in each.items()}
+        each = {name: np.concatenate(rounds) for name, rounds in errors.items()}
+        means = {name: float(error.mean()) for name, error in each.items()}
         choice = FewLabelChoice(clearly_best(each), means, len(each["trees"]), tree_model)
     return table.predict([choice.model], train_rows, test_rows, tree_model, seed, light=False)[choice.model], choice
 
@@ -205,19 +205,19 @@ class _Table:
     ) -> dict[str, Numbers]:
         """Predictions of models that learned from the rows `seen`, for the rows `asked`, in the label's unit."""
         wanted = {member for name in models for member in FEW_LABEL_MODELS[name]}
-        found = {}
+        predictions = {}
         learned = to_learned(self.labels[seen], self.kind, self.kelvin, self.atoms[seen])
         if "trees" in wanted:
             baseline = TreeBaseline(self.kind, self.kelvin, seed, model=trees, light=light)
             baseline.fit(self.features[seen], self.labels[seen], self.atoms[seen])
-            found["trees"] = baseline.predict(self.features[asked], self.atoms[asked])
+            predictions["trees"] = baseline.predict(self.features[asked], self.atoms[asked])
         if "linear_head" in wanted:
-            found["linear_head"] = self._labels(
+            predictions["linear_head"] = self._labels(
                 fit_linear(self.vectors[seen], learned).predict(self.vectors[asked]), asked
             )
         if "gaussian_process" in wanted:
-            found["gaussian_process"] = self._labels(self._process(seen, asked, learned, seed), asked)
-        return {name: np.mean([found[member] for member in FEW_LABEL_MODELS[name]], axis=0) for name in models}
+            predictions["gaussian_process"] = self._labels(self._process(seen, asked, learned, seed), asked)
+        return {name: np.mean([predictions[member] for member in FEW_LABEL_MODELS[name]], axis=0) for name in models}
 
     def _labels(self, learned: Numbers, rows: Indices) -> Numbers:
         """Labels of what was learned, within the bounds of the heads."""

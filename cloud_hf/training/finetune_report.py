@@ -80,9 +80,9 @@ def prediction_frame(
             frame[_column(target, "predicted")] = predicted
             frame[_column(target, "error")] = predicted - label
             frame[_column(target, "mean predictor")] = np.nanmean(rows.labels[parts["train"], column])
-            for name, found in beside.items():
-                if part in found:
-                    frame[_column(target, name)] = found[part][:, column]
+            for name, by_part in beside.items():
+                if part in by_part:
+                    frame[_column(target, name)] = by_part[part][:, column]
         frames.append(pd.DataFrame(frame))
     return pd.concat(frames, ignore_index=True)
 

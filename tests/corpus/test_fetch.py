@@ -211,9 +211,10 @@ def test_the_command_names_the_provider_that_failed_and_goes_on(
     assert len(rows_of(tmp_path)) == 147
 
 
-def test_structures_of_the_reference_data(shared: Path, tmp_path: Path) -> None:
-    """500 real crystals through the server have the strings that they have from their table."""
-    table = pd.read_parquet(shared / "data" / "wbm.parquet").query("nsites <= 12").head(500)
+@pytest.mark.parametrize("n", [100, pytest.param(500, marks=pytest.mark.slow)])
+def test_structures_of_the_reference_data(shared: Path, tmp_path: Path, n: int) -> None:
+    """Real crystals through the server have the strings that they have from their table."""
+    table = pd.read_parquet(shared / "data" / "wbm.parquet").query("nsites <= 12").head(n)
     documents = []
     from pymatgen.core import Element
 
@@ -233,8 +234,8 @@ def test_structures_of_the_reference_data(shared: Path, tmp_path: Path) -> None:
             }
         )
     for server in serve(documents, tmp_path):
-        (found,) = fetch_structures([server.url], tmp_path / "fetched", Request(page=200, delay=0.0))
-    assert found.structures == 500
+        (found,) = fetch_structures([server.url], tmp_path / "fetched", Request(page=40, delay=0.0))
+    assert found.structures == n
     table.to_parquet(tmp_path / "table.parquet")
     columns = ["id", "sites"]
     sides = []
@@ -244,5 +245,5 @@ def test_structures_of_the_reference_data(shared: Path, tmp_path: Path) -> None:
     # of crystals with one string the first stays, and the server has an order of its own
     assert set(sides[0]["sites"]) == set(sides[1]["sites"])
     both = sides[0].merge(sides[1], on="id")
-    assert len(both) > 450
+    assert len(both) > 0.9 * n
     assert (both["sites_x"] == both["sites_y"]).all()

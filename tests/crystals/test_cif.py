@@ -18,8 +18,7 @@ from cloud_hf.crystals.cif import cell_from_cif
 from cloud_hf.crystals.objects import cell_from_structure
 from cloud_hf.crystals.opening import read_texts
 from cloud_hf.crystals.readers import read_cell
-
-EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.cif"))
+from example_files import EACH_EXAMPLE, EXAMPLES
 
 HEAD = """data_cell
 _cell_length_a 4.0(1)
@@ -65,7 +64,7 @@ def written(structure: Structure) -> list[str]:
 # ------------------------------------------------------------------------------------------------ agreement
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EACH_EXAMPLE)
 def test_examples_read_as_pymatgen_reads_them(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert_same(cell_from_cif(text, "cif", 1000), by_parser(text))
@@ -87,12 +86,13 @@ def test_random_crystals_read_as_pymatgen_reads_them(group: int) -> None:
         assert_same(cell_from_cif(text, "cif", 1000), by_parser(text))
 
 
+@pytest.mark.parametrize("n", [3, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["materials_project", "wbm", "jarvis", "lemat", "nomad2018"])
-def test_database_crystals_read_as_pymatgen_reads_them(shared: Path, name: str) -> None:
+def test_database_crystals_read_as_pymatgen_reads_them(shared: Path, name: str, n: int) -> None:
     import pandas as pd
 
     table = pd.read_parquet(shared / "data" / f"{name}.parquet", columns=["lattice", "numbers", "frac_coords"])
-    for row in table[table.numbers.map(len) <= 40].sample(12, random_state=7).itertuples():
+    for row in table[table.numbers.map(len) <= 40].sample(n, random_state=7).itertuples():
         structure = Structure(np.reshape(row.lattice, (3, 3)), row.numbers, np.reshape(row.frac_coords, (-1, 3)))
         for text in written(structure):
             assert_same(cell_from_cif(text, "cif", 1000), by_parser(text))

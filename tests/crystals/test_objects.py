@@ -14,8 +14,8 @@ from pymatgen.core import DummySpecies, Lattice, Species, Structure
 from cloud_hf import ScopeEncoder, errors
 from cloud_hf.crystals.cell import Cell
 from cloud_hf.crystals.readers import check_cell, crystal_name, read_cell, read_crystal
+from example_files import EACH_EXAMPLE
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.cif"))
 LATTICE = [[4.0, 0.1, 0.0], [0.0, 5.0, 0.2], [0.3, 0.0, 6.0]]
 COORDS = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.25, 0.5, 0.75]]
 SYMBOLS = ["Na", "Cl", "O"]
@@ -92,7 +92,7 @@ def test_the_size_limit_holds_for_every_object(kind: str, limit: int) -> None:
             read_cell(OBJECTS[kind], max_atoms=limit)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EACH_EXAMPLE)
 def test_a_structure_survives_the_way_through_a_cell(path: Path) -> None:
     """The released encoder depends on the order of sites and elements, so a cell must keep it."""
     structure = Structure.from_file(path)

@@ -23,6 +23,7 @@ from cloud_hf.data.assignment import (
 )
 from cloud_hf.errors import CloudError, ScopeError
 from cloud_hf.scope import parse
+from example_files import EACH_EXAMPLE
 
 # rows of synthetic tables: one or two names each, some with a database entry
 NAMES = st.lists(st.sampled_from([f"name {index:02}" for index in range(30)]), min_size=1, max_size=2)
@@ -139,9 +140,7 @@ def test_numbers_that_cannot_work_are_refused(arguments: dict) -> None:
 class TestNames:
     """What a SCOPE string of any grammar is reduced to."""
 
-    @pytest.mark.parametrize(
-        "path", sorted((Path(__file__).parents[2] / "examples").glob("*.cif")), ids=lambda p: p.stem
-    )
+    @pytest.mark.parametrize("path", EACH_EXAMPLE)
     def test_every_grammar_and_order_leads_to_the_same_name(self, path: Path) -> None:
         made = {
             composition_name(ScopeEncoder(grammar, canonical=canonical).encode(path))

@@ -36,12 +36,10 @@ def test_every_fraction_has_its_id(tokenizer: ScopeTokenizer) -> None:
     assert fractions == [percent / 100 for percent in range(101)]
 
 
-def test_every_wyckoff_word_of_the_230_groups_has_its_multiplicity(tokenizer: ScopeTokenizer) -> None:
-    from pymatgen.analysis.prototypes import WYCKOFF_MULTIPLICITY_DICT  # takes seconds, in every process that collects
-
-    known = {
-        f"{size}{letter}" for group in WYCKOFF_MULTIPLICITY_DICT.values() for letter, size in group.items()
-    }  # fmt: skip
+def test_every_wyckoff_word_of_the_230_groups_has_its_multiplicity(
+    tokenizer: ScopeTokenizer, wyckoff_multiplicities: dict[str, dict[str, int]]
+) -> None:
+    known = {f"{size}{letter}" for group in wyckoff_multiplicities.values() for letter, size in group.items()}
     listed = {word: size for size, ids in WYCKOFF_IDS.items() for word in tokenizer.convert_ids_to_tokens(list(ids))}
     assert known <= listed.keys()
     assert all(int(word[:-1]) == size for word, size in listed.items())

@@ -49,13 +49,11 @@ def published_scopes(shared: Path) -> list[str]:
     return pd.read_parquet(shared / "data" / "published_scope_10k.parquet")["scope"].tolist()
 
 
-def words_of_the_grammar() -> set[str]:
+def words_of_the_grammar(wyckoff_multiplicities: dict[str, dict[str, int]]) -> set[str]:
     """Every word that a crystal can need, from the tables and not from the vocabulary file."""
-    from pymatgen.analysis.prototypes import WYCKOFF_MULTIPLICITY_DICT
-
     wyckoff = {
         f"{multiplicity}{letter}"
-        for positions in WYCKOFF_MULTIPLICITY_DICT.values()
+        for positions in wyckoff_multiplicities.values()
         for letter, multiplicity in positions.items()
     }
     generators = {word for group in range(1, 231) for word in generator_words(group)}
@@ -94,9 +92,11 @@ def test_published_strings_come_back_from_their_ids(tokenizer: ScopeTokenizer, p
     assert tokenizer.batch_decode(tokenizer(scopes)["input_ids"], skip_special_tokens=True) == scopes
 
 
-def test_the_vocabulary_is_complete_and_holds_nothing_else(tokenizer: ScopeTokenizer) -> None:
+def test_the_vocabulary_is_complete_and_holds_nothing_else(
+    tokenizer: ScopeTokenizer, wyckoff_multiplicities: dict[str, dict[str, int]]
+) -> None:
     vocabulary = set(tokenizer.get_vocab())
-    needed = words_of_the_grammar()
+    needed = words_of_the_grammar(wyckoff_multiplicities)
     assert needed - vocabulary == set()
     # what is left over comes from the published vocabulary, whose ids cannot be given away
     assert {word for word in vocabulary - needed - set(SPECIAL) if tokenizer.convert_tokens_to_ids(word) > 563} == set()

@@ -14,6 +14,7 @@ from pymatgen.core import Lattice, Structure
 from cloud_hf.errors import DisorderedStructureError, ScopeError, SymmetryError, UnknownElementError
 from cloud_hf.scope._relabelings import LETTERS, generated_group, lattice_relabelings, relabelings, wyckoff_table
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK, canonical_orbits, find_orbits
+from example_files import EACH_EXAMPLE
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Site labels are not unique"),
@@ -21,7 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:gcd is deprecated:FutureWarning"),
 ]
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.cif"))
 SHARED = Path(os.environ.get("CLOUD_SHARED", "../shared")) / "data"
 N_SAMPLE = 60
 
@@ -101,6 +101,7 @@ def test_relabelings_are_a_group_that_keeps_the_positions(space_group: int) -> N
         assert {tuple(first[letter] for letter in second) for second in permutations} == members
 
 
+@pytest.mark.slow
 def test_tables_equal_those_of_pymatgen() -> None:
     from pymatgen.analysis import prototypes
 
@@ -133,14 +134,14 @@ def test_canonical_form_is_idempotent_and_blind_to_relabelling(space_group: int)
         assert sorted(element for element, _ in canonical) == sorted(element for element, _ in orbits)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EACH_EXAMPLE)
 def test_every_description_of_an_example_gives_the_same_orbits(path: Path) -> None:
     expected = find_orbits(example(path))
     for kind, other in redescriptions(example(path)).items():
         assert find_orbits(other) == expected, kind
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EACH_EXAMPLE)
 def test_composition_and_atom_counts_follow_from_the_orbits(path: Path) -> None:
     structure = example(path)
     found = find_orbits(structure)
@@ -150,16 +151,18 @@ def test_composition_and_atom_counts_follow_from_the_orbits(path: Path) -> None:
     assert found.reduced_composition == {element.symbol: amount for element, amount in reduced.items()}
 
 
+@pytest.mark.parametrize("n", [N_SAMPLE // 4, pytest.param(N_SAMPLE, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", ["spglib", "moyopy"])
-def test_idealised_sample_is_invariant(backend: str) -> None:
+def test_idealised_sample_is_invariant(backend: str, n: int) -> None:
     pytest.importorskip(backend)
-    for name, structure in sample():
+    for name, structure in sample()[:n]:
         ideal = standard_cell(structure, primitive=True)
         expected = find_orbits(ideal, backend=backend)
         for kind, other in redescriptions(ideal, seed=1).items():
             assert find_orbits(other, backend=backend) == expected, f"{name}: {kind}"
 
 
+@pytest.mark.slow
 def test_sample_has_as_many_classes_as_pymatgen_has_labels() -> None:
     from pymatgen.analysis.prototypes import get_protostructure_label_from_spglib
 

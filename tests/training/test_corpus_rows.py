@@ -36,7 +36,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-@pytest.mark.parametrize("sampling", [[], ["--packing", "true", "--packing-length", "64"]])
+@pytest.mark.parametrize(
+    "sampling", [pytest.param([], marks=pytest.mark.train), ["--packing", "true", "--packing-length", "64"]]
+)
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(
     corpus: Path, tiny_flags, cloud, tmp_path: Path, sampling: list[str]
 ) -> None:

@@ -147,6 +147,7 @@ def test_accumulation_changes_no_loss(flags: list[str], one: Path, tmp_path: Pat
     assert losses(tmp_path) == pytest.approx(losses(one), abs=1e-5)
 
 
+@pytest.mark.train
 def test_two_processes_have_the_losses_of_one(one: Path, ddp: Runs) -> None:
     assert ddp.statuses == {"ddp": 0}
     assert losses(ddp.folder / "ddp") == pytest.approx(losses(one), abs=1e-5)

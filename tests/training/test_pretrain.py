@@ -89,7 +89,7 @@ def test_licences_are_recorded(strings_table: Path, tiny_flags, cloud, tmp_path:
     assert "license: mit" in (tmp_path / "out" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("sampling", ["random", "group_by_length"])
+@pytest.mark.parametrize("sampling", ["random", pytest.param("group_by_length", marks=pytest.mark.train)])
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(
     strings_table, tiny_flags, cloud, tmp_path, sampling: str
 ) -> None:
@@ -226,7 +226,13 @@ def test_metrics_by_class_of_token_add_up(strings_table: Path, tiny_flags, cloud
         assert 0 <= metrics[f"validation_masked_accuracy_{name}"] <= 1
 
 
-@pytest.mark.parametrize("extra", [["--packing", "true", "--packing-length", "64"], ["--masking", "segment"]])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--packing", "true", "--packing-length", "64"],
+        pytest.param(["--masking", "segment"], marks=pytest.mark.train),
+    ],
+)
 def test_other_recipes_learn_too(extra: list[str], strings_table: Path, tiny_flags, cloud, tmp_path: Path) -> None:
     flags = ["--data", strings_table, *tiny_flags, "--max-steps", 30, "--learning-rate", 5e-3, *extra]
     assert cloud("pretrain", *flags, "--validation-fraction", "0.2", "--output-dir", tmp_path).status == 0

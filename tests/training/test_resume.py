@@ -51,9 +51,8 @@ def run_scenarios(folder: Path, scenarios: list[dict[str, Any]]) -> tuple[list[i
     return json.loads((folder / "statuses.json").read_text()), done.stderr
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param(name, marks=[pytest.mark.train] if VARIANTS[name] else []) for name in VARIANTS]
-)
+@pytest.mark.train
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_killed_and_resumed_is_as_if_uninterrupted(variant: str, strings_table: Path, tiny_flags, tmp_path) -> None:
     flags = ["pretrain", "--data", str(strings_table), *tiny_flags, "--max-steps", "-1", *BASE, *VARIANTS[variant]]
     flags += ["--save-strategy", "steps", "--save-steps", "4"]

@@ -40,9 +40,9 @@ class ThermodynamicConsistency(evaluate.Metric):
     def _compute(self, n_atoms: Any = None, **columns: Any) -> dict[str, float | int]:
         crystals = list(zip(*(columns[name] for name in _COLUMNS), strict=True))
         atoms = list(n_atoms) if hasattr(n_atoms, "__len__") else [n_atoms] * len(crystals)
-        found = [
+        rows = [
             thermodynamic_consistency(*crystal, n_atoms=n)  # type: ignore[misc]
             for crystal, n in zip(crystals, atoms, strict=True)
         ]
-        worst = {name: max(row[name] for row in found) for name in found[0] if name.endswith("_error")}
-        return {**worst, "bounds_violations": sum(row["bounds_violations"] for row in found), "n": len(found)}
+        worst = {name: max(row[name] for row in rows) for name in rows[0] if name.endswith("_error")}
+        return {**worst, "bounds_violations": sum(row["bounds_violations"] for row in rows), "n": len(rows)}

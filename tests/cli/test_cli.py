@@ -279,6 +279,11 @@ class TestConsoleScript:
 
         return run
 
+    def test_its_version(self, script) -> None:
+        done = script("--version")
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"cloud-hf {cloud_hf.__version__}\n", "")
+
+    @pytest.mark.slow
     def test_a_prediction_with_a_bad_file(self, script, examples: list[Path], bad_files, tmp_path: Path) -> None:
         done = script("predict", examples[0], bad_files["empty"], "-o", "rows.jsonl")
         assert done.returncode == 1

@@ -17,21 +17,21 @@ SITES, COMPOSITION = ScopeEncoder(), ScopeEncoder(grammar="composition")
 NAMES = sorted(random_crystals.WRITERS)
 
 
+@pytest.mark.parametrize("n", [20, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("is_ordered", [True, False], ids=["ordered", "disordered"])
-@settings(
-    max_examples=60, deadline=None, derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
-)  # fmt: skip
-@given(seed=st.integers(0, 2**32), name=st.sampled_from(NAMES))
-def test_a_written_crystal_has_the_string_of_the_crystal(
-    tmp_path: Path, is_ordered: bool, seed: int, name: str
-) -> None:
-    assume(is_ordered or not name.startswith("ordered"))
-    structure = random_crystals.random_structure(random.Random(seed), is_ordered)
-    assume(structure is not None)
+def test_a_written_crystal_has_the_string_of_the_crystal(tmp_path: Path, is_ordered: bool, n: int) -> None:
     encoder = SITES if is_ordered else COMPOSITION
-    path = random_crystals.written(name, structure, tmp_path)
-    assert encoder.encode(path) == encoder.encode(structure)
+
+    @settings(max_examples=n, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(seed=st.integers(0, 2**32), name=st.sampled_from(NAMES))
+    def check(seed: int, name: str) -> None:
+        assume(is_ordered or not name.startswith("ordered"))
+        structure = random_crystals.random_structure(random.Random(seed), is_ordered)
+        assume(structure is not None)
+        path = random_crystals.written(name, structure, tmp_path)
+        assert encoder.encode(path) == encoder.encode(structure)
+
+    check()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "poscar" in name or "cif" in name])

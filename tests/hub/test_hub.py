@@ -38,7 +38,8 @@ def published(
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param("with the package", marks=pytest.mark.slow), "without the package"]
+    scope="module",
+    params=[pytest.param(f"{word} the package", marks=pytest.mark.slow) for word in ("with", "without")],
 )
 def fetched(
     request: pytest.FixtureRequest,
@@ -48,7 +49,10 @@ def fetched(
     run_python: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
-    """What a stranger's process gets from the Hub, and then the same process without it, from its cache."""
+    """What a stranger's process gets from the Hub, and then the same process without it, from its cache.
+
+    The quicker form, folders that are read without the package, is in `models/test_remote_code.py`.
+    """
     package = request.param == "with the package"
     variables = online("", tmp_path_factory.mktemp("home"))
     word = "yes" if package else "no"

@@ -284,6 +284,7 @@ class TestEarlyStopping:
         assert not list((tmp_path / "out").glob("checkpoint-*"))
         assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".bin", ".pt", ".pth")]
 
+    @pytest.mark.train
     def test_with_folds_it_looks_at_neither_test_nor_training_rows(self, finetune, table, rows, tmp_path: Path) -> None:
         found = finetune("--data", table, *GAP, *self.FLAGS, "--folds", 2, "--num-train-epochs", 3)
         assert found.status == 0, found.err

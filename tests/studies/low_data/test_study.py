@@ -136,6 +136,7 @@ class TestRun:
         assert str(tmp_path) not in text
         assert (tmp_path / "out/learning_curve.png").read_bytes()[:4] == b"\x89PNG"
 
+    @pytest.mark.train
     def test_heat_capacities_and_a_model_without_pretraining(
         self, crystals: Callable[[int], pd.DataFrame], encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -79,6 +79,7 @@ class TestStudy:
         assert "share was 0.2, is 0.3" in capsys.readouterr().err
         assert main([*command, "--seed", "1"]) == 2
 
+    @pytest.mark.train
     def test_heat_capacities_through_the_debye_model(self, command: list[str], tmp_path: Path) -> None:
         command = [text if text != "energy:eV/atom" else "cv:J/(mol cell K)" for text in command]
         flags = ["--debye", "--per-cell", "--no-baselines", "--splits", "element", "--rows", "150"]

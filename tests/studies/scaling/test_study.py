@@ -94,6 +94,7 @@ def test_a_second_run_trains_nothing_and_a_larger_grid_only_what_is_new(
     assert trained == [("8x1", 12), ("16x1", 12), ("24x1", 12)]
 
 
+@pytest.mark.train
 def test_a_cell_does_not_depend_on_the_other_cells(done: Path) -> None:
     table = pd.read_parquet(next((done / "out/strings").glob("*.parquet")))
     kept_back, corpus = nested_corpora(table["scope"].dropna(), [24], 24, 0)

@@ -66,6 +66,7 @@ class TestTables:
         for name in ("mae_mad.png", "parity_exfoliation.png"):
             assert (tmp_path / "out" / name).read_bytes()[:4] == b"\x89PNG"
 
+    @pytest.mark.train
     def test_folds_one_after_the_other(self, crystals: Crystals, encoder: Path, tmp_path: Path) -> None:
         write_tables(tmp_path / "data/supercon", rows_of(crystals, 10, "cif"))
         run(quick(tmp_path / "data", tmp_path / "out", encoder, folds=[1]))
@@ -112,6 +113,7 @@ class TestTables:
         assert counts == [10]
         assert len(loaded.crystals) == 30
 
+    @pytest.mark.train
     def test_failed_rows_are_predicted_and_listed(self, crystals: Crystals, encoder: Path, tmp_path: Path) -> None:
         table = rows_of(crystals, 20, "cif")
         table.loc[kfold_rows(20, 5, 42)[0][2], "structure"] = "data_x\n_cell_length_a 3.0\n"
@@ -155,6 +157,7 @@ class TestBenchmarkFiles:
 
 
 class TestPerAtom:
+    @pytest.mark.train
     def test_labels_of_cells_are_learned_per_atom(self, crystals: Crystals, encoder: Path, tmp_path: Path) -> None:
         write_tables(tmp_path / "data/qmof", rows_of(crystals, 20, "json"), folds=1)
         report = run(quick(tmp_path / "data", tmp_path / "out", encoder)).read_text()

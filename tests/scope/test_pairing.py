@@ -73,11 +73,10 @@ def test_a_row_of_the_papers_grammar_becomes_a_sites_row() -> None:
     assert (item.n_atoms, item.formula) == (8.0, "LiAsS2")
 
 
-@pytest.mark.parametrize("n", [100, pytest.param(300, marks=pytest.mark.slow)])
-def test_most_of_the_papers_strings_give_the_crystals_own(shared: Path, n: int) -> None:
+def test_most_of_the_papers_strings_give_the_crystals_own(shared: Path) -> None:
     import pyarrow.parquet as pq
 
-    table = pq.read_table(shared / "data" / "heat_capacity_structures_train.parquet").slice(0, n).to_pylist()
+    table = pq.read_table(shared / "data" / "heat_capacity_structures_train.parquet").slice(0, 300).to_pylist()
     encoder = ScopeEncoder()
     own = [encoder.encode({name: row[name] for name in ("lattice", "numbers", "frac_coords")}) for row in table]
     same = [
@@ -85,7 +84,7 @@ def test_most_of_the_papers_strings_give_the_crystals_own(shared: Path, n: int) 
         for row, scope in zip(table, own, strict=True)
         if parse(row["cloud_scope"]).space_group == parse(scope).space_group
     ]
-    assert len(same) > 0.93 * n
+    assert len(same) > 280
     assert sum(same) / len(same) > 0.92
 
 

@@ -28,6 +28,7 @@ def add_search_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("-k", type=positive_integer, default=10, help="neighbours of each (default 10)")
     parser.add_argument("-o", "--output", help="file for the neighbours (.csv, .jsonl, .parquet)")
     parser.add_argument("--vectors", metavar="FILE", help="keep the vectors of the table here (.safetensors)")
+    parser.add_argument("--index", metavar="FILE", help="keep an approximate index here, for tables above a million")
     parser.add_argument("--model", default="default", help="'default' (inside the package), a folder, or a Hub id")
     parser.add_argument("--head", help="take the bundled checkpoint with this head")
     parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes that encode")
@@ -47,6 +48,7 @@ def search(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         head=arguments.head,
         vectors=arguments.vectors,
+        index=arguments.index,
         processes=arguments.processes,
     )
     shown = neighbours[neighbours["error"].isna()].drop(columns=list(HIDDEN)).dropna(axis="columns", how="all")

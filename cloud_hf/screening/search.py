@@ -25,6 +25,7 @@ from cloud_hf.errors import CloudError
 from cloud_hf.files import new_file
 from cloud_hf.inference.api import EMBEDDING_HEAD, embed
 from cloud_hf.scope import ScopeEncoder
+from cloud_hf.screening.index import open_index, search_index
 from cloud_hf.screening.known import string_hashes
 from cloud_hf.screening.known_crystals import CompactVectors, known_crystals
 
@@ -106,6 +107,7 @@ def search(
     model: str = "default",
     head: str | None = None,
     vectors: str | os.PathLike[str] | None = None,
+    index: str | os.PathLike[str] | None = None,
     processes: int = 1,
     batch_size: int = 256,
     progress: bool | None = None,
@@ -120,6 +122,8 @@ def search(
         model: `default` (inside the package), a checkpoint folder or a Hub id.
         head: Takes the bundled checkpoint with this head.
         vectors: A `.safetensors` file that keeps the vectors of the collection for the next search.
+        index: A file that keeps an approximate index of the vectors, for collections above a million crystals (needs
+            the extra `search`); None: every vector is compared.
         processes: Worker processes that read and encode crystals.
         batch_size: Strings per forward pass.
         progress: Whether to show a bar; None: on a terminal.
@@ -148,7 +152,7 @@ def search(
         if found.compact is not None and found.compact.fits(folder):
             places, cosines = nearest(found.compact.project(made), found.compact.table, k)
         else:
-            places, cosines = nearest(made, _vectors(found, vectors, settings), k)
+            places, cosines = nearest(made, _vectors(found, vectors, settings), k, index)
         near = same_first(good, found, places, cosines)
     rows: list[dict[str, Any]] = []
     following = iter(near)
@@ -158,20 +162,30 @@ def search(
     return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
 
-def nearest(queries: Vectors, table: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
+def nearest(
+    queries: Vectors, table: Vectors, k: int, index: str | os.PathLike[str] | None = None
+) -> tuple[NDArray[np.int64], Vectors]:
     """Return the nearest vectors by cosine, the nearest first; equal ones in the order of the table.
 
     Args:
         queries: Shape (n, width).
         table: Shape (rows, width); rows of NaN are never found.
         k: How many for each query; fewer if the table has fewer.
+        index: File of an approximate index; None: compare every vector.
 
     Returns:
         Rows of the table and cosines, each of shape (n, min(k, rows)).
+
+    Raises:
+        CloudError: The index cannot be used.
     """
     usable = np.flatnonzero(np.isfinite(table).all(axis=1))
     k = min(k, len(usable))
     units = _units(queries)
+    if index is not None and k:
+        compared = _units(table[usable])
+        places, cosines = search_index(open_index(index, compared), compared, units, k)
+        return usable[places], cosines
     places, cosines = np.zeros((len(queries), 0), dtype=np.int64), np.zeros((len(queries), 0), dtype=np.float32)
     for start in range(0, len(usable), BLOCK):
         rows = usable[start : start + BLOCK]

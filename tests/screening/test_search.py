@@ -40,6 +40,23 @@ def test_pieces_of_the_table_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     assert whole[0][:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_an_index_finds_what_a_full_comparison_finds(tmp_path: Path) -> None:
+    pytest.importorskip("usearch", reason="the extra 'search' is not installed")
+    table = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
+    table[3] = np.nan
+    queries = np.random.default_rng(1).standard_normal((20, 8)).astype(np.float32)
+    exact = nearest(queries, table, 5)
+    for _ in range(2):  # built, then read
+        places, cosines = nearest(queries, table, 5, tmp_path / "one.usearch")
+        assert (places == exact[0]).mean() > 0.98
+        assert cosines == pytest.approx(exact[1], abs=0.05)
+    with pytest.raises(CloudError, match="other crystals"):
+        nearest(queries, table[::-1], 5, tmp_path / "one.usearch")
+    (tmp_path / "two.usearch").write_bytes(b"no index")
+    with pytest.raises(CloudError, match="cannot be read as an index"):
+        nearest(queries, table, 5, tmp_path / "two.usearch")
+
+
 def test_a_row_that_is_not_a_number_is_never_found() -> None:
     table = np.array([[np.nan, 1], [1, 0], [0, 1]], dtype=np.float32)
     places, _ = nearest(np.array([[1, 0]], dtype=np.float32), table, 5)

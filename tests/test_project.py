@@ -102,6 +102,14 @@ def test_the_versions_agree() -> None:
     assert citation is None or citation.group(1) == version
 
 
+def test_modules_of_tests_outside_packages_have_different_names() -> None:
+    """Else pytest takes the second for the first one, and collects neither."""
+    tests = ROOT / "tests"
+    modules = [path for path in tests.rglob("test_*.py") if ".cache" not in path.parts]
+    names = [path.name for path in modules if not (path.parent / "__init__.py").is_file()]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def tracked() -> list[Path]:
     """Files that git knows; skips where this is no git checkout."""
     done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)

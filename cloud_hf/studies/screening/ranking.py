@@ -79,7 +79,7 @@ def ranked(
             return statistic(one.astype(np.int64), two.astype(np.int64))
 
         low, high = bootstrap_interval(of_rows, draws, resamples=RESAMPLES, seed=seed)
-        return {"value": float(of_rows(*draws)), "low": low, "high": high}
+        return {"value": float(of_rows(draws[0], draws[1])), "low": low, "high": high}
 
     def area(arm: str, one: NDArray[np.int64], two: NDArray[np.int64]) -> Any:
         return auroc(unknown[arm][two], known[arm][one])
@@ -146,7 +146,7 @@ def stiffest_found(labels: Numbers, predicted: Numbers, limit: float, seed: int 
     if min(inside, len(labels) - inside) > 1:
         parts = [predicted[truly], predicted[~truly]]
         low, high = bootstrap_interval(auroc, parts, resamples=RESAMPLES, seed=seed)
-        area = {"value": float(auroc(*parts)), "low": low, "high": high}
+        area = {"value": float(auroc(parts[0], parts[1])), "low": low, "high": high}
     return {
         "n": len(labels), "inside": inside, "found": found, "precision": found / inside if inside else None,
         "base": inside / len(labels) if len(labels) else None, "auroc": area,

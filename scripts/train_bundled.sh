@@ -40,6 +40,7 @@ results="$here/../docs/results"
 python "$here/joint_trees.py" --table "$work/joint/joint.parquet" --out "$work/trees" --light
 python "$here/bundle_results.py" --rows "$work" --data "$data"
 python "$here/bundle_checkpoint.py" --rows "$work"
+python "$here/build_known_crystals.py"
 cloud-hf calibrate --predictions "$work/predictions.csv" --checkpoint "$weights/crystal_properties" \
     --json "$results/intervals.json"
 cloud-hf likelihood --model "$weights/likelihood" --distil "$weights/crystal_properties" \

@@ -96,7 +96,8 @@ def _page(name: str, /, **values: Any) -> str:
 
 
 def _spoken(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    words = ["Helmholtz" if word == "helmholtz" else word for word in name.split("_")]
+    return " ".join([words[0].capitalize(), *words[1:]])
 
 
 def _file_name(source: str) -> str:

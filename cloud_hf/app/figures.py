@@ -28,7 +28,7 @@ LAYOUT: dict[str, Any] = {
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
     "font": {"color": GREY, "size": 13},
-    "margin": {"l": 60, "r": 15, "t": 45, "b": 50},
+    "margin": {"l": 60, "r": 15, "t": 55, "b": 50},
     "height": 340,
     "showlegend": False,
     "dragmode": False,
@@ -173,7 +173,11 @@ def dos_figure(prediction: Prediction, temperature: float) -> go.Figure | None:
         )  # fmt: skip
     figure.update_layout(
         LAYOUT,
-        title={"text": f"Phonon density of states; dark: what heat excites at {temperature:g} K", "font": {"size": 15}},
+        title={
+            "text": "Phonon density of states",
+            "subtitle": {"text": f"dark: what heat excites at {temperature:g} K", "font": {"size": 13}},
+            "font": {"size": 15},
+        },
         xaxis={**AXIS, "title": "Wavenumber, 1/cm", "range": [0, 1.05 * last]},
         yaxis={**AXIS, "title": "Modes per atom and 1/cm", "rangemode": "tozero"},
     )

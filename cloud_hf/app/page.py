@@ -172,10 +172,13 @@ def make_page(answers: Answers, uploads: Uploads) -> gr.Blocks:
                     no_picture = gr.Markdown(
                         "A string has no coordinates, so there is no picture of this crystal.", visible=False
                     )
+                with gr.Column(scale=1, min_width=300):
                     properties = gr.HTML(elem_id="properties")
                     download = gr.HTML(elem_id="download")
+            with gr.Row(equal_height=False):
                 with gr.Column(scale=1, min_width=300):
                     heat_capacity = gr.Plot(label="Heat capacity", show_label=False, elem_id="heat-capacity")
+                with gr.Column(scale=1, min_width=300):
                     dos = gr.Plot(label="Phonon density of states", show_label=False, elem_id="dos")
             neighbours = gr.HTML(visible=False, elem_id="neighbours")
             words = gr.HTML(elem_id="words")

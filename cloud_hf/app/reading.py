@@ -1,6 +1,7 @@
 """Uploaded files to strings and pictures, in processes of their own that may crash or hang without harm."""
 
 import queue
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from cloud_hf.crystals.opening import Limits, open_raw
 from cloud_hf.crystals.readers import kind_of_text
 from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.inputs import Item, encode_item
-from cloud_hf.errors import CloudError, CrystalReadError, about
+from cloud_hf.errors import CloudError, CrystalReadError, DisorderedStructureError, about
 from cloud_hf.parallel.pool import Pool
 from cloud_hf.scope import ScopeEncoder
 
@@ -20,6 +21,8 @@ __all__ = ["MAX_BYTES", "FileReader", "ReadCrystal", "Readers", "too_large"]
 
 MAX_BYTES = 2_000_000
 """Largest upload; the CIF of a cell with 1000 sites has 0.1 MB."""
+
+_POSCAR_NAME = re.compile(r"poscar|contcar|\.vasp\b", re.IGNORECASE)
 
 TIMEOUT = 30.0
 """s; longest time for one file."""
@@ -58,11 +61,27 @@ class FileReader:
         limits = Limits(encoder.max_atoms, not encoder.canonical, encoder.trust_sites)
         name, note = raw.source, ""
         _, content = unpacked(*raw.value)
-        opened = open_raw(raw._replace(value=(f".{kind_of_text(content)}", content)), limits)
+        if b"\0" in content or content.startswith(b"%PDF"):
+            raise CrystalReadError("this is no text; drop one CIF or POSCAR, compressed by gzip at most.", source=name)
+        kind = kind_of_text(content)
+        try:
+            opened = open_raw(raw._replace(value=(f".{kind}", content)), limits)
+        except CloudError as error:
+            if kind == "cif" or _POSCAR_NAME.search(name):
+                raise
+            raise CrystalReadError(
+                "this is no CIF, as it has no data block, and no POSCAR either: " + error.reason, source=name
+            ) from error
         while isinstance(opened, list):
             note = "the file holds several crystals; this is the first"
             opened = open_raw(opened[0], limits)
         item = encode_item(Item(name, crystal=opened), encoder)
+        if isinstance(item.error, DisorderedStructureError):
+            raise DisorderedStructureError(
+                "some of its sites are shared by elements or partly empty, and the model reads ordered crystals only; "
+                "order it first, for instance with pymatgen's OrderDisorderedStructureTransformation.",
+                source=name,
+            ) from item.error
         if item.error is not None:
             raise item.error
         item = replace(item, note="; ".join(filter(None, (item.note, note))))
@@ -110,10 +129,15 @@ class Readers:
             CloudError: No crystal has this string, or it does not tell who sits where.
         """
         text = " ".join(scope.split())
+        if not text:
+            raise CrystalReadError("Nothing was given: drop a file, choose an example, or paste a SCOPE string.")
         if len(text) > MAX_BYTES // 100:
-            raise CrystalReadError("this text is too long for a SCOPE string; drop a file instead.")
+            raise CrystalReadError("This text is too long for a SCOPE string; drop a file instead.")
         if "|" not in text:
-            raise CrystalReadError("this is no SCOPE string, as it has no '|'; drop a CIF or POSCAR as a file.")
+            raise CrystalReadError(
+                f"'{text[:60]}' is no SCOPE string, as it has no '|' between the symmetry and the elements on their "
+                "sites, as in '1 0 0 | Cu 1a'. A formula alone does not tell the crystal: drop a CIF or POSCAR."
+            )
         item = encode_item(Item(text, scope=text), self.encoder)
         if item.error is not None:
             raise item.error

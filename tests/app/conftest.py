@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,15 @@ def served_bundled() -> Iterator[Any]:
 
 
 def _served(model: str) -> Iterator[Any]:
+    """Serve with readers that may take their time, as a busy machine does."""
+    from cloud_hf.app.reading import Readers
     from cloud_hf.app.server import serve
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    page = serve(port=port, model=model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cloud_hf.app.server.Readers", partial(Readers, timeout=600.0))
+        page = serve(port=port, model=model)
     yield page
     page.close()

@@ -158,13 +158,22 @@ def test_a_wrong_string_names_the_word(visit: Visit) -> None:
     visit.page.get_by_role("alert").filter(has_text="9z").wait_for()
 
 
+def test_nothing_given_after_a_good_one(visit: Visit) -> None:
+    visit.choose("NaCl")
+    visit.answered("NaCl")
+    visit.page.get_by_role("button", name="Predict the string").click()
+    visit.page.get_by_role("alert").filter(has_text="Nothing was given").wait_for()
+    visit.page.locator("#results").wait_for(state="hidden")
+
+
 def test_on_a_phone_nothing_is_cut_off(browser: Any, served: Any) -> None:
     opened = Visit(browser, served.url, width=360)
     opened.choose("SiO2_quartz")
     opened.answered("SiO2")
     opened.page.locator("#heat-capacity .js-plotly-plot").wait_for()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
-    for name in ("#properties table", "#words table", "#heat-capacity .js-plotly-plot"):
+    names = ("#properties table", "#words table", "#heat-capacity .js-plotly-plot", "#heat-capacity .gtitle")
+    for name in (*names, "#dos .gtitle", "#dos .gtitle-subtitle"):
         box = opened.page.locator(name).first.bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 360
@@ -173,7 +182,7 @@ def test_on_a_phone_nothing_is_cut_off(browser: Any, served: Any) -> None:
 
 
 def test_the_nearest_known_crystals(browser: Any, served_bundled: Any) -> None:
-    opened = Visit(browser, served_bundled.url)
+    opened = Visit(browser, served_bundled.url, width=360)
     opened.choose("NaCl")
     opened.answered("NaCl")
     rows = opened.page.locator("#neighbours tbody tr")
@@ -183,8 +192,8 @@ def test_the_nearest_known_crystals(browser: Any, served_bundled: Any) -> None:
     assert first.get_by_role("link").get_attribute("href") == "https://materialsproject.org/materials/mp-22862"
     assert rows.count() == 6
     assert rows.get_by_text("this crystal").count() == 1
-    opened.page.set_viewport_size({"width": 360, "height": 800})
-    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
+    width = opened.page.evaluate("document.documentElement.scrollWidth")
     opened.close()
+    assert width <= 360
     assert opened.errors == []
     assert opened.hosts <= {"127.0.0.1", "none"}

@@ -12,6 +12,7 @@ from cloud_hf.baselines import TreeBaseline, tree_features
 from cloud_hf.data.assignment import composition_name
 from cloud_hf.errors import StudyError
 from cloud_hf.metrics import regression_metrics
+from cloud_hf.screening.evaluation import LARGEST_DROP
 from cloud_hf.screening.hull import KnownPhases
 from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals
@@ -48,6 +49,9 @@ WINDOW = (1.0, 2.0)
 STIFF = 150.0
 """GPa: bulk modulus of the stiff crystals that are to be found."""
 
+FAR = 1000.0
+"""eV/atom, above every energy."""
+
 LISTED = 5
 """Unknown candidates of each family that the report names."""
 
@@ -55,9 +59,12 @@ CURVE = np.geomspace(0.001, 1, 61)
 
 ARMS = {"model": "model", "trees": "trees", "neighbours": "neighbours by composition"}
 
+CHECKED = {"model_checked": "model, hull checked", "trees_checked": "trees, hull checked"}
+"""The same energies in the order of `cloud-hf screen`: candidates where phases must be missing from the hull last."""
+
 REPORT_VALUES = {
-    "ARMS_HERE": ARMS, "STATUSES": STATUSES, "STABLE": STABLE, "WINDOW": WINDOW, "STIFF": STIFF,
-    "NEIGHBOURS": NEIGHBOURS,
+    "ARMS_HERE": ARMS | CHECKED, "LARGEST_DROP": LARGEST_DROP, "STATUSES": STATUSES, "STABLE": STABLE,
+    "WINDOW": WINDOW, "STIFF": STIFF, "NEIGHBOURS": NEIGHBOURS,
 }  # fmt: skip
 
 
@@ -139,7 +146,11 @@ def run(arguments: Arguments) -> Path:
     asked = list(dict.fromkeys([scope for cell in listed.values() for scope in cell["scope"]]))
     asked = list(dict.fromkeys([*asked, *(crystals.scopes[row] for row in np.flatnonzero(hidden))]))
     arms = _predictions(arguments, folder, train, asked)
-    labels = _labels(crystals, hidden)
+    properties = _properties(_labels(crystals, hidden), arms, arguments.seed)
+    scored = {
+        name: _family(listed[name], arms, arguments.seed) | {"hidden": int((family == name).sum())}
+        for name in prototypes
+    }
     results = {
         "table": {
             "rows": len(crystals), "hidden": int(hidden.sum()), "train": len(train),
@@ -147,18 +158,16 @@ def run(arguments: Arguments) -> Path:
             "failed": len(crystals.failures), "failures": crystals.failed_by_reason,
         },
         "phases": {"all": len(background.phases), "removed": background.removed},
-        "families": {
-            name: _family(listed[name], arms, arguments.seed) | {"hidden": int((family == name).sum())}
-            for name in prototypes
-        },
-        "properties": _properties(labels, arms, arguments.seed),
+        "families": scored,
+        "means": _means(scored),
+        "properties": properties,
         "seconds": {name: folder.cell(name, _done)["seconds"] for name in arms},
     }  # fmt: skip
     figures = {
-        "found.png": found_figure(results["families"], CURVE.tolist()),
-        "properties.png": properties_figure(results["properties"]),
+        "found.png": found_figure(scored, CURVE.tolist()),
+        "properties.png": properties_figure(properties),
     }
-    for entry in results["properties"].values():
+    for entry in properties.values():
         del entry["points"]
     return finish(folder, results, figures)
 
@@ -213,6 +222,16 @@ def _family(cell: dict[str, Any], arms: dict[str, dict[str, dict[str, float]]], 
         name: {arm: values[status == name] for arm, values in above.items()}
         for name in ("stable", "unstable", "unknown")
     }
+    checked = {
+        name: {f"{arm}_checked": _checked(values) for arm, values in part.items() if f"{arm}_checked" in CHECKED}
+        for name, part in parts.items()
+    }
+
+    def scores(others: str) -> dict[str, Any]:
+        found = ranked(parts["stable"], parts[others], seed=seed)
+        found["arms"] |= ranked(checked["stable"], checked[others], "trees_checked", seed)["arms"]
+        return found
+
     n = int((status == "stable").sum())
     curves = {}
     if n and len(parts["unknown"]["model"]):
@@ -222,8 +241,8 @@ def _family(cell: dict[str, Any], arms: dict[str, dict[str, dict[str, float]]], 
     return {
         "counts": cell["counts"], "statuses": cell["statuses"], "against_rules": cell["against_rules"],
         "seconds": cell["seconds"],
-        "among_unknown": ranked(parts["stable"], parts["unknown"], seed=seed),
-        "among_known": ranked(parts["stable"], parts["unstable"], seed=seed),
+        "among_unknown": scores("unknown"), "among_known": scores("unstable"),
+        "far_below": {name: int((part["model"] < -LARGEST_DROP).sum()) for name, part in parts.items()},
         "random": {f"enrichment_{share:.0%}".rstrip("%"): random_enrichment(n, share) for share in SHARES if n},
         "curves": curves,
         "best": [
@@ -232,6 +251,19 @@ def _family(cell: dict[str, Any], arms: dict[str, dict[str, dict[str, float]]], 
             for place in best
         ],
     }  # fmt: skip
+
+
+def _checked(above: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Energies above the hull in an order with those last that lie so far below that phases must be missing."""
+    return np.where(above < -LARGEST_DROP, FAR - above, above)
+
+
+def _means(families: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Mean of each score over the families, for each arm that all of them have."""
+    scored = [family["among_unknown"]["arms"] for family in families.values() if family["among_unknown"]["arms"]]
+    arms = [arm for arm in ARMS | CHECKED if scored and all(arm in one for one in scored)]
+    names = ("enrichment_1", "enrichment_5", "auroc")
+    return {arm: {name: float(np.mean([one[arm][name]["value"] for one in scored])) for name in names} for arm in arms}
 
 
 def _labels(crystals: Crystals, hidden: NDArray[np.bool_]) -> dict[str, dict[str, float]]:

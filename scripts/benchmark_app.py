@@ -40,7 +40,7 @@ def main() -> None:
     """Serve, ask, count."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--users", type=int, default=10, help="at once (default 10)")
-    parser.add_argument("--rounds", type=int, default=5, help="crystals of each user (default 5)")
+    parser.add_argument("--rounds", type=int, default=12, help="crystals of each user in a half (default 12)")
     parser.add_argument("--out", type=Path, help="result file")
     arguments = parser.parse_args()
     paths = sorted(EXAMPLES.glob("*.cif"))
@@ -96,12 +96,14 @@ def measure(
             chosen = [paths[(number + 7 * turn) % len(paths)] for turn in range(arguments.rounds)]
             return [ask(client, url, path, expected[path]) for path in chosen]
 
-        with ThreadPoolExecutor(arguments.users) as users:
-            answers = [answer for one in users.map(user, range(arguments.users)) for answer in one]
+        answers, after = [], []
+        for _ in range(2):  # what the second wave adds would grow with every other
+            with ThreadPoolExecutor(arguments.users) as users:
+                answers += [answer for one in users.map(user, range(arguments.users)) for answer in one]
+            after.append(memory(process))
         wall = time.monotonic() - begin
         done.set()
         watch.join()
-        after = memory(process)
         waited = [seconds for _, seconds in answers]
         return {
             "users": arguments.users,
@@ -115,7 +117,7 @@ def measure(
             "longest_wait_seconds": round(max(waited), 2),
             "memory_MB_before": round(idle / 1e6),
             "memory_MB_peak": round(max(peak) / 1e6),
-            "memory_MB_after": round(after / 1e6),
+            "memory_MB_after_each_half": [round(one / 1e6) for one in after],
         }
 
 

@@ -23,6 +23,10 @@ MOST_WAITING = 100
 """Requests that may wait; the next one is asked to come again."""
 
 
+SESSIONS = 100
+"""Open pages whose crystal and figures stay in memory, some 3 MB each; beyond that the oldest are forgotten."""
+
+
 class Served:
     """A running page.
 
@@ -94,6 +98,7 @@ def serve(host: str = "127.0.0.1", port: int = 7860, model: str = "default", roo
     _, url, _ = page.launch(
         server_name=host, server_port=port, root_path=root_path, prevent_thread_lock=True, quiet=True, share=False,
         ssr_mode=False, max_file_size=MAX_BYTES, footer_links=[], enable_monitoring=False, pwa=False, mcp_server=False,
+        state_session_capacity=SESSIONS,
         theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
         css_paths=Path(__file__).with_name("page.css"),
     )  # fmt: skip

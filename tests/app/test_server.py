@@ -14,7 +14,7 @@ import pytest
 
 from cloud_hf.app.page import Shown
 from cloud_hf.app.reading import MAX_BYTES
-from cloud_hf.app.server import serve
+from cloud_hf.app.server import SESSIONS, serve
 from cloud_hf.errors import CloudError
 from cloud_hf.scope import ScopeEncoder
 
@@ -82,6 +82,11 @@ def test_it_listens_on_this_machine_only(served: Any) -> None:
     assert served.url.startswith("http://127.0.0.1:")
     assert served.page.share is False
     assert served.page.analytics_enabled is False
+
+
+def test_memory_holds_only_so_many_sessions(served: Any) -> None:
+    """Gradio keeps 10,000 unless told otherwise."""
+    assert served.page.app.state_holder.capacity == SESSIONS
 
 
 def test_a_port_that_is_taken(spectral: Path) -> None:

@@ -5,6 +5,8 @@
 neighbours  The label of a crystal as the mean label of its nearest neighbours in other folds: by the cosine of vectors,
             as the search finds them, and by composition alone. The vectors are of the masked language model inside the
             package, which has seen strings and no label, so that no label can come back through them.
+learned     The same for crystals of families that were hidden from a model which has learned labels of all others: the
+            checkpoint of `cloud-hf study screening`, given with --model.
 index       Recall of an approximate index (usearch) against exact search, and the processor time of both, on the
             same vectors with noise, as many as are asked for.
 
@@ -26,13 +28,14 @@ from cloud_hf.metrics import regression_metrics
 from cloud_hf.metrics.statistics import ratio_interval
 from cloud_hf.screening.index import open_index, search_index
 from cloud_hf.screening.search import nearest
+from cloud_hf.studies.common.crystals import Crystals
 from cloud_hf.studies.common.fitting import encoder_folder, encoder_vectors
 from cloud_hf.studies.screening.neighbours import NEIGHBOURS, composition_vectors, neighbour_predictions
-from cloud_hf.studies.screening.rows import UNITS, read_labelled
-from cloud_hf.studies.screening.study import LABEL_COLUMNS
+from cloud_hf.studies.screening.rows import UNITS, families_of, family_prototypes, read_labelled
+from cloud_hf.studies.screening.study import FAMILIES, LABEL_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("neighbours", "index")
+PARTS = ("neighbours", "learned", "index")
 FOLDS = 5
 
 Vectors = NDArray[np.float32]
@@ -69,6 +72,31 @@ def neighbours(scopes: list[str], vectors: Vectors, labels: dict[str, NDArray[np
         for name, one in found["quantities"].items()
     ]
     show("MAE of neighbours", rows_shown, ["quantity", "N", "by vectors", "by composition", "mean", "unit"])
+    return found
+
+
+def learned(model: str, crystals: Crystals) -> Any:
+    """Errors on hidden families of the mean label of the nearest neighbours among all other crystals."""
+    family = families_of(crystals.scopes, family_prototypes(FAMILIES))
+    hidden = np.array([name is not None for name in family])
+    vectors = encoder_vectors(model, crystals.scopes).astype(np.float32)
+    compositions = composition_vectors(crystals.scopes)
+    found: dict[str, Any] = {"families": FAMILIES, "k": NEIGHBOURS, "quantities": {}}
+    for name, values in crystals.labels.items():
+        labelled = ~np.isnan(values)
+        rows, train = np.flatnonzero(labelled & hidden), np.flatnonzero(labelled & ~hidden)
+        places, _ = nearest(vectors[rows], vectors[train], NEIGHBOURS)
+        by_vectors = values[train][places].mean(axis=1)
+        by_composition = neighbour_predictions(compositions[train], values[train], compositions[rows])
+        found["quantities"][name] = {
+            "unit": UNITS[name], "n": len(rows), "neighbours_from": len(train),
+            "vectors": dict(regression_metrics(values[rows], by_vectors)),
+            "composition": dict(regression_metrics(values[rows], by_composition)),
+        }  # fmt: skip
+    shown = [
+        [name, one["n"], one["vectors"]["mae"], one["composition"]["mae"]] for name, one in found["quantities"].items()
+    ]
+    show("MAE of neighbours, hidden families", shown, ["quantity", "N", "by vectors", "by composition"])
     return found
 
 
@@ -111,20 +139,26 @@ def main() -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, help="as for `cloud-hf study screening`")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["neighbours", "index"])
+    parser.add_argument("--model", help="checkpoint of `cloud-hf study screening`, for the part `learned`")
     parser.add_argument("--cache", type=Path, default=Path("runs/search"), help="folder that keeps strings")
     parser.add_argument("--asked", type=int, default=3000, help="crystals of each quantity that are predicted")
     parser.add_argument("--sizes", nargs="+", type=int, default=[30_000, 100_000], help="vectors of the index")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/search.json")
     arguments = parser.parse_args()
     crystals = read_labelled(arguments.data, LABEL_COLUMNS, arguments.cache, 1)
-    vectors = encoder_vectors(str(encoder_folder("default")), crystals.scopes).astype(np.float32)
     machine = {"processor": processor(), **versions(["torch", "usearch"])}
     for part in arguments.parts:
-        if part == "neighbours":
-            figures = neighbours(crystals.scopes, vectors, crystals.labels, arguments.asked)
+        if part == "learned":
+            if arguments.model is None:
+                raise SystemExit("--parts learned needs the checkpoint of the study, --model.")
+            figures = learned(arguments.model, crystals)
         else:
-            figures = index(vectors, arguments.sizes, 200)
+            vectors = encoder_vectors(str(encoder_folder("default")), crystals.scopes).astype(np.float32)
+            if part == "neighbours":
+                figures = neighbours(crystals.scopes, vectors, crystals.labels, arguments.asked)
+            else:
+                figures = index(vectors, arguments.sizes, 200)
         write_section(arguments.out, part, figures | {"machine": machine})
 
 

@@ -34,7 +34,10 @@ from cloud_hf.studies.screening.ranking import (
 from cloud_hf.studies.screening.rows import BULK, ENERGY, GAP, families_of, family_prototypes, read_labelled
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["LABEL_COLUMNS", "REPORT_VALUES", "Arguments", "run"]
+__all__ = ["FAMILIES", "LABEL_COLUMNS", "REPORT_VALUES", "Arguments", "run"]
+
+FAMILIES = ("half-heusler", "spinel", "perovskite", "chalcopyrite", "rock-salt")
+"""Hidden by default."""
 
 LABEL_COLUMNS = {
     ENERGY: ["materials_project:megnet2018_e_form", "matbench_labels:formation_energy_per_atom"],
@@ -78,7 +81,7 @@ class Arguments(TrainingStudyArguments):
     """
 
     families: list[str] = field(
-        default_factory=lambda: ["half-heusler", "spinel", "perovskite", "chalcopyrite", "rock-salt"],
+        default_factory=lambda: [*FAMILIES],
         metadata={"help": "Prototypes of `cloud-hf screen --list` whose crystals are hidden, all at once."},
     )
     energy: list[str] = field(

@@ -42,10 +42,8 @@ CHUNK_ROWS = 16_384
 
 # 'Na' and 'nan' are text in a crystal table; only an empty cell is a missing value
 _CSV: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "dtype": {"id": str}, "index_col": False}
-# JSON has types of its own; from 3.1 on pandas then converts no dates, and warns of being told so
+# JSON has types of its own; pandas then converts no dates either
 _JSONL: dict[str, Any] = {"dtype": False, "precise_float": True}
-if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
-    _JSONL["convert_dates"] = False
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:

@@ -213,8 +213,8 @@ def _align(*values: _Real) -> list[Tensor]:
 def quantity(kernel: Kernel, symbol: str, theta: Tensor, temperature: Tensor, n_atoms: _Real) -> Tensor:
     """3NR times one function of a model of vibrations, of the broadcast shape; `kernel` takes tensors of one shape."""
     theta, temperature, n_atoms = _align(theta, temperature, n_atoms)
-    shape = torch.broadcast_shapes(theta.shape, temperature.shape)
-    return 3 * GAS_CONSTANT * n_atoms * kernel(symbol, theta.expand(shape), temperature.expand(shape))
+    # not torch.broadcast_shapes, which imports torch's symbolic shapes and sympy
+    return 3 * GAS_CONSTANT * n_atoms * kernel(symbol, *torch.broadcast_tensors(theta, temperature))
 
 
 def unchecked(kernel: Kernel, symbol: str, name: str) -> ThermalFunction:
@@ -341,8 +341,7 @@ def debye_temperature_from_heat_capacity(heat_capacity: Any, temperature: Any, n
     """
     given = _checked(heat_capacity=heat_capacity, temperature=temperature, n_atoms=n_atoms)
     with torch.no_grad():
-        shape = torch.broadcast_shapes(*(v.shape for v in given))
-        cv, t, n = (v.double().expand(shape) for v in given)
+        cv, t, n = torch.broadcast_tensors(*(v.double() for v in given))
         ratio = cv / (3 * GAS_CONSTANT * n)
         outside = (ratio >= 1) | (ratio < 1e-290)  # below, t^3 would vanish on the way
         _refuse(outside, "heat_capacity", cv, "heat capacities between 0 and 3 n_atoms GAS_CONSTANT")

@@ -20,6 +20,7 @@ derivatives. Wavenumbers are in 1/cm, temperatures in K, energies in J/mol. Flat
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -252,8 +253,9 @@ def phonon_dos(optical: Any, acoustic_cutoff: Any, n_atoms_primitive: Any, edges
     if floating and all(kind.is_floating_point for kind in floating):
         dtype = torch.promote_types(floating[0], torch.promote_types(floating[-1], torch.float32))
     try:
-        shape = torch.broadcast_shapes(weights.shape[:-1], cutoff.shape[:-1], atoms.shape)
-    except RuntimeError as error:
+        # not torch.broadcast_shapes, which imports torch's symbolic shapes and sympy
+        shape = np.broadcast_shapes(weights.shape[:-1], cutoff.shape[:-1], atoms.shape)
+    except ValueError as error:
         raise PhononDOSError(
             f"The batches of optical, acoustic_cutoff and n_atoms_primitive do not fit: {error}"
         ) from error

@@ -14,6 +14,8 @@ inference   The prediction path of this package (strings in, quantities out, bat
 reference   The command on the same strings, beside an earlier commit of this package that is checked out for it: with
             every property, interval and flag, and with one member and no flag. The ways are taken in turn, each on
             many strings and on few; medians of processor time for each further string, of one thread.
+int8        The bundled model's passes with matrices of 8-bit integers in ONNX Runtime, beside the same in float32 and
+            this package's own passes, in batches of similar length; and what the integers change.
 cold_start  Processor time of the command on one CIF file, from the start of the process to its end, beside the import
             of torch and transformers' AutoModel alone, and beside the earlier commit.
 twenty_thousand  The same as `million` on 20,000 strings, to compare the memory with.
@@ -44,15 +46,18 @@ from tqdm import tqdm
 from transformers import BertConfig, BertModel
 from transformers.utils.logging import disable_progress_bar
 
-from cloud_hf import CloudConfig, CloudForDebye, CrystalPropertyPipeline, ScopeTokenizer
+from cloud_hf import CloudConfig, CloudForDebye, CrystalPropertyPipeline, ScopeTokenizer, bundled_model
+from cloud_hf.checkpoints.export import export
+from cloud_hf.checkpoints.reading import read_config
 from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.writers import open_writer
 from cloud_hf.files import write_text
+from cloud_hf.inference.fast_model import load_fast
 from cloud_hf.inference.prediction import load_predictor, predict_encoded
 from cloud_hf.scope.canonical import ELEMENT_ORDER
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("memory", "inference", "reference", "cold_start", "twenty_thousand", "million")
+PARTS = ("memory", "inference", "reference", "cold_start", "int8", "twenty_thousand", "million")
 REFERENCE = "e3391d6"
 """The commit before one checkpoint had every head; its `predict` ran five encoders, of which one for every element."""
 
@@ -285,6 +290,68 @@ def cold_start(rounds: int, model: str, commit: str) -> dict[str, Any]:
     }
 
 
+def int8(table: Path, n: int, rounds: int) -> dict[str, Any]:
+    """Time for each string of every way, and how far the integers move what is predicted, in units of the errors."""
+    import onnxruntime
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    predictor: Any = load_fast(bundled_model(), read_config(bundled_model()), flagged=False)
+    scopes = sorted(strings_of(table, n), key=lambda scope: len(scope.split()))
+    batches = [
+        dict(predictor.tokenizer(scopes[start : start + 64], padding=True, return_tensors="pt"))
+        | {"n_atoms": torch.ones(len(scopes[start : start + 64]))}
+        for start in range(0, n, 64)
+    ]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        export(bundled_model(), f"{folder}/onnx", "onnx")
+        whole, small = f"{folder}/onnx/model.onnx", f"{folder}/int8.onnx"
+        quantize_dynamic(whole, small, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"])
+        sessions = [onnxruntime.InferenceSession(path, options) for path in (whole, small)]
+        megabytes = [round(Path(path).stat().st_size / 1e6, 1) for path in (whole, small)]
+
+    def run(session: Any) -> list[Any]:
+        passes = []
+        for batch in batches:
+            feed = {name: batch[name].numpy() for name in ("input_ids", "attention_mask", "n_atoms")}
+            feed["temperature"] = torch.full_like(batch["n_atoms"], 300.0).numpy()
+            passes.append(session.run(None, feed)[:2])
+        return passes
+
+    ways: dict[str, Callable[[], Any]] = {
+        "here, float32": lambda: [predictor.forward(batch) for batch in batches],
+        "ONNX Runtime, float32": lambda: run(sessions[0]),
+        "ONNX Runtime, int8": lambda: run(sessions[1]),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    outputs: dict[str, Any] = {}
+    for _ in tqdm(range(rounds), desc="int8", disable=None):
+        for way, passes in ways.items():
+            start = time.process_time()
+            outputs[way] = passes()
+            seconds[way].append(time.process_time() - start)
+    exact, integers = (
+        [torch.cat([torch.from_numpy(one[place]) for one in outputs[f"ONNX Runtime, {way}"]]) for place in (0, 1)]
+        for way in ("float32", "int8")
+    )
+    errors = json.loads((ROOT / "docs" / "results" / "heads.json").read_text(encoding="utf-8"))["heads"]
+    changes = {"heat_capacity": float((exact[1] - integers[1]).abs().mean())}
+    for place, name in enumerate(predictor.config.target_names):
+        changes[name] = float((exact[0][:, place] - integers[0][:, place]).abs().mean())
+    return {
+        "strings": n,
+        "rounds": rounds,
+        "ms_per_string": {way: round(1000 * statistics.median(times) / n, 3) for way, times in seconds.items()},
+        "MB": {"float32": megabytes[0], "int8": megabytes[1]},
+        "mean_change": {
+            name: {"value": round(change, 5), "of_the_error": round(change / errors[name]["model"]["mae"], 3)}
+            for name, change in changes.items()
+            if name in errors
+        },
+    }
+
+
 def screening(table: Path, n: int) -> dict[str, Any]:
     """The bundled model on `n` strings."""
     return peak_memory(table, n, "--dtype", "bfloat16", "--top", "100")
@@ -294,7 +361,7 @@ def main() -> None:
     """Run the parts that the output file lacks."""
     shared = Path(os.environ.get("CLOUD_SHARED", ROOT.parent / "shared"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:5])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:6])
     parser.add_argument("--strings", type=Path, default=shared / "data" / "published_scope_10k.parquet")
     parser.add_argument("--rounds", type=int, default=3, help="of the parts that compare ways (default 3)")
     parser.add_argument("--n-strings", type=int, default=4000, help="of the reference part (default 4000)")
@@ -314,6 +381,7 @@ def main() -> None:
             arguments.strings, arguments.n_strings, arguments.rounds, arguments.model, arguments.reference
         ),
         "cold_start": lambda: cold_start(arguments.rounds, arguments.model, arguments.reference),
+        "int8": lambda: int8(arguments.strings, min(arguments.n_strings, 1024), arguments.rounds),
         "twenty_thousand": lambda: screening(arguments.strings, 20_000),
         "million": lambda: screening(arguments.strings, arguments.million),
     }

@@ -1,10 +1,10 @@
 """Score the joint model beside the trees on the same rows: `python scripts/bundle_results.py --rows runs/bundle`.
 
-Each crystal is predicted by the run of `train_joint.py --fold K` that kept its fold back. Only crystals are scored
-whose labels the encoder, with which all runs began, was not trained with either (`multitask.parquet`, part `train`).
-Writes `docs/results/heads.json`, `scored/NAME.parquet` for each head, and `predictions.csv` as `cloud-hf calibrate`
-reads it. Differences are paired, row by row; their interval is the bootstrap's over crystals, which are the groups of
-the split.
+Each crystal is predicted by the runs of `train_joint.py --fold K` that kept its fold back (`fold_ensembles.py`). Only
+crystals are scored whose labels the encoder, with which all runs began, was not trained with either
+(`multitask.parquet`, part `train`). Writes `docs/results/heads.json`, `scored/NAME.parquet` for each head, and
+`predictions.csv` as `cloud-hf calibrate` reads it. Differences are paired, row by row; their interval is the
+bootstrap's over crystals, which are the groups of the split.
 """
 
 import argparse
@@ -67,13 +67,13 @@ def scored(frame: pd.DataFrame, unit: str) -> dict[str, Any]:
     return figures | {"difference": paired(model, trees, frame.group.tolist())}
 
 
-def kept_back(runs: Path, first_stage: Path) -> pd.DataFrame:
-    """The joint table with `predicted_NAME`, each row from the run that kept its fold back, and `scored`.
+def kept_back(runs: Path, first_stage: Path, prefix: str = "ensemble") -> pd.DataFrame:
+    """The joint table with `predicted_NAME`, each row from the `PREFIX_K` that kept its fold K back, and `scored`.
 
     Raises:
         SystemExit: A fold has no predictions.
     """
-    folds = sorted(runs.glob("fold_*/predictions.parquet"))
+    folds = sorted(runs.glob(f"{prefix}_*/predictions.parquet"))
     table = pd.concat([read_table(path) for path in folds], ignore_index=True)
     wanted = read_table(runs / "joint.parquet")
     if set(table.scope) != set(wanted.scope) or len(table) != len(wanted):

@@ -112,6 +112,33 @@ def thermal_block() -> str:
     )
 
 
+def members_block() -> str:
+    """Errors of one run a fold, of the other, of both, and of one Debye temperature in place of a spectrum."""
+    found = read("ensemble.json")["errors"]
+    rows = []
+    for name, row in found["both"].items():
+        if name in (*HEADS, "phonon_dos") or name in found["one_debye_temperature"]:
+            runs = [f"{found[run][name]['mae']:#.3g}" for run in ("first", "second", "both")]
+            form = found["one_debye_temperature"].get(name)
+            rows.append([f"`{name}`", row["unit"], f"{row['n']:,}", *runs, f"{form['mae']:#.3g}" if form else ""])
+    headers = ["head", "unit", "N", "first run", "second", "both", "both, one Debye temperature from Cv(300 K)"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def joint_ablation_block() -> str:
+    """Change of each error when part of the labels is left out."""
+    found = read("joint_ablation.json")
+    variants = {name: rows for name, rows in found["variants"].items() if name != "whole recipe"}
+    whole = found["variants"]["whole recipe"]
+    rows = []
+    for name in (*HEADS, "heat_capacity_100K", "heat_capacity_1000K", "phonon_dos"):
+        if name in whole:
+            changes = [percent(one[name]["difference"]) if name in one else "" for one in variants.values()]
+            rows.append([f"`{name}`", f"{whole[name]['mae']:#.3g} {whole[name]['unit'].removesuffix('1')}", *changes])
+    text = tabulate(rows, headers=["head", "whole recipe", *variants], tablefmt="github", disable_numparse=True)
+    return f"{found['epochs']} epochs of each variant's own rows.\n\n{text}"
+
+
 def likelihood_block() -> str:
     """How well the likelihood of a string tells WBM from unseen crystals of the Materials Project."""
     found = read("ood.json")
@@ -174,7 +201,9 @@ BLOCKS = {
     "heads": heads_block,
     "errors": errors_block,
     "intervals": intervals_block,
+    "joint_ablation": joint_ablation_block,
     "likelihood": likelihood_block,
+    "members": members_block,
     "thermal": thermal_block,
     "learning_curve": learning_curve_block,
 }

@@ -19,26 +19,30 @@ fi
 [ -f "$work/multitask/predictions.csv" ] || cloud-hf finetune --config "$here/recipes/finetune_properties.yaml" \
     --model "$work/start" --data "$work/multitask.parquet" --output-dir "$work/multitask"
 
-# all heads: a model a fold, for every figure and interval, then each of them goes on over all rows
+# all heads: two runs a fold, the second from where the first ended, for every figure and interval; the members go on from
+# the second runs over all rows, where elements come often, since they are few and what everyone looks at first
 joint() { # NAME ARGUMENTS: the joint table lies beside the runs
     local name=$1
     shift
     [ -f "$work/joint/$name/model.safetensors" ] || python "$here/train_joint.py" --config "$here/recipes/joint.yaml" \
         --data "$data" --split "$work/split" --output-dir "$work/joint/$name" "$@"
 }
-for fold in 0 1 2; do joint "fold_$fold" --model "$work/multitask" --fold $fold; done
-for fold in 0 1; do # two members; elements are few, and what everyone looks at first
-    joint "whole_$fold" --model "$work/joint/fold_$fold" --all-rows true --num-train-epochs 2 --learning-rate 2e-4 \
-        --seed $fold
-    joint "member_$fold" --model "$work/joint/whole_$fold" --all-rows true --max-steps 600 --learning-rate 2e-4 \
-        --repeat-elements 50 --seed 2$fold
+for fold in 0 1 2; do
+    joint "fold_$fold" --model "$work/multitask" --fold $fold
+    joint "again_$fold" --model "$work/joint/fold_$fold" --fold $fold --learning-rate 3e-4 --seed 1$fold
+done
+for fold in 0 1; do
+    joint "member_$fold" --model "$work/joint/again_$fold" --all-rows true --num-train-epochs 3 --learning-rate 2e-4 \
+        --repeat-elements 20 --seed 2$fold
 done
 
 # the trees, the package's folders, intervals and figures
 weights=$(python -c 'import cloud_hf, pathlib; print(pathlib.Path(cloud_hf.__file__).with_name("weights"))')
 results="$here/../docs/results"
 python "$here/joint_trees.py" --table "$work/joint/joint.parquet" --out "$work/trees" --light
+python "$here/fold_ensembles.py" --rows "$work"
 python "$here/bundle_results.py" --rows "$work" --data "$data"
+python "$here/ablate_joint.py" --rows "$work" --data "$data"
 python "$here/bundle_checkpoint.py" --rows "$work"
 python "$here/build_known_crystals.py"
 cloud-hf calibrate --predictions "$work/predictions.csv" --checkpoint "$weights/crystal_properties" \

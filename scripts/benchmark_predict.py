@@ -337,7 +337,7 @@ def int8(table: Path, n: int, rounds: int) -> dict[str, Any]:
     )
     errors = json.loads((ROOT / "docs" / "results" / "heads.json").read_text(encoding="utf-8"))["heads"]
     changes = {"heat_capacity": float((exact[1] - integers[1]).abs().mean())}
-    for place, name in enumerate(predictor.config.target_names):
+    for place, name in enumerate(predictor.settings.target_names):
         changes[name] = float((exact[0][:, place] - integers[0][:, place]).abs().mean())
     return {
         "strings": n,

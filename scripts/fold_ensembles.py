@@ -1,8 +1,8 @@
-"""Predict each crystal by both models that kept its fold back: `python scripts/fold_ensembles.py --rows runs/bundle`.
+"""What a second run of each fold is worth, and the spectrum: `python scripts/fold_ensembles.py --rows runs/bundle`.
 
-`joint/fold_K` is a first run and `joint/again_K` goes on from it; their mean stands for the members of the bundled
-checkpoint. Writes `joint/ensemble_K/predictions.parquet` and `docs/results/ensemble.json`: the errors of each alone and
-of both, and what Cv is at other temperatures if one Debye temperature has to give the predicted Cv at 300 K.
+`joint/fold_K` is a first run and `joint/again_K` goes on from it; both kept the fold K back. Writes the predictions of
+both together, `joint/ensemble_K/predictions.parquet`, and `docs/results/ensemble.json`: the errors of each alone and of
+both, and what Cv is at other temperatures if one Debye temperature has to give the second run's Cv at 300 K.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def main() -> None:
         predict(joint, fold, recipe)
     tables = {name: kept_back(joint, stage, prefix) for name, prefix in RUNS.items()}
     result: dict[str, Any] = {name: errors(table, recipe) for name, table in tables.items()}
-    debye_form = errors(one_debye_temperature(tables["both"]), recipe)
+    debye_form = errors(one_debye_temperature(tables["second"]), recipe)
     names = [name for name in debye_form if name.startswith("heat_capacity")]
     result["one_debye_temperature"] = {name: debye_form[name] for name in names}
     for name, row in result["both"].items():

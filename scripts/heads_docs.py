@@ -113,7 +113,7 @@ def thermal_block() -> str:
 
 
 def members_block() -> str:
-    """Errors of one run a fold, of the other, of both, and of one Debye temperature in place of a spectrum."""
+    """Errors of one run a fold, of the other, of both, and of one Debye temperature with the second's Cv(300 K)."""
     found = read("ensemble.json")["errors"]
     rows = []
     for name, row in found["both"].items():
@@ -121,7 +121,7 @@ def members_block() -> str:
             runs = [f"{found[run][name]['mae']:#.3g}" for run in ("first", "second", "both")]
             form = found["one_debye_temperature"].get(name)
             rows.append([f"`{name}`", row["unit"], f"{row['n']:,}", *runs, f"{form['mae']:#.3g}" if form else ""])
-    headers = ["head", "unit", "N", "first run", "second", "both", "both, one Debye temperature from Cv(300 K)"]
+    headers = ["head", "unit", "N", "first run", "second", "both", "second, one Debye temperature"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 

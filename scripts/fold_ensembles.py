@@ -35,7 +35,7 @@ def predict(joint: Path, fold: int, recipe: JointRecipe) -> None:
     if (folder / PREDICTIONS_FILE).is_file():
         return
     rows = read_table(runs[0] / PREDICTIONS_FILE)
-    rows = rows[[name for name in rows if not name.startswith("predicted_") and name != "dos_area"]]
+    rows = rows.drop(columns=[name for name in rows.columns if name.startswith("predicted_") or name == "dos_area"])
     tokenizer: Any = AutoTokenizer.from_pretrained(runs[0])
     model = join_members([AutoModelForSequenceClassification.from_pretrained(run) for run in runs])
     predictions = predict_joint(model, JointRows(rows, recipe, tokenizer), BATCH, tokenizer.pad_token_id)

@@ -341,7 +341,8 @@ def debye_temperature_from_heat_capacity(heat_capacity: Any, temperature: Any, n
     """
     given = _checked(heat_capacity=heat_capacity, temperature=temperature, n_atoms=n_atoms)
     with torch.no_grad():
-        cv, t, n = torch.broadcast_tensors(*(v.double() for v in given))
+        broadcast: list[Tensor] = list(torch.broadcast_tensors(*(v.double() for v in given)))
+        cv, t, n = broadcast
         ratio = cv / (3 * GAS_CONSTANT * n)
         outside = (ratio >= 1) | (ratio < 1e-290)  # below, t^3 would vanish on the way
         _refuse(outside, "heat_capacity", cv, "heat capacities between 0 and 3 n_atoms GAS_CONSTANT")

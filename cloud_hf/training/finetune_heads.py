@@ -31,6 +31,7 @@ def head_config(arguments: FinetuneArguments, targets: list[Target]) -> CloudCon
             "was trained on are too good, whatever the split here."
         )
     config.n_members = 1  # training goes on from the first encoder of an ensemble
+    config.auxiliary_targets = None
     config.head_layers = arguments.head_layers if arguments.method == "finetune" else 0
     config.head_dropout = arguments.head_dropout
     config.pooling = arguments.pooling or config.pooling

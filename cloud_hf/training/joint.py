@@ -180,7 +180,7 @@ def joint_config(arguments: JointArguments, recipe: JointRecipe, train: pd.DataF
             values = np.log(values)
         means.append(float(values.mean()))
         deviations.append(float(values.std()) or 1.0)
-    config.n_members = 1
+    config.n_members, config.auxiliary_targets = 1, None
     config.head_layers, config.head_dropout = arguments.head_layers, arguments.head_dropout
     config.target_names = list(recipe.targets)
     config.target_units = [target.unit for target in recipe.targets.values()]

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from cloud_hf.training.finetune_arguments import FinetuneArguments
+from cloud_hf.training.finetune_heads import head_config
+from cloud_hf.training.finetune_rows import Target
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +46,14 @@ def test_its_command_runs_on_its_table(section: str, cloud, pretrained: Path, tm
 def test_the_default_model_is_the_one_inside_the_package() -> None:
     own = FinetuneArguments(model="default", data="my.csv", target=["band_gap:eV"])
     assert (Path(own.checkpoint) / "config.json").is_file()
+
+
+def test_the_bundled_model_takes_a_new_head() -> None:
+    own = FinetuneArguments(model="default", data="my.csv", target=["band_gap:eV"])
+    config = head_config(own, [Target("band_gap", "eV")])
+    config.validate_architecture()
+    assert config.target_names == ["band_gap"]
+    assert config.auxiliary_targets is None
 
 
 def test_every_flag_that_it_names_is_one(section: str) -> None:

@@ -153,23 +153,36 @@ def likelihood_block() -> str:
 
 def learning_curve_block() -> str:
     """Heat-capacity errors against the number of training rows."""
-    found = read("learning_curve.json")["results"]
+    return _learning_curve(read("learning_curve.json")["results"], "model", "model")
+
+
+def few_labels_block() -> str:
+    """Errors of what `--method auto` chooses against the number of training rows, for two properties."""
+    texts = []
+    for name in ("heat_capacity", "refractive_index"):
+        found = read(f"few_labels_{name}.json")["results"]
+        texts.append(f"`{name}`, {_learning_curve(found, 'auto', '--method auto')}")
+    return "\n\n".join(texts)
+
+
+def _learning_curve(found: dict[str, Any], arm: str, called: str) -> str:
     rows, below = [], []
     for line in found["sizes"]:
-        model, trees = line["arms"]["model"], line["arms"]["trees"]
+        model, trees = line["arms"][arm], line["arms"]["trees"]
         gap = model["to_trees"]
         if gap["high"] < 0:
             below.append(str(line["train_rows"]))
         spreads = []
-        for arm in (model, trees):
-            deviation = "" if arm["mae_std"] is None else f" +- {arm['mae_std']:.2f}"
-            spreads.append(f"{arm['mae_mean']:.2f}{deviation}")
-        difference = f"{gap['difference']:+.2f} ({gap['low']:+.2f} to {gap['high']:+.2f})"
+        for one in (model, trees):
+            deviation = "" if one["mae_std"] is None else f" +- {one['mae_std']:#.3g}"
+            spreads.append(f"{one['mae_mean']:#.3g}{deviation}")
+        difference = f"{gap['difference']:+#.2g} ({gap['low']:+#.2g} to {gap['high']:+#.2g})"
         rows.append([f"{line['train_rows']:,}", line["draws"], *spreads, difference])
-    headers = ["training rows", "draws", "MAE of the model", "of the trees", "model - trees"]
+    headers = ["training rows", "draws", f"MAE of {called}", "of the trees", f"{called} - trees"]
     text = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    unit = "" if found["unit"] == "1" else f"in {found['unit']}, "
     return (
-        f"{found['unit']}, {found['test_rows']} rows of one fold; +-: standard deviation over the draws.\n\n{text}\n\n"
+        f"{unit}{found['test_rows']} rows of one fold; +-: standard deviation over the draws.\n\n{text}\n\n"
         f"Shown to be below the trees at {', '.join(below) if below else 'no'} training rows."
     )
 
@@ -198,6 +211,7 @@ def _arms(what: str, train: int, row: dict[str, Any]) -> list[str]:
 
 BLOCKS = {
     "benchmarks": benchmarks_block,
+    "few_labels": few_labels_block,
     "heads": heads_block,
     "errors": errors_block,
     "intervals": intervals_block,

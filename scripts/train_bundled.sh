@@ -51,6 +51,19 @@ cloud-hf likelihood --model "$weights/likelihood" --distil "$weights/crystal_pro
     --learn "$work/split/materials_project.split.parquet:train" "$work/split/lemat.split.parquet:train" \
     --most-learned 8000 --inside "$work/held_out.parquet" --outside "$work/wbm.parquet" --most 3000 \
     --json "$results/ood.json"
+# few labels: on crystals of fold 0, from the encoder that kept them back
+few() { # NAME TABLE ARGUMENTS
+    local name=$1 table=$2
+    shift 2
+    python "$here/rows_of_fold.py" --data "$data/$table.parquet" --split "$work/split/$table.split.parquet" --fold 0 \
+        --output "$work/few_labels/$name.parquet"
+    cloud-hf study low-data --data "$work/few_labels/$name.parquet" --model "$work/joint/again_0" --arms auto trees \
+        --out "$work/few_labels/$name" "$@"
+    cp "$work/few_labels/$name/results.json" "$results/few_labels_$name.json"
+}
+few heat_capacity heat_capacity_structures_train --debye true --per-cell true \
+    --target "cloud_cv_J_molcell_K:J/(mol cell K)" --sizes 50 100 150
+few refractive_index dielectric_fold0_train --transform log --target "refractive_index:1" --sizes 50 100 200 400
 table="$data/heat_capacity_structures_train.parquet"
 cloud-hf study low-data --data "$table" --split "$work/split/heat_capacity_structures_train.split.parquet" --debye true \
     --per-cell true --target "cloud_cv_J_molcell_K:J/(mol cell K)" --sizes 50 100 200 400 800 0 --model "$work/multitask" \

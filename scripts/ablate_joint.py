@@ -29,6 +29,9 @@ NEW_TABLES = ("acwf_elements", "elastic_binaries", "elements", "matbench_labels"
 
 VIBRATIONAL = ("dos", "heat_capacity", "debye_temperature")
 
+NEXT_TO_NOTHING = 1e-6
+"""Weight of a target that is only there since a model needs one."""
+
 FEWEST = 100
 """Crystals that a head needs for a figure."""
 
@@ -48,7 +51,7 @@ def vibrations_alone(recipe: Recipe) -> Recipe:
     kept = [source for source in recipe["sources"] if any(kind in source for kind in VIBRATIONAL)]
     kept += [source for source in recipe["sources"] if "refractive_index" in _targets(source)]
     changed = _with_sources(recipe, kept)
-    changed["targets"] = {name: target | {"weight": 1e-6} for name, target in changed["targets"].items()}
+    changed["targets"] = {name: target | {"weight": NEXT_TO_NOTHING} for name, target in changed["targets"].items()}
     return changed
 
 
@@ -95,13 +98,17 @@ def train(name: str, own: argparse.Namespace) -> Path:
     if not found.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         recipe = VARIANTS[name](yaml.safe_load(RECIPE.read_text(encoding="utf-8")))
-        (folder / "table.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+        _recipe_of(found).write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
         split = own.split or own.rows / "split"
-        given = ["--config", RECIPE.with_name("joint.yaml"), "--recipe", folder / "table.yaml", "--fold", 0]
+        given = ["--config", RECIPE.with_name("joint.yaml"), "--recipe", _recipe_of(found), "--fold", 0]
         given += ["--data", own.data, "--split", split, "--model", own.rows / "mlm", "--output-dir", folder / "run"]
         given += ["--num-train-epochs", own.epochs, "--logging-steps", 100]
         train_joint(*parse_recipe("joint", JointArguments, [str(value) for value in given]))
     return found
+
+
+def _recipe_of(predictions: Path) -> Path:
+    return predictions.parents[1] / "table.yaml"
 
 
 def compare(files: dict[str, Path]) -> dict[str, Any]:
@@ -112,7 +119,10 @@ def compare(files: dict[str, Path]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, table in tables.items():
         rows: dict[str, Any] = {}
+        weights = {target: about.weight for target, about in read_joint_recipe(_recipe_of(files[name])).targets.items()}
         for head, (column, unit) in columns.items():
+            if weights.get(head, 1.0) <= NEXT_TO_NOTHING:
+                continue
             if table is reference or (column in table and table[column].notna().sum() >= FEWEST):
                 rows[head] = _errors(reference, table, column) | {"unit": unit}
         areas = reference.dos_area.dropna()

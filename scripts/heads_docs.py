@@ -136,7 +136,8 @@ def joint_ablation_block() -> str:
             changes = [percent(one[name]["difference"]) if name in one else "" for one in variants.values()]
             rows.append([f"`{name}`", f"{whole[name]['mae']:#.3g} {whole[name]['unit'].removesuffix('1')}", *changes])
     text = tabulate(rows, headers=["head", "whole recipe", *variants], tablefmt="github", disable_numparse=True)
-    return f"{found['epochs']} epochs of each variant's own rows.\n\n{text}"
+    epochs = f"{found['epochs']} epoch{'s' if found['epochs'] > 1 else ''}"
+    return f"{epochs} of each variant's own rows.\n\n{text}"
 
 
 def likelihood_block() -> str:

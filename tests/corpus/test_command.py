@@ -60,6 +60,7 @@ def kill_and_resume(inputs: list[str], folder: Path, kills: int, seed: int) -> N
     no_leftovers(folder / "killed")
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_with_other_processes(mixed: list[str], tmp_path: Path) -> None:
     kill_and_resume(mixed, tmp_path, 1, seed=0)
 

@@ -32,6 +32,7 @@ def recipes() -> Iterator[ModuleType]:
     del sys.modules["training_recipes"]
 
 
+@pytest.mark.train
 def test_the_loss_curves_of_both_recipes_agree(recipes: ModuleType, strings: list[str], tmp_path: Path) -> None:
     """Same weights, strings and masks: stock Trainer, 30,522 words and padding to 64 against the lean recipe."""
     training = {

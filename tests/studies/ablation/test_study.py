@@ -51,6 +51,7 @@ def test_verdicts() -> None:
     assert verdict(None, True) == ""
 
 
+@pytest.mark.train
 def test_the_grid_goes_on_where_it_stopped(
     table: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def fit(table: Path, encoder: Path) -> Fit:
 
 
 class TestRun:
+    @pytest.mark.train
     def test_from_table_to_report_and_on_again(
         self, table: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -93,6 +93,7 @@ def test_the_curve_of_the_model_card_is_drawn_from_its_result_file(root: Path, t
 
 
 class TestRun:
+    @pytest.mark.train
     def test_from_table_to_report_and_on_again(
         self, crystals: Callable[[int], pd.DataFrame], encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -47,6 +47,7 @@ def results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "out/results.json").read_text())["results"]
 
 
+@pytest.mark.train
 def test_every_cell_says_what_it_is(done: Path) -> None:
     found = results(done)
     assert len(found["cells"]) == 9
@@ -63,6 +64,7 @@ def test_every_cell_says_what_it_is(done: Path) -> None:
     assert "nats" in found["unit"]
 
 
+@pytest.mark.train
 def test_the_report_shows_the_pictures_and_the_published_exponents(done: Path) -> None:
     report = (done / "out/report.md").read_text()
     for name in ("loss_parameters.png", "loss_data.png", "loss_compute.png"):
@@ -137,6 +139,7 @@ def test_wider_models_learn_more_slowly() -> None:
     assert rates == pytest.approx([2e-3, 1e-3, 5e-4])
 
 
+@pytest.mark.train
 def test_bad_grids_are_refused(done: Path, tmp_path: Path) -> None:
     for flags, reason in (
         (["--corpus-sizes", "5000"], "distinct ones"),

@@ -102,6 +102,25 @@ def screening_block() -> str:
     return text + (_inference_text(found) if "inference" in found else "")
 
 
+def prediction_speed_block() -> str:
+    """Times of the bundled model, beside the commit with five encoders, from a cold start, and in 8-bit integers."""
+    found = json.loads((ROOT / "docs" / "results" / "predict.json").read_text(encoding="utf-8"))
+    row, start, small = found["reference"], found["cold_start"]["seconds"], found["int8"]
+    times, faster, ways = row["ms_per_string"], row["times_faster"], small["ms_per_string"]
+    most = max(small["mean_change"].items(), key=lambda item: item[1]["of_the_error"])
+    return (
+        f"Processor time of one core, {row['strings']:,} strings: every property with intervals and flag "
+        f"{times['everything']:.1f} ms a string, {faster['everything']:.1f} times as fast as commit {row['commit']}, "
+        f"which ran five encoders; one member without the flag {times['one member, no flag']:.1f} ms, "
+        f"{faster['one member, no flag']:.1f} times. One CIF from a cold start: {start['predict']:.1f} s, of which the "
+        f"import of torch and transformers' `AutoModel` takes {start['import torch and AutoModel']:.1f} s; that commit "
+        f"took {start['reference']:.1f} s. Matrices of 8-bit integers (ONNX Runtime, {small['MB']['int8']} MB instead "
+        f"of {small['MB']['float32']}): {ways['ONNX Runtime, int8']:.1f} ms a string for the passes alone, beside "
+        f"{ways['here, float32']:.1f} ms in float32 here and {ways['ONNX Runtime, float32']:.1f} ms in ONNX Runtime; "
+        f"they change predictions by {most[1]['of_the_error']:.0%} of the mean absolute error at most (`{most[0]}`)."
+    )
+
+
 def _inference_text(found: dict[str, Any]) -> str:
     errors = found["inference"]["bundled_model"].items()
     changes = ", ".join(f"{name} by {row['mean_relative_error']:.2%}" for name, row in errors)
@@ -175,6 +194,7 @@ BLOCKS = {
     "example": example_block,
     "demo": demo_block,
     "pretraining": pretraining_block,
+    "prediction_speed": prediction_speed_block,
     "screening": screening_block,
     "training": training_block,
     **heads_docs.BLOCKS,

@@ -91,18 +91,27 @@ def _with_sources(recipe: Recipe, sources: list[Recipe]) -> Recipe:
     return recipe | {"sources": sources, "targets": targets}
 
 
-def train(name: str, own: argparse.Namespace) -> Path:
+def train(name: str, arguments: argparse.Namespace) -> Path:
     """Train one variant if it is not there; return the file of its predictions."""
-    folder = own.rows / "ablation" / name.replace(" ", "_")
+    folder = arguments.rows / "ablation" / name.replace(" ", "_")
     found: Path = folder / "run" / PREDICTIONS_FILE
     if not found.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         recipe = VARIANTS[name](yaml.safe_load(RECIPE.read_text(encoding="utf-8")))
         _recipe_of(found).write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-        split = own.split or own.rows / "split"
+        split = arguments.split or arguments.rows / "split"
         given = ["--config", RECIPE.with_name("joint.yaml"), "--recipe", _recipe_of(found), "--fold", 0]
-        given += ["--data", own.data, "--split", split, "--model", own.rows / "mlm", "--output-dir", folder / "run"]
-        given += ["--num-train-epochs", own.epochs, "--logging-steps", 100]
+        given += [
+            "--data",
+            arguments.data,
+            "--split",
+            split,
+            "--model",
+            arguments.rows / "mlm",
+            "--output-dir",
+            folder / "run",
+        ]
+        given += ["--num-train-epochs", arguments.epochs, "--logging-steps", 100]
         train_joint(*parse_recipe("joint", JointArguments, [str(value) for value in given]))
     return found
 
@@ -127,10 +136,10 @@ def compare(files: dict[str, Path]) -> dict[str, Any]:
                 rows[head] = _errors(reference, table, column) | {"unit": unit}
         areas = reference.dos_area.dropna()
         if "dos_area" in table and len(common := areas.index.intersection(table.dos_area.dropna().index)) >= FEWEST:
-            own, other = table.dos_area[common].to_numpy(), areas[common].to_numpy()
+            errors, others = table.dos_area[common].to_numpy(), areas[common].to_numpy()
             groups = reference.group[common].tolist()
-            rows["phonon_dos"] = {"n": len(common), "mae": own.mean(), "whole": other.mean(), "unit": "1/cm"}
-            rows["phonon_dos"]["difference"] = paired(own, other, groups)
+            rows["phonon_dos"] = {"n": len(common), "mae": errors.mean(), "whole": others.mean(), "unit": "1/cm"}
+            rows["phonon_dos"]["difference"] = paired(errors, others, groups)
         result[name] = {head: row for head, row in rows.items() if row["n"] >= FEWEST}
     return result
 
@@ -139,12 +148,16 @@ def _errors(reference: Any, table: Any, column: str) -> dict[str, Any]:
     known = reference[reference[column].notna()]
     known = known[known.index.isin(table.index)]
     label = known[column].to_numpy(float)
-    own, other = (
+    errors, others = (
         np.abs(frame.loc[known.index, f"predicted_{column}"].to_numpy(float) - label) for frame in (table, reference)
     )
     figures: dict[str, Any] = {"n": len(known)}
     if len(known) >= FEWEST:
-        figures |= {"mae": own.mean(), "whole": other.mean(), "difference": paired(own, other, known.group.tolist())}
+        figures |= {
+            "mae": errors.mean(),
+            "whole": others.mean(),
+            "difference": paired(errors, others, known.group.tolist()),
+        }
     return figures
 
 
@@ -155,11 +168,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
     parser.add_argument("--epochs", type=int, default=2, help="of each variant's own rows")
-    own = parser.parse_args()
-    files = {name: train(name, own) for name in VARIANTS}
+    arguments = parser.parse_args()
+    files = {name: train(name, arguments) for name in VARIANTS}
     result = {
         "versions": versions(["cloud-hf", "torch", "transformers"]),
-        "epochs": own.epochs,
+        "epochs": arguments.epochs,
         "variants": compare(files),
     }
     for name, rows in result["variants"].items():

@@ -154,10 +154,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
     parser.add_argument("--folders", nargs="+", choices=BUNDLED, default=list(BUNDLED))
-    own = parser.parse_args()
-    counts = json.loads((own.rows / "rows.json").read_text("utf-8"))
-    for name in own.folders:
-        print(BUNDLED[name](own.rows, counts))
+    arguments = parser.parse_args()
+    counts = json.loads((arguments.rows / "rows.json").read_text("utf-8"))
+    for name in arguments.folders:
+        print(BUNDLED[name](arguments.rows, counts))
     size = sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) / 1e6
     if size > LIMIT_MB:
         raise SystemExit(f"The bundled weights take {size:.1f} MB, more than {LIMIT_MB}.")

@@ -156,29 +156,29 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
-    own = parser.parse_args()
+    arguments = parser.parse_args()
     recipe = read_joint_recipe(RECIPE)
-    table = kept_back(own.rows / "joint", own.rows / "multitask.parquet")
-    (own.rows / "scored").mkdir(exist_ok=True)
-    frame = predictions_csv(table, recipe, own.rows / "trees")
-    write_text(frame.rename_axis("row").to_csv(), own.rows / "predictions.csv")
+    table = kept_back(arguments.rows / "joint", arguments.rows / "multitask.parquet")
+    (arguments.rows / "scored").mkdir(exist_ok=True)
+    frame = predictions_csv(table, recipe, arguments.rows / "trees")
+    write_text(frame.rename_axis("row").to_csv(), arguments.rows / "predictions.csv")
     figures: dict[str, Any] = {}
     for name, (column, unit) in heads(recipe).items():
         frame = table[table.scored & table[column].notna()]
         if len(frame) < FEWEST:
             continue
         frame = frame[["scope", "group", "fold"]].assign(label=frame[column], model=frame[f"predicted_{column}"])
-        frame = with_trees(frame.reset_index(drop=True), own.rows / "trees" / f"{column}.parquet")
-        write_table(frame, own.rows / "scored" / f"{name}.parquet")
+        frame = with_trees(frame.reset_index(drop=True), arguments.rows / "trees" / f"{column}.parquet")
+        write_table(frame, arguments.rows / "scored" / f"{name}.parquet")
         row = figures[name] = scored(frame, unit)
         beside = f", trees {row['trees']['mae']:.4g}" if "trees" in row else ""
         print(f"{name}: N {row['n']}, MAE {row['model']['mae']:.4g}{beside} {unit}")
-    split = own.split or own.rows / "split"
+    split = arguments.split or arguments.rows / "split"
     result = {
         "versions": versions(["cloud-hf", "torch", "transformers", "scikit-learn"]),
         "heads": figures,
         "phonon_dos": dos_figures(table),
-        "paper_rows": paper_rows(table, own.data, split),
+        "paper_rows": paper_rows(table, arguments.data, split),
     }
     for name in ("phonon_dos", "paper_rows"):
         print(f"{name}: {json.dumps(result[name])[:300]}")

@@ -138,17 +138,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled tables")
     parser.add_argument("--split", type=Path, required=True, help="folder that cloud-hf split wrote")
     parser.add_argument("--output", type=Path, default=Path("runs/bundle"))
-    own = parser.parse_args()
-    own.output.mkdir(parents=True, exist_ok=True)
-    small = {group for table in SMALL for group in split_of(own.split, table).group}
-    everywhere = [pd.read_parquet(path) for path in sorted(own.split.glob("*.split.parquet"))]
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    small = {group for table in SMALL for group in split_of(arguments.split, table).group}
+    everywhere = [pd.read_parquet(path) for path in sorted(arguments.split.glob("*.split.parquet"))]
     validation = {group for rows in everywhere for group in rows[rows.part == "validation"].group}
-    wbm = set(split_of(own.split, "wbm").group)
+    wbm = set(split_of(arguments.split, "wbm").group)
     counts: dict[str, dict[str, int]] = {}
-    write_corpus(own.split, own.output, small | validation | wbm, counts)
-    write_multitask(own.data, own.split, own.output, small | wbm, counts)
-    write_wbm(own.data, own.split, own.output)
-    (own.output / "rows.json").write_text(json.dumps(counts, indent=1) + "\n")
+    write_corpus(arguments.split, arguments.output, small | validation | wbm, counts)
+    write_multitask(arguments.data, arguments.split, arguments.output, small | wbm, counts)
+    write_wbm(arguments.data, arguments.split, arguments.output)
+    (arguments.output / "rows.json").write_text(json.dumps(counts, indent=1) + "\n")
     print(json.dumps(counts, indent=1))
 
 

@@ -68,9 +68,9 @@ def main() -> None:
     """Predict what is not there and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
-    own = parser.parse_args()
+    arguments = parser.parse_args()
     recipe = read_joint_recipe(RECIPE)
-    joint, stage = own.rows / "joint", own.rows / "multitask.parquet"
+    joint, stage = arguments.rows / "joint", arguments.rows / "multitask.parquet"
     for fold in tqdm(range(len(list(joint.glob("fold_*")))), desc="folds", disable=None):
         predict(joint, fold, recipe)
     tables = {name: kept_back(joint, stage, prefix) for name, prefix in RUNS.items()}

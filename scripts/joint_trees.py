@@ -68,34 +68,34 @@ def main() -> None:
     parser.add_argument("--scored", type=Path, help="table with `scope` and `scored`; not given: every row counts")
     parser.add_argument("--targets", nargs="+", help="columns; not given: all with enough labels")
     parser.add_argument("--light", action="store_true", help="fewer and coarser trees")
-    own = parser.parse_args()
-    table = read_table(own.table).drop(columns="dos", errors="ignore")
+    arguments = parser.parse_args()
+    table = read_table(arguments.table).drop(columns="dos", errors="ignore")
     scored = None
-    if own.scored:
-        marked = read_table(own.scored)
+    if arguments.scored:
+        marked = read_table(arguments.scored)
         scored = frozenset(marked.scope[marked.scored.astype(bool)])
     columns = [name for name in map(str, table) if name not in NOT_TARGETS]
-    targets = own.targets or [name for name in columns if table[name].notna().sum() >= FEWEST]
+    targets = arguments.targets or [name for name in columns if table[name].notna().sum() >= FEWEST]
     unknown = [name for name in targets if name not in columns]
     if unknown:
-        raise SystemExit(f"{own.table}: no column {', '.join(unknown)}; it has {', '.join(columns)}.")
+        raise SystemExit(f"{arguments.table}: no column {', '.join(unknown)}; it has {', '.join(columns)}.")
     features, _ = tree_features(table.scope.tolist())
-    (own.out / "folds").mkdir(parents=True, exist_ok=True)
-    report = own.out / "errors.json"
+    (arguments.out / "folds").mkdir(parents=True, exist_ok=True)
+    report = arguments.out / "errors.json"
     for target in tqdm(targets, unit="target", disable=None):
         has = table[target].notna().to_numpy(dtype=bool)
         rows = table[has].reset_index(drop=True)
         pieces = []
         for fold in sorted(rows.fold.unique()):
-            path = own.out / "folds" / f"{target}.{fold}.parquet"
+            path = arguments.out / "folds" / f"{target}.{fold}.parquet"
             if not path.exists():
-                write_table(predict_fold(rows, features[has], target, int(fold), own.light), path)
+                write_table(predict_fold(rows, features[has], target, int(fold), arguments.light), path)
             pieces.append(pd.read_parquet(path))
         found = pd.concat(pieces, ignore_index=True)
-        write_table(found, own.out / f"{target}.parquet")
+        write_table(found, arguments.out / f"{target}.parquet")
         errors = errors_of(found, scored)
         known = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
-        write_json(known | {target: errors | {"light": own.light}}, report, indent=2)
+        write_json(known | {target: errors | {"light": arguments.light}}, report, indent=2)
         print(f"{target}: MAE {errors['mae']:.4g}, N {errors['n']}, {errors['chosen']}", flush=True)
 
 

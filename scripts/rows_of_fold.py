@@ -16,12 +16,12 @@ def main() -> None:
     parser.add_argument("--split", type=Path, required=True, help="its TABLE.split.parquet")
     parser.add_argument("--fold", type=int, required=True, help="which, from 0")
     parser.add_argument("--output", type=Path, required=True, help="table to write")
-    own = parser.parse_args()
-    table, split = read_table(own.data), read_table(own.split)
-    kept = split[(split.fold == own.fold) & split.error.isna()]
-    own.output.parent.mkdir(parents=True, exist_ok=True)
-    write_table(table.iloc[kept["row"].astype(int)].reset_index(drop=True), own.output)
-    print(f"{own.output}: {len(kept)} of {len(table)} rows")
+    arguments = parser.parse_args()
+    table, split = read_table(arguments.data), read_table(arguments.split)
+    kept = split[(split.fold == arguments.fold) & split.error.isna()]
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table.iloc[kept["row"].astype(int)].reset_index(drop=True), arguments.output)
+    print(f"{arguments.output}: {len(kept)} of {len(table)} rows")
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ def run_screening(
     if picture is not None:
         pair = evaluator.wants[:2]
         columns = [_column(want, evaluator) for want in pair]
-        front, sample = pareto_front(plan, pair, columns)
+        front, sample = pareto_front(plan, pair, columns, new)
         plot_front(front, sample, pair, columns, picture)
     write_table(best, plan.folder / TOP_FILE)
     write_json(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cloud_hf.inference.plotting import save_figure
 from cloud_hf.screening.plan import Plan
+from cloud_hf.screening.run import ranked_pieces
 from cloud_hf.screening.wants import Want
 
 __all__ = ["front_of", "gains", "pareto_front", "plot_front"]
@@ -44,19 +45,22 @@ def front_of(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     return found
 
 
-def pareto_front(plan: Plan, wants: Sequence[Want], columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the front of the predictions of two quantities, and a sample of all candidates.
+def pareto_front(
+    plan: Plan, wants: Sequence[Want], columns: Sequence[str], new: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the front of the predictions of two quantities, and a sample of the candidates that are ranked.
 
     Args:
         plan: All its pieces are done.
         wants: The two.
         columns: Their columns in the rows.
+        new: Leave known crystals out.
     """
     kept: pd.DataFrame | None = None
     sample: list[pd.DataFrame] = []
     share = max(1, -(-len(plan.source) // MOST_POINTS))
-    for number in range(plan.pieces):
-        table = pd.read_parquet(plan.piece_path(number)).dropna(subset=list(columns))
+    for piece in ranked_pieces(plan, new):
+        table = piece.dropna(subset=list(columns))
         sample.append(table.iloc[::share])
         both = table if kept is None else pd.concat([kept, table], ignore_index=True)
         points = [gains(both[name].to_numpy(dtype=float), want) for name, want in zip(columns, wants, strict=True)]

@@ -27,7 +27,7 @@ from cloud_hf.screening.known import KnownStrings
 from cloud_hf.screening.plan import Plan, load_plan
 from cloud_hf.screening.wants import HULL, Want, parse_wants
 
-__all__ = ["Totals", "best_rows", "check_wants", "gather", "make_evaluator", "run_piece", "run_pieces"]
+__all__ = ["Totals", "best_rows", "check_wants", "gather", "make_evaluator", "ranked_pieces", "run_piece", "run_pieces"]
 
 CHUNK = 4096
 """Candidates that are in memory at a time; strings of similar length among them go together."""
@@ -188,6 +188,19 @@ def gather(plan: Plan) -> Totals:
     return totals
 
 
+def ranked_pieces(plan: Plan, new: bool = False) -> Iterator[pd.DataFrame]:
+    """Yield the candidates of each piece that have a probability: that did not fail, and whose hull is whole.
+
+    Args:
+        plan: All its pieces are done.
+        new: Leave known crystals out.
+    """
+    for path in _pieces(plan):
+        table = pd.read_parquet(path)
+        table = table[table[PROBABILITY].notna()]
+        yield table[~table["known"].fillna(value=False).astype(bool)] if new else table
+
+
 def best_rows(plan: Plan, top: int, columns: dict[str, str], new: bool = False) -> pd.DataFrame:
     """Return the candidates with the highest chance to meet all wants, best first; of equal ones the first.
 
@@ -198,11 +211,7 @@ def best_rows(plan: Plan, top: int, columns: dict[str, str], new: bool = False) 
         new: Leave known crystals out.
     """
     best: pd.DataFrame | None = None
-    for path in _pieces(plan):
-        table = pd.read_parquet(path)
-        table = table[table[PROBABILITY].notna()]
-        if new:
-            table = table[~table["known"].fillna(value=False).astype(bool)]
+    for table in ranked_pieces(plan, new):
         table = table.nlargest(top, PROBABILITY)
         both = table if best is None else pd.concat([best, table], ignore_index=True)
         best = both.nlargest(top, PROBABILITY, keep="first")

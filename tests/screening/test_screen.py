@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import cloud_hf
@@ -17,7 +19,7 @@ from cloud_hf.screening.api import prepare, run_screening
 from cloud_hf.screening.candidates import Product
 from cloud_hf.screening.evaluation import Evaluator
 from cloud_hf.screening.hull import KnownPhases
-from cloud_hf.screening.pareto import front_of
+from cloud_hf.screening.pareto import front_of, pareto_front
 from cloud_hf.screening.plan import load_plan
 from cloud_hf.screening.prototypes import bundled_prototypes, read_prototypes
 from cloud_hf.screening.run import gather, run_piece
@@ -162,6 +164,23 @@ def test_a_hull_that_lacks_phases_ranks_nothing(monkeypatch: pytest.MonkeyPatch)
 def test_energies_of_another_vintage_are_refused() -> None:
     with pytest.raises(CheckpointError, match=r"needs the head 'megnet2018_e_form'.*Materials Project 2018"):
         cloud_hf.screen(["rock-salt"], ELEMENTS, ["energy_above_hull<=0.1"], progress=False)
+
+
+def test_what_is_not_ranked_is_on_no_front(tmp_path: Path) -> None:
+    plan, evaluator = prepare(tmp_path / "all", ["rock-salt"], ELEMENTS, WANT, rows=100)
+    run_piece(plan, 0, evaluator)
+    columns = ["band_gap (eV)", "bulk_modulus (GPa)"]
+    front, sample = pareto_front(plan, evaluator.wants, columns)
+    table = pd.read_parquet(plan.piece_path(0))
+    left_out = table["scope"].isin(front["scope"].iloc[:1])
+    table.loc[left_out, "probability"] = np.nan
+    table.loc[table["scope"] == sample["scope"].iloc[-1], "known"] = True
+    schema = pq.read_schema(plan.piece_path(0))
+    pq.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False), plan.piece_path(0))
+    front, fewer = pareto_front(plan, evaluator.wants, columns)
+    assert not set(table["scope"][left_out]) & {*front["scope"], *fewer["scope"]}
+    assert len(fewer) == len(sample) - 1
+    assert len(pareto_front(plan, evaluator.wants, columns, new=True)[1]) < len(fewer)
 
 
 def test_front() -> None:

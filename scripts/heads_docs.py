@@ -7,9 +7,7 @@ from typing import Any
 from tabulate import tabulate
 
 from cloud_hf.checkpoints.bundled import HEADS
-
-PAPER_MAE_MAD = 0.057
-"""Of CLOUD-DEBYE's heat capacities at 300 K (arXiv 2506.17345)."""
+from cloud_hf.studies.common.published import CLOUD_DEBYE
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
@@ -55,7 +53,7 @@ def heads_block() -> str:
     paper = read("heads.json")["paper_rows"]["model"]["mae_mad"]
     peer = (
         f"By the paper's measure, Cv at 300 K of the cell, imaginary modes and all: MAE:MAD {paper:.3f} on its "
-        f"training rows, out of fold; the paper reports {PAPER_MAE_MAD} on test rows of its own."
+        f"training rows, out of fold; the paper reports {CLOUD_DEBYE['CLOUD-DEBYE']} on test rows of its own."
     )
     return f"{text}\n\n" + (f"Not shown to be better than trees: {', '.join(unsure)}. " if unsure else "") + peer
 

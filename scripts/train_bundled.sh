@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the checkpoints inside the package, with every figure about them: about six hours on 2 cores.
+# Make the checkpoints inside the package, with every figure about them: about eight hours on 2 cores, by the times of its parts.
 #   scripts/train_bundled.sh DATA_FOLDER [WORK_FOLDER]
 # DATA_FOLDER holds the labelled tables, e.g. materials_project.parquet. A step that is finished is not run again.
 set -euo pipefail

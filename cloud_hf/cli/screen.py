@@ -177,7 +177,8 @@ def _report(found: "Screening", arguments: argparse.Namespace) -> int:
 
         print(
             f"{found.totals.incomplete:,} candidates lie more than {LARGEST_DROP:g} eV/atom below all known phases, "
-            "where phases must be missing, and are not ranked; --phases adds some."
+            "where phases must be missing: they are marked hull_incomplete and ranked as if they lay "
+            f"{LARGEST_DROP:g} below. Look at their decomposition; --phases adds phases."
         )
     if found.products_per_second is not None:
         print(f"{found.products_per_second:,.0f} products a second.")

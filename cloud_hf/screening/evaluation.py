@@ -29,7 +29,11 @@ INCOMPLETE = "hull_incomplete"
 """Column that says that phases must be missing from the hull at this composition."""
 
 LARGEST_DROP = 0.25
-"""eV/atom below all known phases beyond which phases must be missing: new ones hardly lie so much lower."""
+"""eV/atom below all known phases beyond which phases must be missing, as new ones hardly lie so much lower.
+
+No candidate is credited with more, so that the size of a gap in the hull puts no candidate before others; one that is
+not ranked at all would be lost, and known stable crystals are among these candidates more often than others.
+"""
 HULL_UNIT = "eV/atom"
 
 Numbers = NDArray[np.float64]
@@ -171,10 +175,9 @@ class Evaluator:
             filled |= _columns(HULL, HULL_UNIT, found[HULL])
             filled[DECOMPOSITION] = [text for _, text in hull]
             filled[INCOMPLETE] = found[HULL].values < -LARGEST_DROP
+            found[HULL] = found[HULL].shifted(np.maximum(-LARGEST_DROP - found[HULL].values, 0.0))
         chances = {str(want): found[want.quantity].within(want.low, want.high) for want in self.wants}
         filled[PROBABILITY] = np.prod(list(chances.values()), axis=0)
-        if self.phases is not None:  # a distance to a hull that lacks phases says nothing
-            filled[PROBABILITY] = np.where(filled[INCOMPLETE], np.nan, filled[PROBABILITY])
         if len(chances) > 1:
             filled |= {f"P({name})": values for name, values in chances.items()}
         filled["unknown_elements"] = [self._unknown(candidates[place].elements) for place in places]

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cloud_hf.inference.plotting import save_figure
+from cloud_hf.screening.evaluation import INCOMPLETE
 from cloud_hf.screening.plan import Plan
 from cloud_hf.screening.run import ranked_pieces
-from cloud_hf.screening.wants import Want
+from cloud_hf.screening.wants import HULL, Want
 
 __all__ = ["front_of", "gains", "pareto_front", "plot_front"]
 
@@ -48,7 +49,10 @@ def front_of(points: NDArray[np.float64]) -> NDArray[np.bool_]:
 def pareto_front(
     plan: Plan, wants: Sequence[Want], columns: Sequence[str], new: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the front of the predictions of two quantities, and a sample of the candidates that are ranked.
+    """Return the front of the predictions of two quantities, and a sample of the candidates.
+
+    Candidates that could not be predicted are on neither, and if the distance to the hull is one of the quantities,
+    those for which it is not known because the hull lacks phases.
 
     Args:
         plan: All its pieces are done.
@@ -61,6 +65,8 @@ def pareto_front(
     share = max(1, -(-len(plan.source) // MOST_POINTS))
     for piece in ranked_pieces(plan, new):
         table = piece.dropna(subset=list(columns))
+        if any(want.quantity == HULL for want in wants):
+            table = table[~table[INCOMPLETE].fillna(value=False).astype(bool)]
         sample.append(table.iloc[::share])
         both = table if kept is None else pd.concat([kept, table], ignore_index=True)
         points = [gains(both[name].to_numpy(dtype=float), want) for name, want in zip(columns, wants, strict=True)]

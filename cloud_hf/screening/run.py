@@ -44,7 +44,7 @@ class Totals:
         seconds: Of all pieces together, s of one process.
         failed: Candidates that could not be predicted.
         known: Candidates that are known.
-        incomplete: Candidates at whose composition the hull lacks phases; they have no probability.
+        incomplete: Candidates at whose composition the hull must lack phases.
     """
 
     counts: Counts
@@ -189,7 +189,7 @@ def gather(plan: Plan) -> Totals:
 
 
 def ranked_pieces(plan: Plan, new: bool = False) -> Iterator[pd.DataFrame]:
-    """Yield the candidates of each piece that have a probability: that did not fail, and whose hull is whole.
+    """Yield the candidates of each piece that have a probability, all that did not fail.
 
     Args:
         plan: All its pieces are done.

@@ -146,19 +146,21 @@ def test_the_distance_to_the_hull() -> None:
     assert rows["probability"].tolist() == (distance <= 0.1).astype(float).tolist()  # this head has no intervals
 
 
-def test_a_hull_that_lacks_phases_ranks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gap_in_the_hull_is_marked_and_gives_no_credit(monkeypatch: pytest.MonkeyPatch) -> None:
     prototypes = read_prototypes(["rock-salt"])
     phases = KnownPhases(["MgO"], [-3.0], "made up", "zero_point")
-    wanted = [Want("energy_above_hull", high=0.1)]
+    wanted = [Want("energy_above_hull", low=-1.0, high=10.0)]
     candidates = list(Product.of(prototypes, {"A": ["Mg"], "X": ["O", "S"]}).candidates())
     evaluator = Evaluator(load_predictors(likelihood=None), wanted, prototypes, phases)
     whole = evaluator.rows(candidates)
-    height = float(whole["energy_above_hull (eV/atom)"].max())
-    monkeypatch.setattr("cloud_hf.screening.evaluation.LARGEST_DROP", -height)  # the other one counts as far below
+    distances = whole["energy_above_hull (eV/atom)"]
+    assert whole["hull_incomplete"].sum() == (distances < -0.25).sum()
+    assert (whole["probability"] == 1).all()
+    monkeypatch.setattr("cloud_hf.screening.evaluation.LARGEST_DROP", -20.0)
     rows = evaluator.rows(candidates)
-    assert rows["hull_incomplete"].sum() == 1
-    assert (rows["probability"].isna() == rows["hull_incomplete"]).all()
-    assert whole["hull_incomplete"].sum() == (whole["energy_above_hull (eV/atom)"] < -0.25).sum()
+    assert rows["hull_incomplete"].all()
+    assert (rows["energy_above_hull (eV/atom)"] == distances).all()
+    assert (rows["probability"] == 0).all()  # they count as lying 20 eV/atom above
 
 
 def test_energies_of_another_vintage_are_refused() -> None:
@@ -181,6 +183,12 @@ def test_what_is_not_ranked_is_on_no_front(tmp_path: Path) -> None:
     assert not set(table["scope"][left_out]) & {*front["scope"], *fewer["scope"]}
     assert len(fewer) == len(sample) - 1
     assert len(pareto_front(plan, evaluator.wants, columns, new=True)[1]) < len(fewer)
+    table["hull_incomplete"] = table["scope"].isin(front["scope"].iloc[:1])
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), plan.piece_path(0))
+    near = [Want("energy_above_hull", high=0.1), evaluator.wants[1]]
+    assert len(pareto_front(plan, evaluator.wants, columns)[1]) == len(fewer)
+    assert set(table["scope"][table["hull_incomplete"]]).isdisjoint(pareto_front(plan, near, columns)[0]["scope"])
+    assert len(pareto_front(plan, near, columns)[1]) == len(fewer) - 1
 
 
 def test_front() -> None:

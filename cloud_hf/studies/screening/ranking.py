@@ -33,10 +33,14 @@ def enrichment(known: ArrayLike, unknown: ArrayLike, share: float, axis: int = -
         axis: Along which the values lie.
 
     Returns:
-        The share of the known crystals that lie as low, over `share`: 1 by chance, at most 1 / share.
+        The share of the known crystals that lie as low, over `share`: 1 by chance, at most 1 / share. Equal energies
+        are in random order: of the known crystals at the limit so large a part counts as of the unknown ones there.
     """
-    limit = np.quantile(np.asarray(unknown, dtype=float), share, axis=axis, keepdims=True)
-    return (np.asarray(known, dtype=float) <= limit).mean(axis=axis) / share
+    known, unknown = np.asarray(known, dtype=float), np.asarray(unknown, dtype=float)
+    limit = np.quantile(unknown, share, axis=axis, keepdims=True, method="inverted_cdf")
+    below, at = (unknown < limit).mean(axis=axis), (unknown == limit).mean(axis=axis)
+    part = (share - below) / at
+    return ((known < limit).mean(axis=axis) + part * (known == limit).mean(axis=axis)) / share
 
 
 def random_enrichment(n: int, share: float) -> dict[str, float]:

@@ -52,9 +52,6 @@ WINDOW = (1.0, 2.0)
 STIFF = 150.0
 """GPa: bulk modulus of the stiff crystals that are to be found."""
 
-FAR = 1000.0
-"""eV/atom, above every energy."""
-
 LISTED = 5
 """Unknown candidates of each family that the report names."""
 
@@ -62,11 +59,11 @@ CURVE = np.geomspace(0.001, 1, 61)
 
 ARMS = {"model": "model", "trees": "trees", "neighbours": "neighbours by composition"}
 
-CHECKED = {"model_checked": "model, hull checked", "trees_checked": "trees, hull checked"}
-"""The same energies in the order of `cloud-hf screen`: candidates where phases must be missing from the hull last."""
+CAPPED = {"model_capped": "model, capped", "trees_capped": "trees, capped"}
+"""The same energies in the order of `cloud-hf screen`, which credits none with more than `LARGEST_DROP` below."""
 
 REPORT_VALUES = {
-    "ARMS_HERE": ARMS | CHECKED, "LARGEST_DROP": LARGEST_DROP, "STATUSES": STATUSES, "STABLE": STABLE,
+    "ARMS_HERE": ARMS | CAPPED, "LARGEST_DROP": LARGEST_DROP, "STATUSES": STATUSES, "STABLE": STABLE,
     "WINDOW": WINDOW, "STIFF": STIFF, "NEIGHBOURS": NEIGHBOURS,
 }  # fmt: skip
 
@@ -162,7 +159,14 @@ def run(arguments: Arguments) -> Path:
         },
         "phases": {"all": len(background.phases), "removed": background.removed},
         "families": scored,
-        "means": _means(scored),
+        "means": _means([family["among_unknown"]["arms"] for family in scored.values()], ARMS | CAPPED),
+        "means_near": _means(
+            [
+                {arm: entry["arms"][arm] for arm, entry in family["near"].items() if entry["arms"]}
+                for family in scored.values()
+            ],
+            ARMS,
+        ),
         "properties": properties,
         "seconds": {name: folder.cell(name, _done)["seconds"] for name in arms},
     }  # fmt: skip
@@ -225,14 +229,18 @@ def _family(cell: dict[str, Any], arms: dict[str, dict[str, dict[str, float]]], 
         name: {arm: values[status == name] for arm, values in above.items()}
         for name in ("stable", "unstable", "unknown")
     }
-    checked = {
-        name: {f"{arm}_checked": _checked(values) for arm, values in part.items() if f"{arm}_checked" in CHECKED}
+    capped = {
+        name: {
+            f"{arm}_capped": np.maximum(values, -LARGEST_DROP)
+            for arm, values in part.items()
+            if f"{arm}_capped" in CAPPED
+        }
         for name, part in parts.items()
     }
 
     def scores(others: str) -> dict[str, Any]:
         found = ranked(parts["stable"], parts[others], seed=seed)
-        found["arms"] |= ranked(checked["stable"], checked[others], "trees_checked", seed)["arms"]
+        found["arms"] |= ranked(capped["stable"], capped[others], "trees_capped", seed)["arms"]
         return found
 
     n = int((status == "stable").sum())
@@ -246,6 +254,7 @@ def _family(cell: dict[str, Any], arms: dict[str, dict[str, dict[str, float]]], 
         "seconds": cell["seconds"],
         "among_unknown": scores("unknown"), "among_known": scores("unstable"),
         "far_below": {name: int((part["model"] < -LARGEST_DROP).sum()) for name, part in parts.items()},
+        "near": {arm: _near(parts["stable"][arm], parts["unknown"][arm], arm, seed) for arm in above},
         "random": {f"enrichment_{share:.0%}".rstrip("%"): random_enrichment(n, share) for share in SHARES if n},
         "curves": curves,
         "best": [
@@ -256,17 +265,17 @@ def _family(cell: dict[str, Any], arms: dict[str, dict[str, dict[str, float]]], 
     }  # fmt: skip
 
 
-def _checked(above: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Energies above the hull in an order with those last that lie so far below that phases must be missing."""
-    return np.where(above < -LARGEST_DROP, FAR - above, above)
+def _near(known: NDArray[np.float64], unknown: NDArray[np.float64], arm: str, seed: int) -> dict[str, Any]:
+    """Scores of an arm without the candidates that lie so far below the hull that phases must be missing there."""
+    return ranked(*({arm: values[values >= -LARGEST_DROP]} for values in (known, unknown)), seed=seed)
 
 
-def _means(families: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Mean of each score over the families, for each arm that all of them have."""
-    scored = [family["among_unknown"]["arms"] for family in families.values() if family["among_unknown"]["arms"]]
-    arms = [arm for arm in ARMS | CHECKED if scored and all(arm in one for one in scored)]
-    names = ("enrichment_1", "enrichment_5", "auroc")
-    return {arm: {name: float(np.mean([one[arm][name]["value"] for one in scored])) for name in names} for arm in arms}
+def _means(families: list[dict[str, Any]], names: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Mean of each score over the families that have any, for each arm that all of these have."""
+    scored = [arms for arms in families if arms]
+    arms = [arm for arm in names if scored and all(arm in one for one in scored)]
+    scores = ("enrichment_1", "enrichment_5", "auroc")
+    return {arm: {name: float(np.mean([one[arm][name]["value"] for one in scored])) for name in scores} for arm in arms}
 
 
 def _labels(crystals: Crystals, hidden: NDArray[np.bool_]) -> dict[str, dict[str, float]]:

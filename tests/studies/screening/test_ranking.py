@@ -27,6 +27,15 @@ def test_a_perfect_and_a_reversed_order() -> None:
     assert found["arms"]["model"]["difference"] == {"difference": 1, "low": 1, "high": 1}
 
 
+def test_equal_energies_are_in_random_order() -> None:
+    unknown = np.concatenate([np.full(50, -0.25), np.arange(950.0)])
+    known = np.array([-0.25, -0.25, 2000.0, 2000.0])
+    assert enrichment(known, unknown, 0.01) == pytest.approx(0.5 * 0.01 / 0.05 / 0.01)  # a fifth of those at the limit
+    assert enrichment(known, unknown, 0.05) == pytest.approx(10)
+    assert enrichment(np.stack([known, known + 1]), np.stack([unknown, unknown + 1]), 0.05).tolist() == [10, 10]
+    assert enrichment(unknown, unknown, 0.01) == pytest.approx(1)
+
+
 def test_a_random_order_lies_in_its_range() -> None:
     chance = np.random.default_rng(0)
     known, unknown = {"model": chance.random(200)}, {"model": chance.random(3000)}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cloud_hf.cli.main import main
-from cloud_hf.studies.screening.study import _checked
 
 
 @pytest.fixture
@@ -33,7 +31,9 @@ def test_hidden_crystals_are_ranked(command: list[str], tmp_path: Path, monkeypa
     scores = family["among_unknown"]
     assert scores["n_known"] == family["statuses"]["stable"]
     assert scores["n_other"] == 60
-    assert {*scores["arms"]} == {"model", "trees", "neighbours", "model_checked", "trees_checked"}
+    assert {*scores["arms"]} == {"model", "trees", "neighbours", "model_capped", "trees_capped"}
+    assert family["near"]["model"]["n_known"] == scores["n_known"] - family["far_below"]["stable"]
+    assert family["near"]["model"]["n_other"] == scores["n_other"] - family["far_below"]["unknown"]
     assert found["means"]["model"]["auroc"] == pytest.approx(scores["arms"]["model"]["auroc"]["value"])
     for entry in scores["arms"].values():
         assert entry["auroc"]["low"] <= entry["auroc"]["value"] <= entry["auroc"]["high"]
@@ -52,11 +52,6 @@ def test_hidden_crystals_are_ranked(command: list[str], tmp_path: Path, monkeypa
         monkeypatch.setattr(f"cloud_hf.studies.screening.study.{name}", nothing)
     assert main([*command, "--out", str(out)]) == 0
     assert json.loads((out / "results.json").read_text())["results"] == found
-
-
-def test_candidates_where_phases_are_missing_come_last() -> None:
-    order = _checked(np.array([-3.0, -0.3, -0.2, 0.0, 5.0])).argsort()
-    assert order.tolist() == [2, 3, 4, 1, 0]
 
 
 def test_refusals(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,10 @@
     OMP_NUM_THREADS=1 python scripts/benchmark_screen.py --parts large --products 1000000
 
 large       `cloud-hf screen` on at least so many products of the textbook prototypes, one member, a band gap and a
-            bulk modulus wanted: stopped (SIGTERM) once half of the pieces are done, then the same command again.
-            Peak memory of each run and of one on a tenth of the products, processor time, and whether the pieces of the
-            first run stayed as they were.
+            bulk modulus wanted: killed once half of the pieces are done, then the same command again. Rates, peak
+            memory when a tenth, half and all of the pieces are done, and whether the pieces of the killed run stayed.
+resumption  A smaller one, killed in the middle of a piece and continued: whether every row and the table of the best
+            are those of a run that nobody killed.
 processes   The same command with one process and with two: whether every row is the same.
 proposals   What becomes of the draws of the language model inside the package: validity, uniqueness and novelty, with
             free elements and with free Wyckoff words, at several temperatures.
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +32,23 @@ from tqdm import tqdm
 
 from cloud_hf.checkpoints.bundled import bundled_likelihood
 from cloud_hf.inference.likelihood import StringLikelihood
+from cloud_hf.screening.api import TOP_FILE
 from cloud_hf.screening.candidates import Product
 from cloud_hf.screening.known import KnownStrings
-from cloud_hf.screening.plan import load_plan
+from cloud_hf.screening.plan import PIECES, load_plan
 from cloud_hf.screening.proposals import Sampling, propose
 from cloud_hf.screening.prototypes import bundled_prototypes
 from cloud_hf.screening.run import gather
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("large", "processes", "proposals")
+PARTS = ("large", "resumption", "processes", "proposals")
 
 WANTS = ("band_gap=1:2", "bulk_modulus>=100")
 LARGE = ("perovskite", "spinel", "chalcopyrite", "half-heusler", "potassium-nickel-fluoride", "zircon", "scheelite")
 """Prototypes that are taken, one after the other, until their products are enough."""
+
+PIECE = 20_000
+"""Products in a piece."""
 
 PROPOSED = ("rock-salt", "perovskite", "spinel", "half-heusler", "elpasolite", "garnet")
 
@@ -53,63 +59,125 @@ def command(folder: Path, prototypes: list[str], *argv: str) -> list[str]:
     return [*python, "-o", str(folder), "--limit", str(10**9), *argv]
 
 
-def measured(argv: list[str], stop: Any = None) -> dict[str, Any]:
-    """Run a command and return its peak memory and its times; `stop` says when to end it."""
+def peak_memory(pid: int) -> float:
+    """Highest memory of a process so far in MB, 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
+
+
+def measured(argv: list[str], watch: Callable[[float], bool] | None = None) -> dict[str, Any]:
+    """Run a command.
+
+    Args:
+        argv: The command.
+        watch: Called again and again with the highest memory so far in MB; tells when to kill the process.
+
+    Returns:
+        Peak memory, times, and whether it was killed.
+    """
     begin = time.perf_counter()
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
-    stopped = False
-    while stop is not None and not stopped and process.poll() is None:
-        time.sleep(0.5)
-        if stop():
-            process.send_signal(signal.SIGTERM)
-            stopped = True
-    _, status, usage = os.wait4(process.pid, 0)
+    killed, peak = False, 0.0
+    while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+        peak = max(peak, peak_memory(process.pid))
+        if watch is not None and not killed and watch(peak):
+            os.kill(process.pid, signal.SIGKILL)
+            killed = True
+        time.sleep(0.1)
+    _, status, usage = ended
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode and not stopped:
+    if process.returncode and not killed:
         raise SystemExit(f"{' '.join(argv)} ended with status {process.returncode}.")
     return {
-        "peak_memory_MB": round(usage.ru_maxrss / 1024), "seconds": round(time.perf_counter() - begin, 1),
-        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1), "stopped": stopped,
+        "peak_memory_MB": round(peak), "seconds": round(time.perf_counter() - begin, 1),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1), "killed": killed,
     }  # fmt: skip
 
 
+def done(folder: Path) -> list[Path]:
+    """Files of the pieces that are done."""
+    return sorted((folder / PIECES).glob("*.parquet"))
+
+
+def rows_of(folder: Path) -> pd.DataFrame:
+    """All rows of a screening."""
+    return pd.concat([pd.read_parquet(path) for path in done(folder)], ignore_index=True)
+
+
 def large(products: int) -> Any:
-    """A large screening, stopped and continued, beside a small one."""
+    """A large screening, killed and continued."""
     bundled = bundled_prototypes()
     names: list[str] = []
     for name in LARGE:
         if not names or len(Product.of([bundled[one] for one in names], {}, limit=None)) < products:
             names.append(name)
+    pieces = -(-len(Product.of([bundled[one] for one in names], {}, limit=None)) // PIECE)
+    memory: dict[str, int] = {}
+
+    def note(share: float, peak: float) -> bool:
+        """Keep the memory when a share of the pieces is done; whether it is."""
+        reached = len(done(folder)) >= share * pieces
+        if reached:
+            memory.setdefault(f"{share:.0%}", round(peak))
+        return reached
+
+    def to_the_end(peak: float) -> bool:
+        note(1.0, peak)
+        return False
+
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text, "all")
-        whole = command(folder, names)
-        pieces = -(-len(Product.of([bundled[one] for one in names], {}, limit=None)) // 20_000)
-
-        def done() -> list[Path]:
-            return sorted((folder / "all").glob("*.parquet"))
-
-        first = measured(whole, lambda: len(done()) >= pieces // 2)
-        before = {path: path.stat().st_mtime_ns for path in done()}
-        second = measured(whole)
+        argv = command(folder, names)
+        first = measured(argv, lambda peak: note(0.1, peak) and note(0.5, peak))
+        before = {path: path.stat().st_mtime_ns for path in done(folder)}
+        second = measured(argv, to_the_end)
         kept = sum(path.stat().st_mtime_ns == at for path, at in before.items())
-        plan = load_plan(folder)
-        totals = gather(plan)
-        size = sum(path.stat().st_size for path in done())
-        small = measured(command(Path(text, "few"), names[:1], "--elements", "A=metals", "B=transition-metals", "X=O"))
-        few = gather(load_plan(Path(text, "few")))
-    seconds = first["processor_seconds"] + second["processor_seconds"]
+        totals = gather(load_plan(folder))
+        size = sum(path.stat().st_size for path in done(folder))
+    cost, clock = (first[key] + second[key] for key in ("processor_seconds", "seconds"))
     found = {
-        "prototypes": names, "wants": WANTS, "members": 1, "products": totals.counts.products,
-        "candidates": totals.counts.candidates, "known": totals.known, "failed": totals.failed,
-        "pieces": plan.pieces, "pieces_before_the_stop": len(before), "pieces_that_stayed": kept,
-        "first_run": first, "second_run": second, "output_MB": round(size / 1e6, 1),
-        "processor_seconds": round(seconds, 1),
-        "candidates_per_processor_second": round(totals.counts.candidates / seconds),
-        "products_per_processor_second": round(totals.counts.products / seconds),
-        "small_run": small | {"products": few.counts.products, "candidates": few.counts.candidates},
+        "prototypes": names, "wants": WANTS, "members": 1, "processes": 1, "products": totals.counts.products,
+        "candidates": totals.counts.candidates, "known": totals.known, "failed": totals.failed, "pieces": pieces,
+        "pieces_before_the_kill": len(before), "pieces_that_stayed": kept, "killed_run": first, "second_run": second,
+        "peak_memory_MB_when_done": memory, "output_MB": round(size / 1e6, 1),
+        "seconds": round(clock, 1), "processor_seconds": round(cost, 1),
+        "load_at_the_end": round(os.getloadavg()[2], 1),
+        "candidates_per_second": round(totals.counts.candidates / clock),
+        "products_per_second": round(totals.counts.products / clock),
+        "candidates_per_processor_second": round(totals.counts.candidates / cost),
+        "products_per_processor_second": round(totals.counts.products / cost),
     }  # fmt: skip
     show("Large", [[found[key] for key in ("products", "candidates", "processor_seconds")]], ["products", "c", "s"])
     return found
+
+
+def resumption() -> Any:
+    """Whether a killed screening ends with the rows of one that was not killed."""
+    with tempfile.TemporaryDirectory() as text:
+        whole, parts = Path(text, "whole"), Path(text, "parts")
+        names, argv = ["perovskite", "rock-salt"], ["--elements", "A=alkali,alkaline-earths", "X=O,F", "--rows", "200"]
+        measured(command(whole, names, *argv))
+        pieces = len(done(whole))
+        since: list[float] = []
+
+        def inside(_: float) -> bool:
+            """Whether half of the pieces have been done for a moment, so that the next one is being worked on."""
+            if len(done(parts)) >= pieces // 2:
+                since.append(time.perf_counter())
+            return bool(since) and since[-1] - since[0] > 0.05
+
+        killed = measured(command(parts, names, *argv), inside)
+        before = len(done(parts))
+        measured(command(parts, names, *argv))
+        tables = [rows_of(folder) for folder in (whole, parts)]
+        best = [Path(folder, TOP_FILE).read_bytes() for folder in (whole, parts)]
+    return {
+        "killed": killed["killed"], "pieces": pieces, "pieces_before_the_kill": before, "candidates": len(tables[0]),
+        "equal_rows": tables[0].equals(tables[1]), "equal_best": best[0] == best[1],
+    }  # fmt: skip
 
 
 def processes() -> Any:
@@ -120,7 +188,7 @@ def processes() -> Any:
             folder = Path(text, str(number))
             argv = ["--elements", "A=alkali,alkaline-earths,3d", "X=chalcogens,halogens", "--rows", "100"]
             measured(command(folder, ["rock-salt", "wurtzite"], *argv, "--processes", str(number)))
-            tables.append(pd.concat([pd.read_parquet(path) for path in sorted((folder / "all").glob("*.parquet"))]))
+            tables.append(rows_of(folder))
         same = tables[0].equals(tables[1])
     return {"candidates": len(tables[0]), "equal": same}
 
@@ -159,7 +227,8 @@ def main() -> None:
         if part == "large":
             figures = large(arguments.products)
         else:
-            figures = processes() if part == "processes" else proposals(arguments.samples)
+            others = {"resumption": resumption, "processes": processes}
+            figures = others[part]() if part in others else proposals(arguments.samples)
         write_section(arguments.out, part, figures | {"machine": machine})
 
 

@@ -7,8 +7,9 @@ neighbours  The label of a crystal as the mean label of its nearest neighbours i
             package, which has seen strings and no label, so that no label can come back through them.
 learned     The same for crystals of families that were hidden from a model which has learned labels of all others: the
             checkpoint of `cloud-hf study screening`, given with --model.
-index       Recall of an approximate index (usearch) against exact search, and the processor time of both, on the
-            same vectors with noise, as many as are asked for.
+index       Recall of an approximate index (usearch) against exact search, and the processor time of both, for growing
+            tables: of the vectors of crystals themselves as far as they reach, searched with those of others, then of
+            the same vectors with noise.
 
 Each part is stored in the output file when it is done.
 """
@@ -112,8 +113,14 @@ def index(vectors: Vectors, sizes: list[int], asked: int, k: int = 10) -> Any:
 
     found = []
     for size in sizes:
-        table = near(chance.integers(len(vectors), size=size), vectors)
-        queries = near(chance.integers(size, size=asked), table)
+        real = size + asked <= len(vectors)
+        if real:
+            drawn = chance.permutation(len(vectors))[: size + asked]
+            units = vectors[drawn] / np.linalg.norm(vectors[drawn], axis=1, keepdims=True)
+            table, queries = units[:size], units[size:]
+        else:
+            table = near(chance.integers(len(vectors), size=size), vectors)
+            queries = near(chance.integers(size, size=asked), table)
         with tempfile.TemporaryDirectory() as folder:
             begin = time.process_time()
             built = open_index(Path(folder, "index"), table)
@@ -127,7 +134,7 @@ def index(vectors: Vectors, sizes: list[int], asked: int, k: int = 10) -> Any:
         exactly = time.process_time() - begin
         recall = np.mean([len({*one} & {*two}) / k for one, two in zip(places.tolist(), exact.tolist(), strict=True)])
         found.append({
-            "vectors": size, "width": table.shape[1], "queries": asked, "recall_at_10": float(recall),
+            "vectors": size, "crystals": real, "width": table.shape[1], "queries": asked, "recall_at_10": float(recall),
             "build_seconds": round(made, 1), "file_MB": round(megabytes, 1),
             "index_ms_per_query": 1000 * seconds / asked, "exact_ms_per_query": 1000 * exactly / asked,
         })  # fmt: skip

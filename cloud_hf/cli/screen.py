@@ -67,6 +67,11 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("--top", type=positive_integer, default=100, metavar="K", help="candidates kept (default 100)")
     parser.add_argument("--new", action="store_true", help="keep no known crystals")
     parser.add_argument(
+        "--whole-hull",
+        action="store_true",
+        help="keep no candidates so low that the hull must lack phases there",
+    )
+    parser.add_argument(
         "--known", nargs="+", default=[], metavar="TABLE", help="crystals that are known, besides the package's list"
     )
     parser.add_argument(
@@ -158,6 +163,7 @@ def screen(arguments: argparse.Namespace) -> int:
             evaluator,
             top=arguments.top,
             new=arguments.new,
+            whole_hull=arguments.whole_hull,
             structures=arguments.write_structures,
             picture=arguments.plot,
             processes=arguments.processes,
@@ -177,8 +183,8 @@ def _report(found: "Screening", arguments: argparse.Namespace) -> int:
 
         print(
             f"{found.totals.incomplete:,} candidates lie more than {LARGEST_DROP:g} eV/atom below all known phases, "
-            "where phases must be missing: they are marked hull_incomplete and ranked as if they lay "
-            f"{LARGEST_DROP:g} below. Look at their decomposition; --phases adds phases."
+            "where phases must be missing ('gap'), and count as so far below; --whole-hull leaves them out, --phases "
+            "adds phases."
         )
     if found.products_per_second is not None:
         print(f"{found.products_per_second:,.0f} products a second.")
@@ -211,7 +217,11 @@ def _table(top: pd.DataFrame, quantities: list[str]) -> str:
             shown[column.replace(" (", "\n(")] = text if pd.isna(ends[0]) else f"{text} [{ends[0]:.3g}, {ends[1]:.3g}]"
         if "decomposition" in row:
             shown["against"] = row["decomposition"]
-        flags = ["known" if row["known"] is True else "", "unusual" if row.get("out_of_distribution") is True else ""]
+        flags = [
+            "known" if row["known"] is True else "",
+            "gap" if row.get("hull_incomplete") is True else "",
+            "unusual" if row.get("out_of_distribution") is True else "",
+        ]
         rows.append(shown | {"": ", ".join(filter(None, flags))})
     text = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     return text if len(top) <= SHOWN else f"{text}\n... and {len(top) - SHOWN} more"

@@ -78,6 +78,7 @@ def screen(
     alloys: bool = True,
     known: Sequence[str] = (),
     new: bool = False,
+    whole_hull: bool = False,
     phases: str | None = None,
     structures: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
@@ -104,6 +105,7 @@ def screen(
         alloys: Compounds of metals alone need neither.
         known: Files or tables of crystals that are known, besides those of the Materials Project.
         new: Return no known crystals.
+        whole_hull: Return no candidates that lie so low that the hull must lack phases there.
         phases: Table of phases for the hull, with the columns `formula`, `formation_energy_per_atom` and `vintage`.
         structures: Folder for a CIF of each returned candidate, a starting point for relaxation.
         output: Folder for all candidates; the same call goes on where it was stopped.
@@ -130,8 +132,9 @@ def screen(
             members=members, sampling=sampling,
         )  # fmt: skip
         return run_screening(
-            plan, evaluator, top=top, new=new, structures=structures, processes=processes, progress=progress
-        ).top
+            plan, evaluator, top=top, new=new, whole_hull=whole_hull, structures=structures, processes=processes,
+            progress=progress,
+        ).top  # fmt: skip
 
 
 def prepare(
@@ -195,6 +198,7 @@ def run_screening(
     *,
     top: int = 100,
     new: bool = False,
+    whole_hull: bool = False,
     structures: str | os.PathLike[str] | None = None,
     picture: str | None = None,
     processes: int = 1,
@@ -207,6 +211,7 @@ def run_screening(
         evaluator: Likewise.
         top: How many candidates to keep.
         new: Keep no known crystals.
+        whole_hull: Keep no candidates that lie so low that the hull must lack phases there.
         structures: Folder for a CIF of each kept candidate.
         picture: File for the Pareto front of the first two wants.
         processes: Worker processes.
@@ -226,7 +231,7 @@ def run_screening(
         run_pieces(plan, evaluator, processes, bar.update)
     rate = size / (time.perf_counter() - begin) if missing else None
     totals = gather(plan)
-    best = best_rows(plan, top, evaluator.columns, new)
+    best = best_rows(plan, top, evaluator.columns, new, whole_hull)
     best = _with_likelihood(best, evaluator.predictors)
     problems: list[str] = []
     if structures is not None:

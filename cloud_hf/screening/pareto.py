@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cloud_hf.inference.plotting import save_figure
-from cloud_hf.screening.evaluation import INCOMPLETE
 from cloud_hf.screening.plan import Plan
 from cloud_hf.screening.run import ranked_pieces
 from cloud_hf.screening.wants import HULL, Want
@@ -63,10 +62,9 @@ def pareto_front(
     kept: pd.DataFrame | None = None
     sample: list[pd.DataFrame] = []
     share = max(1, -(-len(plan.source) // MOST_POINTS))
-    for piece in ranked_pieces(plan, new):
+    of_hull = any(want.quantity == HULL for want in wants)
+    for piece in ranked_pieces(plan, new, whole_hull=of_hull):
         table = piece.dropna(subset=list(columns))
-        if any(want.quantity == HULL for want in wants):
-            table = table[~table[INCOMPLETE].fillna(value=False).astype(bool)]
         sample.append(table.iloc[::share])
         both = table if kept is None else pd.concat([kept, table], ignore_index=True)
         points = [gains(both[name].to_numpy(dtype=float), want) for name, want in zip(columns, wants, strict=True)]

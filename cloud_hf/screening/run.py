@@ -188,20 +188,26 @@ def gather(plan: Plan) -> Totals:
     return totals
 
 
-def ranked_pieces(plan: Plan, new: bool = False) -> Iterator[pd.DataFrame]:
+def ranked_pieces(plan: Plan, new: bool = False, whole_hull: bool = False) -> Iterator[pd.DataFrame]:
     """Yield the candidates of each piece that have a probability, all that did not fail.
 
     Args:
         plan: All its pieces are done.
         new: Leave known crystals out.
+        whole_hull: Leave candidates out that lie so low that the hull must lack phases there.
     """
     for path in _pieces(plan):
         table = pd.read_parquet(path)
         table = table[table[PROBABILITY].notna()]
-        yield table[~table["known"].fillna(value=False).astype(bool)] if new else table
+        for name, left_out in (("known", new), (INCOMPLETE, whole_hull)):
+            if left_out and name in table:
+                table = table[~table[name].fillna(value=False).astype(bool)]
+        yield table
 
 
-def best_rows(plan: Plan, top: int, columns: dict[str, str], new: bool = False) -> pd.DataFrame:
+def best_rows(
+    plan: Plan, top: int, columns: dict[str, str], new: bool = False, whole_hull: bool = False
+) -> pd.DataFrame:
     """Return the candidates with the highest chance to meet all wants, best first; of equal ones the first.
 
     Args:
@@ -209,9 +215,10 @@ def best_rows(plan: Plan, top: int, columns: dict[str, str], new: bool = False) 
         top: How many.
         columns: Columns and dtypes, those of the evaluator.
         new: Leave known crystals out.
+        whole_hull: As for `ranked_pieces`.
     """
     best: pd.DataFrame | None = None
-    for table in ranked_pieces(plan, new):
+    for table in ranked_pieces(plan, new, whole_hull):
         table = table.nlargest(top, PROBABILITY)
         both = table if best is None else pd.concat([best, table], ignore_index=True)
         best = both.nlargest(top, PROBABILITY, keep="first")

@@ -22,7 +22,7 @@ from cloud_hf.screening.hull import KnownPhases
 from cloud_hf.screening.pareto import front_of, pareto_front
 from cloud_hf.screening.plan import load_plan
 from cloud_hf.screening.prototypes import bundled_prototypes, read_prototypes
-from cloud_hf.screening.run import gather, run_piece
+from cloud_hf.screening.run import best_rows, gather, run_piece
 from cloud_hf.screening.structures import candidate_structure, write_structure
 from cloud_hf.screening.wants import Want
 
@@ -189,6 +189,9 @@ def test_what_is_not_ranked_is_on_no_front(tmp_path: Path) -> None:
     assert len(pareto_front(plan, evaluator.wants, columns)[1]) == len(fewer)
     assert set(table["scope"][table["hull_incomplete"]]).isdisjoint(pareto_front(plan, near, columns)[0]["scope"])
     assert len(pareto_front(plan, near, columns)[1]) == len(fewer) - 1
+    gaps = set(table["scope"][table["hull_incomplete"]])
+    assert gaps <= set(best_rows(plan, 1000, evaluator.columns)["scope"])
+    assert gaps.isdisjoint(best_rows(plan, 1000, evaluator.columns, whole_hull=True)["scope"])
 
 
 def test_front() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import BertConfig
+from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from .chemistry_tables import VOCAB_SIZE
@@ -62,6 +62,9 @@ PUBLISHED_STRINGS: dict[str, Any] = {
 PUBLISHED_SHAPE = {"vocab_size": 30_522, "max_position_embeddings": 64, "type_vocab_size": 1}
 """By this the published checkpoint, whose config is that of a BERT, is told from others."""
 
+BERT_PADDING = 0
+"""The `pad_token_id` of a `BertConfig` that names none."""
+
 logger = logging.get_logger(__name__)
 
 
@@ -79,10 +82,11 @@ NO_LABELS = ["LABEL_0", "LABEL_1"]
 
 
 @strict
-class CloudConfig(PushedWithCard, BertConfig):
+class CloudConfig(PushedWithCard, PreTrainedConfig):
     r"""Configuration of a CLOUD model: a BERT encoder over SCOPE strings, and what its head predicts.
 
-    Encoder fields are those of `BertConfig`; only their defaults differ. The encoder settings say how the strings
+    Encoder fields are those of `BertConfig`, some with other defaults. They are written down here, as that class takes
+    the import of every model of transformers, half a second on each start. The encoder settings say how the strings
     that the model reads were made. Targets are in physical units: with `y = mean + scale * head output`, the prediction
     is y, exp(y), n_atoms y or n_atoms exp(y), as `target_transforms` says, in float32 whatever the weights' dtype.
 
@@ -138,21 +142,28 @@ class CloudConfig(PushedWithCard, BertConfig):
     """
 
     model_type = "cloud"
+    _auto_class = "AutoConfig"  # as `register_for_auto_class` sets it, which imports every model of transformers
 
     vocab_size: int = 585
     hidden_size: int = 256
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
     intermediate_size: int = 1024
-    max_position_embeddings: int = 256
-    type_vocab_size: int = 1
-    pad_token_id: int | None = 1
-    use_cache: bool = False
+    hidden_act: str = "gelu"
     hidden_dropout_prob: float | int = 0.1
     attention_probs_dropout_prob: float | int = 0.1
-    classifier_dropout: float | int | None = None
+    max_position_embeddings: int = 256
+    type_vocab_size: int = 1
     initializer_range: float | int = 0.02
     layer_norm_eps: float | int = 1e-12
+    pad_token_id: int | None = 1
+    use_cache: bool = False
+    classifier_dropout: float | int | None = None
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    tie_word_embeddings: bool = True
 
     grammar: str = "composition"
     canonical: bool = False
@@ -196,7 +207,7 @@ class CloudConfig(PushedWithCard, BertConfig):
         """
         fields, kwargs = super().get_config_dict(*args, **kwargs)
         if fields.get("model_type") == "bert":
-            padding = fields.get("pad_token_id", BertConfig().pad_token_id)
+            padding = fields.get("pad_token_id", BERT_PADDING)
             differs = any(fields.get(name) != value for name, value in PUBLISHED_SHAPE.items())
             if padding != 1 and differs:
                 logger.warning(
@@ -378,6 +389,3 @@ def _ordered(id2label: dict[Any, str] | None) -> list[str]:
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{field} must be one of {', '.join(allowed)}, not {value!r}.")
-
-
-CloudConfig.register_for_auto_class()

@@ -92,6 +92,7 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
         ScopeTooLongError: More tokens than `model_max_length`.
     """
 
+    _auto_class = "AutoTokenizer"  # as `register_for_auto_class` sets it, which imports every model of transformers
     vocab_files_names = VOCAB_FILES_NAMES
     model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012  (the base class's contract)
 
@@ -298,5 +299,3 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
 _PLAIN: WeakKeyDictionary[ScopeTokenizer, tuple[dict[str, int], dict[str, int] | None]] = WeakKeyDictionary()
 """Added tokens and what `_word_ids` gives for them. Not in the tokenizer, whose hash, by which `datasets` finds what it
 has mapped, a call must not change."""
-
-ScopeTokenizer.register_for_auto_class()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import heads_docs
+import pandas as pd
 import scope_docs
 from tabulate import tabulate
 from transformers.utils.logging import disable_progress_bar
@@ -52,8 +53,8 @@ def demo_block() -> str:
     """A few rows of the demo, with every bundled head."""
     predictor = load_predictors(likelihood=None)
     files = [str(ROOT / "examples" / f"{name}.cif") for name in SHOWN_EXAMPLES]
-    table = terminal_table(predict_items(predictor, collect_items(files)), predictor.units).drop(columns="error")
-    table = table.dropna(axis="columns", how="all")
+    table = pd.DataFrame(terminal_table(predict_items(predictor, collect_items(files)), predictor.units))
+    table = table.drop(columns="error").dropna(axis="columns", how="all")
     shown = table.map(lambda value: str(value).replace(chr(10), " "))
     headers = [str(name).replace(chr(10), " ") for name in table.columns]
     return tabulate(shown.to_numpy().tolist(), headers=headers, tablefmt="github", disable_numparse=True)

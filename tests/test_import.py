@@ -42,9 +42,9 @@ def test_no_more_is_imported_than_is_needed(run_python: Callable[..., Any]) -> N
     ]
     nothing, heads, worker, encode, predict = map(set, run_python(HEAVY.format(statements=statements)))
     assert nothing == heads == set()
-    assert worker <= {"pandas", "pymatgen"}
-    assert encode <= {"pandas", "pymatgen"}
-    assert predict <= {"pandas", "pymatgen"}
+    assert worker <= {"pymatgen"}
+    assert encode <= {"pymatgen"}
+    assert predict <= {"pymatgen"}
 
 
 def test_the_encoder_leaves_alone_what_few_crystals_need(run_python: Callable[..., Any]) -> None:
@@ -68,12 +68,26 @@ print(json.dumps(found))
 
 def test_a_prediction_leaves_alone_what_it_does_not_need(run_python: Callable[..., Any], root: Path) -> None:
     names = (
-        "transformers.modeling_utils", "transformers.pipelines", "transformers.models.bert.modeling_bert", "accelerate",
-        "torch._dynamo", "torch.distributed.tensor", "scipy", "pymatgen.io.cif", "sklearn", "datasets",
+        "transformers.modeling_utils", "transformers.pipelines", "transformers.models", "accelerate", "torch._dynamo",
+        "torch.distributed.tensor", "sympy", "scipy", "pandas", "pyarrow", "pymatgen.io.cif", "sklearn", "datasets",
         "matplotlib", "ase", "onnx",
     )  # fmt: skip
     given = ("1 0 0 | Cu 2i", root / "examples" / "Cu.cif")
     assert run_python(PREDICTS.format(names=names), *given) == [[0, True, []]] * 2
+
+
+ENCODES = """
+import contextlib, io, json, sys
+from cloud_hf.cli.main import main
+with contextlib.redirect_stdout(io.StringIO()) as out:
+    status = main(["encode", *sys.argv[1:]])
+print(json.dumps([status, "Cu 4a" in out.getvalue(), [name for name in {names} if name in sys.modules]]))
+"""
+
+
+def test_strings_on_the_terminal_need_no_tables(run_python: Callable[..., Any], root: Path) -> None:
+    names = ("torch", "transformers", "pandas", "pyarrow", "scipy", "matplotlib")
+    assert run_python(ENCODES.format(names=names), root / "examples" / "Cu.cif") == [0, True, []]
 
 
 @pytest.mark.parametrize(

@@ -116,5 +116,7 @@ def encode(arguments: argparse.Namespace) -> int:
     if arguments.output:
         print(f"{rows.n_rows} rows -> {arguments.output}")
     else:
-        print(show(rows.table().drop(columns=[ENCODER_COLUMN, *(["source"] if all_strings else [])]), rows.n_rows))
+        hidden = (ENCODER_COLUMN, "source") if all_strings else (ENCODER_COLUMN,)
+        shown = [{name: value for name, value in row.items() if name not in hidden} for row in rows.shown]
+        print(show(shown, rows.n_rows))
     return rows.report(rows.n_rows)

@@ -3,17 +3,18 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from tabulate import tabulate
 
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output
-from cloud_hf.data.writers import TableWriter, open_writer
 from cloud_hf.errors import CloudError, TableError, summary
+
+if TYPE_CHECKING:  # pandas and Arrow, which the terminal does not need
+    from cloud_hf.data.writers import TableWriter
 
 __all__ = [
     "Rows",
@@ -52,11 +53,10 @@ class Rows:
         n_failed: Rows that failed so far, whether they were taken or not.
     """
 
-    def __init__(self, columns: Mapping[str, str], writer: TableWriter | None) -> None:
+    def __init__(self, writer: "TableWriter | None" = None) -> None:
         self.shown: list[Mapping[str, Any]] = []
         self.n_rows = 0
         self.n_failed = 0
-        self._columns = dict(columns)
         self._writer = writer
         self._errors: list[str] = []
         self._kinds: Counter[str] = Counter()
@@ -84,10 +84,6 @@ class Rows:
         if isinstance(error, CloudError):
             self._kinds[type(error).__name__] += 1
 
-    def table(self) -> pd.DataFrame:
-        """Return the shown rows as a table."""
-        return pd.DataFrame(self.shown, columns=list(self._columns)).astype(self._columns)
-
     def report(self, total: int) -> int:
         """Tell on stderr which of `total` rows failed, and for which reasons; return the exit status, 1 if any did."""
         for error in self._errors:
@@ -108,7 +104,7 @@ def show_reasons(counts: Mapping[str, int]) -> None:
 
 def report_failures(errors: Iterable[str], total: int) -> int:
     """Tell on stderr what failed of `total` rows; return the exit status, 1 if there is any."""
-    rows = Rows({}, None)
+    rows = Rows()
     for error in errors:
         rows.failed(error)
     return rows.report(total)
@@ -122,18 +118,24 @@ def open_rows(columns: Mapping[str, str], output: str | None = None) -> Iterator
         columns: Name and dtype of each column, as for `open_writer`.
         output: The file, if there is to be one.
     """
-    with open_writer(output, columns) if output else nullcontext() as writer:
-        yield Rows(columns, writer)
+    if not output:
+        yield Rows()
+        return
+    from cloud_hf.data.writers import open_writer
+
+    with open_writer(output, columns) as writer:
+        yield Rows(writer)
 
 
-def show(table: pd.DataFrame, total: int) -> str:
-    """Format a table for the terminal, one line a row, without errors and empty columns.
+def show(rows: Sequence[Mapping[str, Any]], total: int) -> str:
+    """Format rows for the terminal, one line each, without errors and empty columns.
 
     Args:
-        table: The first rows.
+        rows: The first rows, all with the same columns; None is an empty cell.
         total: How many rows there are.
     """
-    shown = table.drop(columns="error").dropna(axis="columns", how="all").astype(object)
-    rows = shown.where(shown.notna(), "").to_numpy().tolist()
-    text = tabulate(rows, headers=[str(name) for name in shown.columns], tablefmt="simple", disable_numparse=True)
-    return text if total == len(table) else f"{text}\n... and {total - len(table)} more rows"
+    columns = list(rows[0]) if rows else []
+    names = [name for name in columns if name != "error" and any(row[name] is not None for row in rows)]
+    cells = [["" if row[name] is None else row[name] for name in names] for row in rows]
+    text = tabulate(cells, headers=names, tablefmt="simple", disable_numparse=True)
+    return text if total == len(rows) else f"{text}\n... and {total - len(rows)} more rows"

@@ -1,9 +1,7 @@
 """Predictions as a table that fits a terminal: values with their intervals, few digits, narrow headings."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cloud_hf.data.inputs import ITEM_COLUMNS, item_row
 from cloud_hf.inference.prediction_rows import shown_value, unknown_elements
@@ -29,7 +27,7 @@ IN_FILE = frozenset(
 """Follow from the same density of states as the heat capacity and the Debye temperature beside them."""
 
 
-def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]) -> pd.DataFrame:
+def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]) -> list[dict[str, str | None]]:
     """Write predictions for the terminal.
 
     Args:
@@ -37,35 +35,37 @@ def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]
         units: Unit of every quantity that may be there, in the order of the columns.
 
     Returns:
-        One row a prediction: what it is, values with their intervals in brackets, elements that a head has never seen
-        and the errors.
+        One row a prediction, by column, None for an empty cell: what it is, values with their intervals in brackets,
+        elements that a head has never seen and the error. All rows have the same columns.
     """
     wide = len(units) > NARROW
     hidden = {name for name in units if wide and ("_per_cell" in name or name in IN_FILE)}
     headings = {name: _heading(name, unit, wide) for name, unit in units.items() if name not in hidden}
-    rows = []
-    for prediction in predictions:
-        row: dict[str, Any] = item_row(prediction.item)
-        for quantity in prediction.quantities:
-            if quantity["name"] in headings:
-                row[headings[quantity["name"]]] = ("\n" if wide else " ").join(filter(None, shown_value(quantity)))
-        if prediction.out_of_distribution is not None:
-            row["unusual"] = OUTSIDE if prediction.out_of_distribution else None
-        unknown = unknown_elements(prediction.quantities)
-        if wide and unknown:
-            unknown = " ".join(part.partition(":")[0] for part in unknown.split("; "))
-        row |= {UNKNOWN: unknown, "error": prediction.item.message}
-        rows.append(row)
-    first = list(ITEM_COLUMNS)
-    table = pd.DataFrame(rows, columns=[*first, *headings.values(), "unusual", UNKNOWN, "error"])
-    table["n_atoms"] = [None if pd.isna(value) else f"{value:g}" for value in table["n_atoms"]]
-    table["space_group"] = [None if pd.isna(value) else f"{value:.0f}" for value in table["space_group"]]
-    if table["formula"].notna().all():
-        table = table.drop(columns="source")
-    if wide:
-        table = table.drop(columns=["scope", "space_group", "n_atoms"])
-        table = table.rename(columns={"space_group_symbol": "space\ngroup"})
-    return table
+    left_out = {"scope", "space_group", "n_atoms"} if wide else set()
+    if all(prediction.item.formula is not None for prediction in predictions):
+        left_out.add("source")
+    columns = [name for name in ITEM_COLUMNS if name not in left_out]
+    return [_row(prediction, columns, headings, wide) for prediction in predictions]
+
+
+def _row(
+    prediction: "Prediction", columns: Sequence[str], headings: Mapping[str, str], wide: bool
+) -> dict[str, str | None]:
+    row: dict[str, str | None] = {}
+    item = item_row(prediction.item)
+    for name in columns:
+        value = item[name]
+        heading = "space\ngroup" if wide and name == "space_group_symbol" else name
+        row[heading] = value if value is None or isinstance(value, str) else f"{value:g}"
+    row |= dict.fromkeys(headings.values())
+    for quantity in prediction.quantities:
+        if quantity["name"] in headings:
+            row[headings[quantity["name"]]] = ("\n" if wide else " ").join(filter(None, shown_value(quantity)))
+    row["unusual"] = OUTSIDE if prediction.out_of_distribution else None
+    unknown = unknown_elements(prediction.quantities)
+    if wide and unknown:
+        unknown = " ".join(part.partition(":")[0] for part in unknown.split("; "))
+    return row | {UNKNOWN: unknown, "error": prediction.item.message}
 
 
 def _heading(name: str, unit: str, wide: bool) -> str:

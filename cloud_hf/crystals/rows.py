@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from cloud_hf.crystals.cell import Cell, Content
 from cloud_hf.crystals.objects import element_symbol
@@ -122,4 +121,8 @@ def without_gaps(value: Any) -> Any:
 
 def is_missing(value: Any) -> bool:
     """Whether a cell is empty (None, NA or NaN)."""
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+    if value is None or isinstance(value, float):
+        return value is None or math.isnan(value)
+    from pandas import NA  # here, as crystals of files need no tables, whose import takes half a second
+
+    return value is NA

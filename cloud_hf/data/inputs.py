@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from cloud_hf.crystals.opening import Limits, open_raw
 from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing, raw_row, structure_keys
@@ -20,6 +18,9 @@ from cloud_hf.parallel.worker import Several, name_of
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.grammar import parse
 from cloud_hf.scope.pairing import sites_scope
+
+if TYPE_CHECKING:  # tables, which crystals of files do not need
+    import pandas as pd
 
 __all__ = [
     "ITEM_COLUMNS", "Item", "collect_items", "encode_item", "encode_items", "item_row", "iterate_items", "table_items",
@@ -99,11 +100,8 @@ def iterate_items(inputs: Any, n_atoms: str | None = None) -> Iterator[Item]:
         At least one item an input; one that cannot be used gives an item with the error.
     """
     for place, given in enumerate(inputs if isinstance(inputs, list | tuple | Iterator) else [inputs]):
-        if isinstance(given, pd.DataFrame):
-            yield from _guarded(f"input {place}", table_items(given, f"input {place}", n_atoms))
-            continue
         if not isinstance(given, str | os.PathLike):
-            yield Item(f"input {place} ({name_of(given)})", crystal=given)
+            yield from _object(given, f"input {place}", n_atoms)
             continue
         text = os.fspath(given)
         if "|" in text and not _is_file(Path(text)):
@@ -122,6 +120,15 @@ def _guarded(source: str, items: Iterator[Item]) -> Iterator[Item]:
         yield from items
     except CloudError as error:
         yield Item(source).failed(error)
+
+
+def _object(given: Any, source: str, n_atoms: str | None) -> Iterator[Item]:
+    import pandas as pd
+
+    if isinstance(given, pd.DataFrame):
+        yield from _guarded(source, table_items(given, source, n_atoms))
+    else:
+        yield Item(f"{source} ({name_of(given)})", crystal=given)
 
 
 def _string(text: str, n_atoms: str | None) -> Iterator[Item]:
@@ -163,7 +170,7 @@ def _number(text: str | None) -> float | None:
 
 
 def table_items(
-    table: pd.DataFrame, path: str | os.PathLike[str], n_atoms: str | None = None, column: str | None = None
+    table: "pd.DataFrame", path: str | os.PathLike[str], n_atoms: str | None = None, column: str | None = None
 ) -> Iterator[Item]:
     """Yield one item per row of a table, named by its `id`, else `path:row`.
 
@@ -212,11 +219,11 @@ def table_items(
             yield item.failed(error)
 
 
-def _listed(table: pd.DataFrame) -> str:
+def _listed(table: "pd.DataFrame") -> str:
     return ", ".join(map(str, table.columns))
 
 
-def _atoms(table: pd.DataFrame, path: str | os.PathLike[str], n_atoms: str | None) -> list[Any]:
+def _atoms(table: "pd.DataFrame", path: str | os.PathLike[str], n_atoms: str | None) -> list[Any]:
     """What the rows say of their number of atoms."""
     if n_atoms is None:
         return [None] * len(table)

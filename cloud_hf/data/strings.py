@@ -1,14 +1,16 @@
 """Crystals to a table of SCOPE strings: what `cloud-hf encode` writes, and `cloud_hf.encode` returns."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from tqdm import tqdm
 
 from cloud_hf.data.inputs import ITEM_COLUMNS, Item, encode_items, item_row, iterate_items
 from cloud_hf.data.tables import ENCODER_COLUMN
 from cloud_hf.scope import ScopeEncoder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["STRING_COLUMNS", "encode", "string_rows"]
 
@@ -24,7 +26,7 @@ def encode(
     processes: int = 1,
     timeout: float | None = 60.0,
     progress: bool | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Write crystals as SCOPE strings.
 
     Args:
@@ -44,6 +46,8 @@ def encode(
     Raises:
         CloudError: An argument that cannot work. What is wrong with a crystal is in its row.
     """
+    import pandas as pd  # here, as the command writes strings without it
+
     encoder = ScopeEncoder(grammar) if encoder is None else encoder
     rows = (row for _, row in string_rows(inputs, encoder, processes, timeout))
     shown = tqdm(rows, desc="encode", unit="crystal", disable=None if progress is None else not progress)

@@ -4,16 +4,17 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as parquet
 
 from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, cell_from_row, is_missing
 from cloud_hf.crystals.sources import TABLE_SUFFIXES, is_table, table_suffix
 from cloud_hf.errors import TableError
 from cloud_hf.files import new_file
+
+if TYPE_CHECKING:  # and inside functions: the import takes half a second, which crystals of files need not pay
+    import pandas as pd
 
 __all__ = [
     "CHUNK_ROWS",
@@ -46,7 +47,7 @@ _CSV: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "dtype": {"
 _JSONL: dict[str, Any] = {"dtype": False, "precise_float": True}
 
 
-def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
     """Read a table by its extension.
 
     Args:
@@ -55,18 +56,20 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         TableError: The file is missing, empty, damaged, or of another format.
     """
+    import pandas as pd
+
     path = _existing(path)
     try:
         if table_suffix(path.name) == ".parquet":
             return _with_id(pd.read_parquet(path))
         if table_suffix(path.name) == ".jsonl":
             return _ids_as_text(pd.read_json(path, lines=True, **_JSONL))
-        return cast(pd.DataFrame, pd.read_csv(path, **_CSV))
+        return cast("pd.DataFrame", pd.read_csv(path, **_CSV))
     except Exception as error:  # the readers of three formats raise almost anything on damaged files
         raise _damaged(path, error) from error
 
 
-def read_chunks(path: str | os.PathLike[str], rows: int = CHUNK_ROWS) -> Iterator[pd.DataFrame]:
+def read_chunks(path: str | os.PathLike[str], rows: int = CHUNK_ROWS) -> "Iterator[pd.DataFrame]":
     """Read a table piece by piece, in the memory of one piece.
 
     Args:
@@ -79,6 +82,8 @@ def read_chunks(path: str | os.PathLike[str], rows: int = CHUNK_ROWS) -> Iterato
     Raises:
         TableError: As for `read_table`; where the damage comes later, after the pieces before it.
     """
+    import pandas as pd
+
     path = _existing(path)
     start = 0
     try:
@@ -90,7 +95,10 @@ def read_chunks(path: str | os.PathLike[str], rows: int = CHUNK_ROWS) -> Iterato
         raise _damaged(path, error, start) from error
 
 
-def _chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+def _chunks(path: Path, rows: int) -> "Iterator[pd.DataFrame]":
+    import pandas as pd
+    import pyarrow.parquet as parquet
+
     if table_suffix(path.name) == ".parquet":
         with parquet.ParquetFile(path) as file:
             if not file.metadata.num_rows:
@@ -110,7 +118,7 @@ def _chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
             yield from reader
 
 
-def _with_id(table: pd.DataFrame) -> pd.DataFrame:
+def _with_id(table: "pd.DataFrame") -> "pd.DataFrame":
     """An index named `id`, as pandas keeps one in a Parquet file, is the column of that name."""
     return table.reset_index("id") if "id" in table.index.names and "id" not in table.columns else table
 
@@ -132,7 +140,7 @@ def _damaged(path: Path, error: Exception, row: int = 0) -> TableError:
     return TableError(f"{where} be read as a {table_suffix(path.name)[1:]} table ({reason}).", source=str(path))
 
 
-def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_table(table: "pd.DataFrame", path: str | os.PathLike[str]) -> None:
     """Write a table by the extension of `path`; see `cloud_hf.files.new_file`.
 
     Raises:
@@ -177,31 +185,35 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> 
         raise TableError(f"{folder} is not a folder that can be written to.", source=str(path))
 
 
-def recorded_settings(table: pd.DataFrame) -> set[str]:
+def recorded_settings(table: "pd.DataFrame") -> set[str]:
     """Return the encoder settings that are recorded with the strings of a table."""
     if ENCODER_COLUMN not in table.columns:
         return set()
     return {str(text).partition(" (")[0] for text in table[ENCODER_COLUMN].dropna().unique()}
 
 
-def has_structures(table: pd.DataFrame) -> bool:
+def has_structures(table: "pd.DataFrame") -> bool:
     """Whether a table has all of `STRUCTURE_COLUMNS`."""
     return all(column in table.columns for column in STRUCTURE_COLUMNS)
 
 
-def _ids_as_text(table: pd.DataFrame) -> pd.DataFrame:
+def _ids_as_text(table: "pd.DataFrame") -> "pd.DataFrame":
     """Give the column `id` of a JSON table as text, as in tables of other formats; an empty one stays empty."""
+    import pandas as pd
+
     if "id" in table.columns and not pd.api.types.is_string_dtype(table["id"]):
         table["id"] = table["id"].map(str, na_action="ignore")
     return table
 
 
-def numeric_column(table: pd.DataFrame, column: str, path: str | os.PathLike[str]) -> pd.Series:
+def numeric_column(table: "pd.DataFrame", column: str, path: str | os.PathLike[str]) -> "pd.Series":
     """Return a column as float64, NaN where it is empty.
 
     Raises:
         TableError: The column is missing, not numeric, or holds an infinity; the message names the first bad row.
     """
+    import pandas as pd
+
     if column not in table.columns:
         raise TableError(
             f"there is no column {column!r}; it has {', '.join(map(str, table.columns))}.", source=str(path)

@@ -152,7 +152,7 @@ class TestStream:
         with open_rows({"source": "object", "error": "object"}) as rows:
             for number in range(MOST_ROWS + 5):
                 rows.add({"source": str(number)})
-        assert (rows.n_rows, len(rows.table())) == (MOST_ROWS + 5, MOST_ROWS)
+        assert (rows.n_rows, len(rows.shown)) == (MOST_ROWS + 5, MOST_ROWS)
 
     @pytest.mark.parametrize("processes", [1, 2])
     def test_crystals_in_processes(self, predict, examples: list[Path], processes: int) -> None:

@@ -232,7 +232,7 @@ def several_heads(make_config: Callable[..., CloudConfig], tmp_path_factory: pyt
     import torch
 
     from cloud_hf import CloudForDebye, CloudForMaskedLM, CloudForPropertyRegression, ScopeTokenizer
-    from cloud_hf.inference.calibration import Labelled, fit_target
+    from cloud_hf.inference.calibration import LabelledPredictions, fit_target
     from cloud_hf.inference.likelihood import LikelihoodSettings
     from cloud_hf.models.conformal import Calibration, head_fingerprint
     from cloud_hf.models.debye import heat_capacity
@@ -241,10 +241,10 @@ def several_heads(make_config: Callable[..., CloudConfig], tmp_path_factory: pyt
     chance = np.random.default_rng(0)
     strings = [f"1 0 0 | {e} {1 + n}a O 2i" for e in ("Na", "Mg", "Cl", "Fe") for n in range(40)]
     values = chance.uniform(1.0, 3.0, len(strings))
-    made = Labelled(strings, values, values + 0.3 * chance.standard_normal(len(strings)))
+    made = LabelledPredictions(strings, values, values + 0.3 * chance.standard_normal(len(strings)))
     theta = np.exp(chance.normal(6.0, 0.3, len(strings)))
     warm, truth = (heat_capacity(one, 300.0).numpy() for one in (theta, theta * np.exp(0.1 * (made.labels - values))))
-    heat = Labelled(strings, warm, truth, np.full(len(strings), 300.0))
+    heat = LabelledPredictions(strings, warm, truth, np.full(len(strings), 300.0))
     known = {"Na": 9, "Mg": 9, "Cl": 9, "O": 9}
     targets = {
         "band_gap": fit_target(made, "eV", elements=known),

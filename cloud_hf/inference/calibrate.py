@@ -20,7 +20,7 @@ from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.registration import AutoModelForSequenceClassification
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import TableError
-from cloud_hf.inference.calibration import Labelled, cross_coverage, fit_target
+from cloud_hf.inference.calibration import LabelledPredictions, cross_coverage, fit_target
 from cloud_hf.inference.prediction import heads_of
 from cloud_hf.models.conformal import Calibration, TargetCalibration, count_elements, head_fingerprint
 from cloud_hf.scope import parse
@@ -114,7 +114,9 @@ def _heading(table: pd.DataFrame, name: str, what: str = "") -> str | None:
     return next((str(column) for column in table if str(column).startswith(start) and str(column).endswith(")")), None)
 
 
-def _labelled(table: pd.DataFrame, name: str, what: str, config: Any, run: CalibrationRun) -> tuple[Labelled, bool]:
+def _labelled(
+    table: pd.DataFrame, name: str, what: str, config: Any, run: CalibrationRun
+) -> tuple[LabelledPredictions, bool]:
     """Rows of a target with label and prediction; whether both are per atom of the cell."""
     heading, predicted = _heading(table, name), _heading(table, name, what)
     if heading is None or predicted is None:
@@ -132,7 +134,7 @@ def _labelled(table: pd.DataFrame, name: str, what: str, config: Any, run: Calib
         kelvin = numeric_column(table, "temperature", run.predictions).to_numpy()
     elif debye:
         kelvin = np.full(len(labels), run.temperature)
-    return Labelled(table["scope"].tolist(), values, labels, kelvin), per_atom
+    return LabelledPredictions(table["scope"].tolist(), values, labels, kelvin), per_atom
 
 
 def _atoms(table: pd.DataFrame, run: CalibrationRun) -> NDArray[np.float64]:
@@ -170,7 +172,7 @@ def _transform(config: Any, name: str) -> str:
     return str(transforms.get(name, ""))
 
 
-def _scales(config: Any, name: str, rows: Labelled) -> tuple[str, ...]:
+def _scales(config: Any, name: str, rows: LabelledPredictions) -> tuple[str, ...]:
     """The scales that the recipe chooses from."""
     if _is_thermal(config, name):
         return ("debye",)

@@ -22,7 +22,7 @@ from cloud_hf.models.conformal import (
     string_features,
 )
 
-__all__ = ["Labelled", "coverage", "cross_coverage", "fit_target", "halves"]
+__all__ = ["LabelledPredictions", "coverage", "cross_coverage", "fit_target", "halves"]
 
 DIFFICULTY_SHARE = 1 / 3
 """Share of the rows that the difficulty is fitted to; the others give the quantiles."""
@@ -40,7 +40,7 @@ MOST = 20.0
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledPredictions:
     """Predictions of crystals that the model has not seen, and the truth.
 
     Attributes:
@@ -55,10 +55,12 @@ class Labelled:
     labels: NDArray[np.float64]
     temperature: NDArray[np.float64] | None = None
 
-    def take(self, rows: NDArray[np.int64]) -> "Labelled":
+    def take(self, rows: NDArray[np.int64]) -> "LabelledPredictions":
         """Return some of the rows, in the order given."""
         kelvin = None if self.temperature is None else self.temperature[rows]
-        return Labelled([self.scopes[row] for row in rows], self.predictions[rows], self.labels[rows], kelvin)
+        return LabelledPredictions(
+            [self.scopes[row] for row in rows], self.predictions[rows], self.labels[rows], kelvin
+        )
 
     def __len__(self) -> int:
         return len(self.scopes)
@@ -71,7 +73,7 @@ def halves(scopes: Sequence[str], share: float, seed: int = 0) -> NDArray[np.boo
 
 
 def fit_target(
-    rows: Labelled,
+    rows: LabelledPredictions,
     unit: str,
     scales: Sequence[str] = ("linear",),
     per_atom: bool = False,
@@ -129,7 +131,7 @@ def fit_target(
     )
 
 
-def _check(rows: Labelled, scales: Sequence[str]) -> None:
+def _check(rows: LabelledPredictions, scales: Sequence[str]) -> None:
     if not len(rows):
         raise CloudError("There are no labelled rows to calibrate with.")
     for name, array in (("predictions", rows.predictions), ("labels", rows.labels)):
@@ -143,7 +145,9 @@ def _check(rows: Labelled, scales: Sequence[str]) -> None:
         raise CloudError("Heat capacities need the scale debye and temperatures, other targets neither.")
 
 
-def _prepared(rows: Labelled) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+def _prepared(
+    rows: LabelledPredictions,
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], NDArray[np.float64]]:
     """Predictions as the calibration takes them, sizes of the errors on each scale, and string features."""
     features = string_features(rows.scopes)
     if rows.temperature is not None:
@@ -253,7 +257,7 @@ def _fit_difficulty(
 
 
 def _ends(
-    calibration: TargetCalibration, rows: Labelled, level: float
+    calibration: TargetCalibration, rows: LabelledPredictions, level: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Ends of the intervals in the unit of the labels."""
     values, _, features = _prepared(rows)
@@ -264,7 +268,7 @@ def _ends(
     return tuple(heat_capacity(theta, rows.temperature).numpy() for theta in (high, low))  # type: ignore[return-value]
 
 
-def coverage(calibration: TargetCalibration, rows: Labelled, level: float = DEFAULT_LEVEL) -> dict[str, Any]:
+def coverage(calibration: TargetCalibration, rows: LabelledPredictions, level: float = DEFAULT_LEVEL) -> dict[str, Any]:
     """Measure intervals on rows that the calibration has not seen.
 
     Returns:
@@ -293,7 +297,11 @@ def _summary(
 
 
 def cross_coverage(
-    rows: Labelled, unit: str, scales: Sequence[str] = ("linear",), folds: int = 5, level: float = DEFAULT_LEVEL
+    rows: LabelledPredictions,
+    unit: str,
+    scales: Sequence[str] = ("linear",),
+    folds: int = 5,
+    level: float = DEFAULT_LEVEL,
 ) -> dict[str, Any]:
     """Measure the recipe on every row: each fold gets the intervals of a calibration on the other folds.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.inference.calibration import (
-    Labelled,
+    LabelledPredictions,
     coverage,
     cross_coverage,
     fit_target,
@@ -35,7 +35,7 @@ from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 PAIRS = [(a, b) for a in ("Na", "K", "Mg", "Ca", "Al", "Ti", "Fe", "Cu") for b in ("O", "S", "F", "Cl", "N", "Se")]
 
 
-def made_up(n: int, seed: int = 0) -> Labelled:
+def made_up(n: int, seed: int = 0) -> LabelledPredictions:
     """Strings with predictions whose errors are ten times larger for sulphides and selenides than for the others."""
     chance = np.random.default_rng(seed)
     scopes, sizes = [], []
@@ -44,16 +44,16 @@ def made_up(n: int, seed: int = 0) -> Labelled:
         scopes.append(f"1 0 0 | {a} {'2i ' if row % 2 else '1a '}{b} " + f"2i {b} " * int(chance.integers(6)) + "2i")
         sizes.append(1.0 if b in ("S", "Se") else 0.1)
     predictions = chance.uniform(1.0, 5.0, n)
-    return Labelled(scopes, predictions, predictions + np.array(sizes) * chance.standard_t(4, n))
+    return LabelledPredictions(scopes, predictions, predictions + np.array(sizes) * chance.standard_t(4, n))
 
 
 @pytest.fixture(scope="module")
-def rows() -> Labelled:
+def rows() -> LabelledPredictions:
     return made_up(3000)
 
 
 @pytest.fixture(scope="module")
-def fitted(rows: Labelled) -> TargetCalibration:
+def fitted(rows: LabelledPredictions) -> TargetCalibration:
     return fit_target(rows, "eV", elements={"Na": 3, "O": 3})
 
 
@@ -95,7 +95,7 @@ class TestCoverage:
         assert np.mean(found) == pytest.approx(0.9, abs=0.02)
 
     def test_hard_crystals_are_held_more_often_than_by_intervals_of_one_width(
-        self, rows: Labelled, fitted: TargetCalibration
+        self, rows: LabelledPredictions, fitted: TargetCalibration
     ) -> None:
         new = made_up(4000, seed=1)
         hard = np.array([(" S " in scope or " Se " in scope) for scope in new.scopes])
@@ -107,7 +107,9 @@ class TestCoverage:
         low, high = fitted.interval(string_features(["1 0 0 | Na 1a S 2i", "1 0 0 | Na 1a O 2i"]), np.array([3.0, 3.0]))
         assert (high - low)[0] > 4 * (high - low)[1]
 
-    def test_they_are_narrower_than_intervals_of_one_width(self, rows: Labelled, fitted: TargetCalibration) -> None:
+    def test_they_are_narrower_than_intervals_of_one_width(
+        self, rows: LabelledPredictions, fitted: TargetCalibration
+    ) -> None:
         new = made_up(2000, seed=2)
         one_width = 2 * np.quantile(np.abs(rows.labels - rows.predictions), 0.9)
         assert coverage(fitted, new)["mean_width"] < 0.9 * one_width
@@ -118,7 +120,7 @@ class TestCoverage:
         found = coverage(fitted, new, level)
         assert found["coverage"] == pytest.approx(level, abs=0.03)
 
-    def test_cross_coverage_scores_every_row(self, rows: Labelled) -> None:
+    def test_cross_coverage_scores_every_row(self, rows: LabelledPredictions) -> None:
         found = cross_coverage(rows.take(np.arange(1000)), "eV")
         assert found["n"] == 1000
         assert found["coverage"] == pytest.approx(0.9, abs=0.03)
@@ -138,7 +140,7 @@ class TestCoverage:
 
     def test_the_rank_is_that_of_split_conformal_prediction(self) -> None:
         """9 scores: the 90 % quantile is the ninth, the 50 % one the fifth of them."""
-        rows = Labelled([f"1 0 0 | Na {n}a" for n in range(9)], np.zeros(9), -np.arange(1.0, 10.0))
+        rows = LabelledPredictions([f"1 0 0 | Na {n}a" for n in range(9)], np.zeros(9), -np.arange(1.0, 10.0))
         found = fit_target(rows, "eV").quantiles
         assert (found["0.9"], found["0.5"], found["0.95"]) == (9.0, 5.0, None)
 
@@ -181,20 +183,20 @@ class TestIntervals:
 
 class TestDebye:
     @pytest.fixture(scope="class")
-    def heat(self) -> Labelled:
+    def heat(self) -> LabelledPredictions:
         chance = np.random.default_rng(5)
         rows = made_up(900)
         theta = chance.uniform(150, 900, 900)
         truth = theta * np.exp(0.1 * chance.standard_t(5, 900))
         values, labels = (heat_capacity(one, 300.0).numpy() for one in (theta, truth))
-        return Labelled(rows.scopes, values, labels, np.full(900, 300.0))
+        return LabelledPredictions(rows.scopes, values, labels, np.full(900, 300.0))
 
-    def test_coverage_is_measured_in_heat_capacities(self, heat: Labelled) -> None:
+    def test_coverage_is_measured_in_heat_capacities(self, heat: LabelledPredictions) -> None:
         found = cross_coverage(heat, "J/(mol atom K)", ("debye",))
         assert found["coverage"] == pytest.approx(0.9, abs=0.03)
         assert found["mean_width"] < 3 * GAS_CONSTANT
 
-    def test_labels_beyond_dulong_petit_count_as_missed(self, heat: Labelled) -> None:
+    def test_labels_beyond_dulong_petit_count_as_missed(self, heat: LabelledPredictions) -> None:
         spoilt = replace(heat, labels=np.where(np.arange(900) % 5 == 0, 3.1 * GAS_CONSTANT, heat.labels))
         found = cross_coverage(spoilt, "J/(mol atom K)", ("debye",))
         assert found["coverage"] <= 0.8
@@ -251,16 +253,16 @@ print(json.dumps([low.tolist(), high.tolist()]))
 class TestRefusals:
     def test_no_rows(self) -> None:
         with pytest.raises(CloudError, match="no labelled rows"):
-            fit_target(Labelled([], np.zeros(0), np.zeros(0)), "eV")
+            fit_target(LabelledPredictions([], np.zeros(0), np.zeros(0)), "eV")
 
     def test_missing_labels(self) -> None:
         with pytest.raises(CloudError, match="labels"):
-            fit_target(Labelled(["1 0 0 | Na 1a"], np.zeros(1), np.array([np.nan])), "eV")
+            fit_target(LabelledPredictions(["1 0 0 | Na 1a"], np.zeros(1), np.array([np.nan])), "eV")
 
     def test_negative_predictions_have_no_logarithm(self) -> None:
         with pytest.raises(CloudError, match="positive"):
-            fit_target(Labelled(["1 0 0 | Na 1a"], -np.ones(1), np.ones(1)), "eV", ("log",))
+            fit_target(LabelledPredictions(["1 0 0 | Na 1a"], -np.ones(1), np.ones(1)), "eV", ("log",))
 
     def test_heat_capacities_need_their_scale(self) -> None:
         with pytest.raises(CloudError, match="debye"):
-            fit_target(Labelled(["1 0 0 | Na 1a"], np.ones(1), np.ones(1)), "eV", ("debye",))
+            fit_target(LabelledPredictions(["1 0 0 | Na 1a"], np.ones(1), np.ones(1)), "eV", ("debye",))

@@ -52,6 +52,6 @@ def effective_debye_temperature(
     theta = np.full(cv.shape, np.nan)
     inside = (cv > 0) & (cv <= most)
     if inside.any():
-        found = _model.debye_temperature_from_heat_capacity(cv[inside], kelvin[inside], atoms[inside])
-        theta[inside] = found.numpy()
+        solved = _model.debye_temperature_from_heat_capacity(cv[inside], kelvin[inside], atoms[inside])
+        theta[inside] = solved.numpy()
     return theta

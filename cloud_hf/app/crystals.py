@@ -74,10 +74,10 @@ class Answers:
         if self.known is None:
             return ""
         with self._one_at_a_time:
-            found = self.known(item)
-        columns = [name for name in COLUMNS if any(name in one.values for one in found)]
-        same = any(one.same for one in found)
-        return _page("neighbours", neighbours=found, columns=columns, same=same, number=len(self.known))
+            neighbours = self.known(item)
+        columns = [name for name in COLUMNS if any(name in one.values for one in neighbours)]
+        same = any(one.same for one in neighbours)
+        return _page("neighbours", neighbours=neighbours, columns=columns, same=same, number=len(self.known))
 
     def download(self, prediction: Prediction, temperature: float) -> str:
         """A link that holds the row as CSV itself, so that no file is kept for it."""

@@ -96,14 +96,14 @@ def _size(symbol: str) -> float:
 def heat_capacity_figure(prediction: Prediction, temperature: float) -> go.Figure | None:
     """Draw Cv(T) with its 90 % band, if there is one, and mark a temperature; None where nothing gives Cv(T)."""
     kelvin = torch.linspace(0.0, HIGHEST, 201, dtype=torch.float64)
-    found = {quantity["name"]: quantity for quantity in prediction.quantities}
-    theta = found.get("debye_temperature")
+    quantities = {quantity["name"]: quantity for quantity in prediction.quantities}
+    theta = quantities.get("debye_temperature")
     figure = go.Figure()
     ends: list[torch.Tensor] = []
     if prediction.phonon_dos is not None:
         curve = prediction.phonon_dos.heat_capacity(kelvin)
         here = float(prediction.phonon_dos.heat_capacity(temperature))
-        zero = found.get("zero_point_energy_per_atom", {})
+        zero = quantities.get("zero_point_energy_per_atom", {})
         if "low" in zero:  # one factor on all frequencies, so on every temperature
             factors = zero["low"] / zero["value"], zero["high"] / zero["value"]
             ends = [prediction.phonon_dos.heat_capacity(kelvin / factor) for factor in factors]

@@ -109,14 +109,14 @@ class NearestKnown:
         scope = item.scope or ""
         query = self._compact.project(vectors_of(self._predictor, [scope]))
         ((places, cosines),) = same_first([scope], self._known, *nearest(query, self._table, SHOWN))
-        found = []
+        neighbours = []
         for place, cosine in zip(places, cosines, strict=True):
             row: dict[str, Any] = {str(name): value for name, value in self._known.labels.iloc[place].items()}
             same = self._known.scopes[place] == scope
-            found.append(
+            neighbours.append(
                 Neighbour(self._known.sources[place], row["formula"], row["space_group"], cosine, same, _values(row))
             )
-        return found
+        return neighbours
 
 
 def _values(row: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

@@ -48,5 +48,5 @@ def join_members(models: Sequence[Model]) -> Model:
     for place, model in enumerate(models[1:]):
         weights |= {f"members.{place}.{name}": value for name, value in model.state_dict().items()}
     joined.to(first.dtype).load_state_dict(weights)
-    found: Model = joined.eval()
-    return found
+    ensemble: Model = joined.eval()
+    return ensemble

@@ -158,7 +158,7 @@ def screen(arguments: argparse.Namespace) -> int:
             job = write_screen_job(plan, arguments.executor, arguments.processes, arguments.partition, arguments.time)
             print(f"{len(plan.source):,} products in {plan.pieces} pieces; start them with: python {job}")
             return 0
-        found = run_screening(
+        screening = run_screening(
             plan,
             evaluator,
             top=arguments.top,
@@ -168,37 +168,37 @@ def screen(arguments: argparse.Namespace) -> int:
             picture=arguments.plot,
             processes=arguments.processes,
         )
-    return _report(found, arguments)
+    return _report(screening, arguments)
 
 
-def _report(found: "Screening", arguments: argparse.Namespace) -> int:
+def _report(screening: "Screening", arguments: argparse.Namespace) -> int:
     if arguments.table:
-        write_table(found.top, arguments.table)
-    print(_table(found.top, [want.quantity for want in found.wants]))
-    if found.proposed is not None:
-        print(f"{found.proposed}.")
-    print(f"{found.totals.counts}, {found.totals.known:,} of them known.")
-    if found.totals.incomplete:
+        write_table(screening.top, arguments.table)
+    print(_table(screening.top, [want.quantity for want in screening.wants]))
+    if screening.proposed is not None:
+        print(f"{screening.proposed}.")
+    print(f"{screening.totals.counts}, {screening.totals.known:,} of them known.")
+    if screening.totals.incomplete:
         from cloud_hf.screening.evaluation import LARGEST_DROP
 
         print(
-            f"{found.totals.incomplete:,} candidates lie more than {LARGEST_DROP:g} eV/atom below all known phases, "
-            "where phases must be missing ('gap'), and count as so far below; --whole-hull leaves them out, --phases "
-            "adds phases."
+            f"{screening.totals.incomplete:,} candidates lie more than {LARGEST_DROP:g} eV/atom below all known "
+            "phases, where phases must be missing ('gap'), and count as so far below; --whole-hull leaves them out, "
+            "--phases adds phases."
         )
-    if found.products_per_second is not None:
-        print(f"{found.products_per_second:,.0f} products a second.")
+    if screening.products_per_second is not None:
+        print(f"{screening.products_per_second:,.0f} products a second.")
     print("Probability: the chance that all wants are met, with errors as on crystals like those of the training.")
     for path, text in (
-        (arguments.table, f"{len(found.top)} candidates"),
+        (arguments.table, f"{len(screening.top)} candidates"),
         (arguments.output, "all candidates"),
-        (arguments.plot, f"Pareto front of {0 if found.front is None else len(found.front)} candidates"),
-        (arguments.write_structures, f"{len(found.top) - len(found.problems)} structures to be relaxed"),
+        (arguments.plot, f"Pareto front of {0 if screening.front is None else len(screening.front)} candidates"),
+        (arguments.write_structures, f"{len(screening.top) - len(screening.problems)} structures to be relaxed"),
     ):
         if path:
             print(f"{text} -> {path}")
-    errors = found.top["error"].dropna().tolist() + found.problems
-    return report_failures(errors, len(found.top))
+    errors = screening.top["error"].dropna().tolist() + screening.problems
+    return report_failures(errors, len(screening.top))
 
 
 def _table(top: pd.DataFrame, quantities: list[str]) -> str:

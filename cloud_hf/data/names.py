@@ -25,8 +25,8 @@ _SCOPE_NAME = re.compile(r"(^|_)scope(_|$)")
 
 def scope_columns(table: pd.DataFrame) -> list[str]:
     """Return the columns that hold SCOPE strings, by their names: `scope` first, then `cloud_scope`, `scope_full`."""
-    found = [str(name) for name in table.columns if _SCOPE_NAME.search(str(name))]
-    return sorted(found, key=lambda name: (name != SCOPE_COLUMN, name))
+    columns = [str(name) for name in table.columns if _SCOPE_NAME.search(str(name))]
+    return sorted(columns, key=lambda name: (name != SCOPE_COLUMN, name))
 
 
 def encoded_strings(

@@ -154,12 +154,12 @@ class FastEncoder:
             The mean raw output of the heads, float32, shape (batch, n_outputs), and what the head of the first member
             reads, shape (batch, width).
         """
-        found = []
+        answers = []
         for piece in self._pieces(input_ids, attention_mask):
             states = [member.pooled(piece) for member in self.members]
             raw = [member.classifier.layers(state).float() for member, state in zip(self.members, states, strict=True)]
-            found.append((sum(raw[1:], raw[0]) / len(raw), states[0]))
-        return torch.cat([raw for raw, _ in found]), torch.cat([state for _, state in found])
+            answers.append((sum(raw[1:], raw[0]) / len(raw), states[0]))
+        return torch.cat([raw for raw, _ in answers]), torch.cat([state for _, state in answers])
 
     @torch.inference_mode()
     def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class OrbitReader(nn.Module):
             share = torch.where(is_element, percent / 100, wyckoff / _total(wyckoff, strings).clamp(min=1))
             known = is_wyckoff | (is_element & (percent >= 0))
         else:  # full: one word is one atom
-            elements, sites = (_total(found.long(), strings).clamp(min=1) for found in (is_element, is_wyckoff))
+            elements, sites = (_total(of_kind.long(), strings).clamp(min=1) for of_kind in (is_element, is_wyckoff))
             share = 1 / torch.where(is_element, elements, sites)
             known = is_element | is_wyckoff
         return Orbits(element, torch.where(known, share, 0.0), known)
@@ -124,8 +124,8 @@ class ChemistryEmbedding(nn.Module):
         total: Tensor | float = 0.0
         if self.element is not None:
             rows = self.element(self.descriptors)  # 118 elements are fewer than the tokens of a batch
-            found = (orbits.element > 0)[..., None]
-            total = total + rows[(orbits.element - 1).clamp(min=0)] * found
+            is_element = (orbits.element > 0)[..., None]
+            total = total + rows[(orbits.element - 1).clamp(min=0)] * is_element
         if self.multiplicity is not None:
             total = total + self.multiplicity(_fourier(orbits.share).to(dtype)) * orbits.known[..., None]
         return total

@@ -160,8 +160,8 @@ def vibrational_loss(dos: PhononDOS, labels: VibrationalLabels, scales: dict[str
             continue
         present = ~(known.isnan() | labels.temperature.isnan())
         kelvin = torch.where(present, labels.temperature, 300.0)
-        found = getattr(dos, name)(kelvin.T).T  # temperatures broadcast with the batch, which comes last
-        total = total + torch.where(present, found - known.nan_to_num(), 0.0).abs().sum(-1) / scales[name]
+        computed = getattr(dos, name)(kelvin.T).T  # temperatures broadcast with the batch, which comes last
+        total = total + torch.where(present, computed - known.nan_to_num(), 0.0).abs().sum(-1) / scales[name]
     if labels.debye_temperature is not None:
         present = ~labels.debye_temperature.isnan()
         known = torch.where(present, labels.debye_temperature, 300.0)

@@ -183,16 +183,16 @@ class Worker:
         if not data:
             raise EOFError
         self._partial += data
-        found, start = [], 0
+        complete, start = [], 0
         while start + _SIZE.size <= len(self._partial):
             begin = start + _SIZE.size
             stop = begin + _SIZE.unpack_from(self._partial, start)[0]
             if stop > len(self._partial):
                 break
-            found.append(bytes(self._partial[begin:stop]))
+            complete.append(bytes(self._partial[begin:stop]))
             start = stop
         del self._partial[:start]
-        return found
+        return complete
 
     def end(self) -> None:
         """Kill the process; nothing that it has sent is lost."""

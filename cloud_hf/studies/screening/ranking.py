@@ -99,8 +99,8 @@ def ranked(
         for share in SHARES:
             entry[f"enrichment_{share:.0%}".rstrip("%")] = with_interval(partial(enriched, arm, share))
         if reference in known and arm != reference:
-            found = with_interval(partial(gap, arm))
-            entry["difference"] = {"difference": found["value"], "low": found["low"], "high": found["high"]}
+            gained = with_interval(partial(gap, arm))
+            entry["difference"] = {"difference": gained["value"], "low": gained["low"], "high": gained["high"]}
         result["arms"][arm] = entry
     return result
 
@@ -145,13 +145,13 @@ def stiffest_found(labels: Numbers, predicted: Numbers, limit: float, seed: int 
     truly = labels >= limit
     inside = int(truly.sum())
     best = np.argsort(-predicted, kind="stable")[:inside]
-    found = int(truly[best].sum())
+    hits = int(truly[best].sum())
     area = None
     if min(inside, len(labels) - inside) > 1:
         parts = [predicted[truly], predicted[~truly]]
         low, high = bootstrap_interval(auroc, parts, resamples=RESAMPLES, seed=seed)
         area = {"value": float(auroc(parts[0], parts[1])), "low": low, "high": high}
     return {
-        "n": len(labels), "inside": inside, "found": found, "precision": found / inside if inside else None,
+        "n": len(labels), "inside": inside, "found": hits, "precision": hits / inside if inside else None,
         "base": inside / len(labels) if len(labels) else None, "auroc": area,
     }  # fmt: skip

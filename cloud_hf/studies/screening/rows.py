@@ -70,18 +70,18 @@ def families_of(scopes: Sequence[str], families: dict[str, Prototype]) -> NDArra
     by_group: dict[int, list[str]] = {}
     for name, prototype in families.items():
         by_group.setdefault(prototype.space_group, []).append(name)
-    found: list[str | None] = []
+    names_found: list[str | None] = []
     for scope in scopes:
-        found.append(None)
+        names_found.append(None)
         crystal = parse(scope)
         names = by_group.get(crystal.space_group, [])
         if crystal.orbits is None:
             raise ScopeError(f"{scope!r} does not tell who sits where.")
         names = [name for name in names if len(families[name].orbits) == len(crystal.orbits)]
         if names:
-            own = prototype_of_scope(crystal, "")
-            found[-1] = next((name for name in names if slot_maps(own, families[name])), None)
-    return np.array(found, dtype=object)
+            shape = prototype_of_scope(crystal, "")
+            names_found[-1] = next((name for name in names if slot_maps(shape, families[name])), None)
+    return np.array(names_found, dtype=object)
 
 
 def read_labelled(
@@ -116,8 +116,8 @@ def read_labelled(
     if not len(labelled):
         raise StudyError("no row has a label.", source=data[0])
     crystals = read_crystals(data[0], (), cache, processes, rows=labelled)
-    found = {name: values[crystals.position] for name, values in labels.items()}
-    return Crystals(**{**vars(crystals), "labels": found})
+    labels = {name: values[crystals.position] for name, values in labels.items()}
+    return Crystals(**{**vars(crystals), "labels": labels})
 
 
 def _joined(texts: Sequence[str], tables: dict[str, tuple[str, pd.DataFrame]], first: str) -> NDArray[np.float64]:

@@ -189,10 +189,10 @@ def _predictions(
     """Predictions of each arm: quantity, then string, to number."""
 
     def cell(name: str, compute: Any) -> dict[str, dict[str, float]]:
-        found = folder.cell(name, lambda: {"scopes": asked, **compute()})
-        if found["scopes"] != asked:
+        stored = folder.cell(name, lambda: {"scopes": asked, **compute()})
+        if stored["scopes"] != asked:
             raise StudyError(f"{folder.path}/cells/{name}.json: holds other crystals; remove it to go on.")
-        return {quantity: dict(zip(asked, found[quantity], strict=True)) for quantity in train.labels}
+        return {quantity: dict(zip(asked, stored[quantity], strict=True)) for quantity in train.labels}
 
     def model() -> dict[str, Any]:
         others = Crystals.of_scopes(asked, asked)
@@ -202,29 +202,36 @@ def _predictions(
     def trees() -> dict[str, Any]:
         features, _ = tree_features([*train.scopes, *asked], "letters")
         names = np.array([composition_name(scope) for scope in train.scopes])
-        found = {}
+        predicted = {}
         for quantity, values in train.labels.items():
             rows = np.flatnonzero(~np.isnan(values))
             kind = "log" if quantity == BULK else "value"
             baseline = TreeBaseline(kind, seed=arguments.seed, light=arguments.light_trees)
             baseline.fit(features[rows], values[rows], groups=names[rows].tolist())
-            found[quantity] = baseline.predict(features[len(train) :]).tolist()
-        return found
+            predicted[quantity] = baseline.predict(features[len(train) :]).tolist()
+        return predicted
 
     def neighbours() -> dict[str, Any]:
         vectors, others = composition_vectors(train.scopes), composition_vectors(asked)
         return {name: neighbour_predictions(vectors, values, others).tolist() for name, values in train.labels.items()}
 
     baselines = {"neighbours": neighbours, "trees": trees} if arguments.baselines else {}
-    found = {name: cell(name, compute) for name, compute in baselines.items()}  # before the long training
-    return {name: found[name] if name in found else cell(name, model) for name in ARMS if name in {"model", *found}}
+    predicted = {name: cell(name, compute) for name, compute in baselines.items()}  # before the long training
+    return {
+        name: predicted[name] if name in predicted else cell(name, model)
+        for name in ARMS
+        if name in {"model", *predicted}
+    }
 
 
 def _family(cell: dict[str, Any], arms: dict[str, dict[str, dict[str, float]]], seed: int) -> dict[str, Any]:
     """Scores of a family, and the best unknown candidates."""
     status = np.array(cell["status"])
     hull = np.array(cell["hull"])
-    above = {arm: np.array([found[ENERGY][scope] for scope in cell["scope"]]) - hull for arm, found in arms.items()}
+    above = {
+        arm: np.array([predictions[ENERGY][scope] for scope in cell["scope"]]) - hull
+        for arm, predictions in arms.items()
+    }
     parts = {
         name: {arm: values[status == name] for arm, values in above.items()}
         for name in ("stable", "unstable", "unknown")
@@ -239,9 +246,9 @@ def _family(cell: dict[str, Any], arms: dict[str, dict[str, dict[str, float]]], 
     }
 
     def scores(others: str) -> dict[str, Any]:
-        found = ranked(parts["stable"], parts[others], seed=seed)
-        found["arms"] |= ranked(capped["stable"], capped[others], "trees_capped", seed)["arms"]
-        return found
+        scored = ranked(parts["stable"], parts[others], seed=seed)
+        scored["arms"] |= ranked(capped["stable"], capped[others], "trees_capped", seed)["arms"]
+        return scored
 
     n = int((status == "stable").sum())
     curves = {}
@@ -281,20 +288,20 @@ def _means(families: list[dict[str, Any]], names: dict[str, str]) -> dict[str, d
 def _labels(crystals: Crystals, hidden: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
     """Labels of the hidden crystals: quantity, then string, to the mean over its rows."""
     rows = np.flatnonzero(hidden)
-    found: dict[str, dict[str, float]] = {}
+    means: dict[str, dict[str, float]] = {}
     for name, values in crystals.labels.items():
         by_string: dict[str, list[float]] = {}
         for row in rows[~np.isnan(values[rows])]:
             by_string.setdefault(crystals.scopes[row], []).append(float(values[row]))
-        found[name] = {scope: float(np.mean(numbers)) for scope, numbers in by_string.items()}
-    return found
+        means[name] = {scope: float(np.mean(numbers)) for scope, numbers in by_string.items()}
+    return means
 
 
 def _properties(
     labels: dict[str, dict[str, float]], arms: dict[str, dict[str, dict[str, float]]], seed: int
 ) -> dict[str, Any]:
     """Errors on the hidden crystals, semiconductors and stiff crystals found, and the points of the picture."""
-    found: dict[str, Any] = {}
+    scored: dict[str, Any] = {}
     for name, known in labels.items():
         if not known:
             continue
@@ -308,5 +315,5 @@ def _properties(
             entry["window"] = {arm: window_found(truth, values, *WINDOW) for arm, values in predicted.items()}
         if name == BULK:
             entry["stiff"] = {arm: stiffest_found(truth, values, STIFF, seed) for arm, values in predicted.items()}
-        found[name] = entry
-    return found
+        scored[name] = entry
+    return scored

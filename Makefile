@@ -76,7 +76,7 @@ test-python:
 	$(MAKE) quick VENV=$(VENV)-$(notdir $(PYTHON))
 
 # the same tests on the lowest versions that setup.cfg allows
-LOWEST_TORCH ?= torch==2.6.0
+LOWEST_TORCH ?= torch==2.10.0
 test-lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet uv

@@ -340,7 +340,8 @@ def _read_string(item: Item, encoder: ScopeEncoder) -> Item:
             f"{item.scope!r} is written in the grammar {scope.grammar!r}, not in {encoder.grammar!r}; "
             "encode the crystal itself."
         )
-    scope = scope.canonical() if encoder.canonical else scope
+    elif encoder.canonical:
+        scope = scope.canonical()
     return replace(
         item,
         scope=str(scope),

@@ -209,8 +209,10 @@ class TargetCalibration:
         if not self.elements:
             return [[] for _ in features]
         known = np.array([element in self.elements for element in ELEMENTS])
-        is_unknown = (features[:, : len(ELEMENTS)] > 0) & ~known
-        return [[ELEMENTS[column] for column in np.flatnonzero(row)] for row in is_unknown]
+        found: list[list[str]] = [[] for _ in features]
+        for row, column in zip(*np.nonzero((features[:, : len(ELEMENTS)] > 0) & ~known), strict=True):
+            found[row].append(ELEMENTS[column])
+        return found
 
     def _scaled(self, predictions: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.scale == "linear":

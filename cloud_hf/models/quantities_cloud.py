@@ -132,14 +132,14 @@ class QuantityReader(ABC):
             names: Of the quantities that are wanted; None: all.
         """
         units, wanted = self.units, self.units.keys() if names is None else names
-        columns = {name: values for name, values in self._columns(outputs).items() if name in wanted}
+        every = self._columns(outputs)
+        columns = {name: values for name, values in every.items() if name in wanted}
         intervals: dict[str, Interval] = {}
         if self.calibration is not None and "string_features" in outputs:
-            known = columns, outputs, self.calibration, level
             if not self.is_debye:
-                intervals |= self._intervals(*known)
-            if self.is_debye or self.has_spectrum:
-                intervals |= self._bands(*known)
+                intervals |= self._intervals(columns, outputs, self.calibration, level)
+            if (self.is_debye or self.has_spectrum) and not columns.keys() <= set(self.settings.target_names):
+                intervals |= self._bands(every, outputs, self.calibration, level)
         by_quantity: list[list[Quantity]] = []
         for name, values in columns.items():
             unit, interval = units[name], intervals.get(name)
@@ -187,7 +187,9 @@ class QuantityReader(ABC):
         debye_temperatures: tuple[torch.Tensor, torch.Tensor],
         factor: torch.Tensor | float = 1.0,
     ) -> dict[str, torch.Tensor]:
-        """What follows from densities of states with all their frequencies times a factor, float64, shape (batch,).
+        """What follows from densities of states with all their frequencies times a factor, float64.
+
+        Of the shape (batch,), or that of factors of the shape (..., batch).
 
         Cv and S at T are then those of the predicted spectrum at T/factor, energies `factor` times those at T/factor.
         """
@@ -279,17 +281,15 @@ class QuantityReader(ABC):
             theta = outputs["logits"].double().reshape(-1).cpu()
             thermal = partial(self._debye_thermal, outputs, theta)
         else:
-            temperatures = self._debye_temperatures(outputs)
-            theta, thermal = temperatures[0], partial(self._thermal, outputs, temperatures)
+            heat_capacity, low_temperature = (torch.from_numpy(columns[name]) for name in DEBYE_TEMPERATURES)
+            theta, thermal = heat_capacity, partial(self._thermal, outputs, (heat_capacity, low_temperature))
         features = outputs["string_features"].double().cpu().numpy()
         factor = debye_factor(target, features, theta.numpy(), level)
-        slow, fast, unknown = thermal(1 / factor), thermal(factor), target.unknown_elements(features)
+        ends, unknown = thermal(torch.stack([1 / factor, factor])), target.unknown_elements(features)
         return {
-            name: Interval(
-                torch.minimum(slow[name], fast[name]).numpy(), torch.maximum(slow[name], fast[name]).numpy(), unknown
-            )
-            for name in columns
-            if name in slow
+            name: Interval(values.amin(0).numpy(), values.amax(0).numpy(), unknown)
+            for name, values in ends.items()
+            if name in columns
         }
 
     def collate(

@@ -11,18 +11,16 @@ Three grammars, told apart by their form; every word stands between single space
 Errors count words from 1, separators `|` included, as `text.split()` does. `[MASK]` belongs to models, not here.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import gcd
 
-from pymatgen.core import Composition
-
 from cloud_hf.errors import GrammarError, ScopeError, UnknownWordError
 from cloud_hf.scope._relabelings import LETTERS, relabelings, wyckoff_table
 from cloud_hf.scope.canonical import ELEMENT_RANK, canonical_orbits
+from cloud_hf.scope.formula import reduced_formula
 from cloud_hf.scope.generators import generator_words, space_group_of
 
 __all__ = ["GRAMMARS", "Scope", "parse"]
@@ -105,9 +103,7 @@ class Scope:
         """Reduced formula as pymatgen writes it, e.g. `Al2O3`; None for `composition`."""
         if self.rounded_fractions is not None:
             return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pymatgen warns of noble gases, which have no electronegativity
-            return str(Composition(self._amounts).reduced_formula)
+        return reduced_formula({element: float(amount) for element, amount in self._amounts.items()})
 
     @property
     def n_atoms_conventional(self) -> int | None:

@@ -22,6 +22,9 @@ __all__ = ["FastEncoder", "FastMember", "supports"]
 MOST_TOKENS = 2048
 """Tokens that go through the layers together: their states of the widest layer fill a few MB."""
 
+FEWEST_TOKENS = 256
+"""Tokens from which on strings of one length go alone, without padding or mask; fewer cost more than the padding."""
+
 Weights = Mapping[str, Tensor]
 
 
@@ -170,10 +173,12 @@ class FastEncoder:
         lengths = attention_mask.sum(1)
         ends, longest = [0], 0
         for row, length in enumerate(lengths.tolist()):
-            longest = max(longest, length)
-            if row > ends[-1] and longest * (row + 1 - ends[-1]) > MOST_TOKENS:
+            n = row - ends[-1]
+            is_full = n > 0 and max(longest, length) * (n + 1) > MOST_TOKENS
+            if is_full or (length != longest and longest * n >= FEWEST_TOKENS):
                 ends.append(row)
-                longest = length
+                longest = 0
+            longest = max(longest, length)
         for start, end in pairwise([*ends, len(input_ids)]):
             rows, width = slice(start, end), int(lengths[start:end].max())
             ids, mask = input_ids[rows, :width], attention_mask[rows, :width] > 0

@@ -59,8 +59,9 @@ def test_it_gives_what_the_pipeline_gives(
     items = [Item(scope, scope=scope, n_atoms=3.0) for scope in scopes]
     slow = predict_items(load_predictor(folder), items, temperature=150.0)
     assert isinstance(load_predictors(folder).pipelines[0], FastPredictor)
-    for most in (1, 30, 2048):  # strings alone, some together, all together
+    for most, fewest in ((1, 256), (30, 256), (2048, 256), (2048, 1)):  # alone, some together, all, those of a length
         monkeypatch.setattr(fast_encoder, "MOST_TOKENS", most)
+        monkeypatch.setattr(fast_encoder, "FEWEST_TOKENS", fewest)
         fast = predict_items(load_predictors(folder, likelihood=None), items, temperature=150.0)
         for one, two in zip(slow, fast, strict=True):
             assert one.item.error is None
@@ -68,6 +69,18 @@ def test_it_gives_what_the_pipeline_gives(
             for left, right in zip(one.quantities, two.quantities, strict=True):
                 assert left | {"value": 0} == right | {"value": 0}
                 assert left["value"] == pytest.approx(right["value"], rel=2e-5, abs=1e-5), left["name"]
+
+
+def test_many_strings_of_one_length_are_not_padded(make_config: Callable[..., CloudConfig], tmp_path: Path) -> None:
+    folder = saved(tmp_path, make_config, CloudForPropertyRegression, 1, **SITES, **TARGETS)
+    predictor = load_fast(folder, read_config(folder))
+    assert predictor is not None
+    lengths = [7] * 60 + [9] * 60 + [12] * 3 + [13] * 400
+    mask = (torch.arange(13) < torch.tensor(lengths)[:, None]).long()
+    pieces = list(predictor._network._pieces(torch.ones_like(mask), mask))
+    assert [row for piece in pieces for row in range(len(lengths))[piece.rows]] == list(range(len(lengths)))
+    assert all(piece.ids.numel() <= fast_encoder.MOST_TOKENS for piece in pieces)
+    assert [piece.rows.start for piece in pieces if piece.mask is not None] == [120]  # the three of 12 words
 
 
 def test_what_is_not_written_down_here_goes_the_other_way(

@@ -33,7 +33,7 @@ ENCODER_WEIGHTS = (
 class CloudPreTrainedModel(PushedWithCard, BertPreTrainedModel):
     """Weight initialisation, loading, saving and resizing of every CLOUD model."""
 
-    config: CloudConfig
+    config: CloudConfig  # type: ignore[assignment]  # has the fields that the base class reads of a BertConfig
     config_class = CloudConfig
     base_model_prefix = "bert"
     predicts: ClassVar[bool] = False

@@ -16,6 +16,7 @@ Each part is stored in the output file when it is done.
 """
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -27,24 +28,25 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as parquet
 from benchmarking import processor, show, versions, write_section
 from tqdm import tqdm
 
 from cloud_hf.checkpoints.bundled import bundled_likelihood
 from cloud_hf.inference.likelihood import StringLikelihood
 from cloud_hf.screening.api import TOP_FILE
-from cloud_hf.screening.candidates import Product
+from cloud_hf.screening.candidates import Counts, Product
 from cloud_hf.screening.known import KnownStrings
-from cloud_hf.screening.plan import PIECES, load_plan
+from cloud_hf.screening.plan import PIECES
 from cloud_hf.screening.proposals import Sampling, propose
 from cloud_hf.screening.prototypes import bundled_prototypes
-from cloud_hf.screening.run import gather
+from cloud_hf.screening.run import COUNTS_KEY
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("large", "resumption", "processes", "proposals")
 
 WANTS = ("band_gap=1:2", "bulk_modulus>=100")
-LARGE = ("perovskite", "spinel", "chalcopyrite", "half-heusler", "potassium-nickel-fluoride", "zircon", "scheelite")
+LARGE = ("chalcopyrite", "half-heusler", "perovskite", "spinel", "potassium-nickel-fluoride", "zircon", "scheelite")
 """Prototypes that are taken, one after the other, until their products are enough."""
 
 PIECE = 20_000
@@ -98,8 +100,16 @@ def measured(argv: list[str], watch: Callable[[float], bool] | None = None) -> d
 
 
 def done(folder: Path) -> list[Path]:
-    """Files of the pieces that are done."""
-    return sorted((folder / PIECES).glob("*.parquet"))
+    """Files of the pieces that are done; those of a piece that is being written begin with a dot."""
+    return sorted((folder / PIECES).glob("[0-9]*.parquet"))
+
+
+def counted(folder: Path) -> Counts:
+    """What became of the products of the pieces that are done."""
+    total = Counts()
+    for path in done(folder):
+        total.add(Counts(**json.loads(parquet.read_schema(path).metadata[COUNTS_KEY])["counts"]))
+    return total
 
 
 def rows_of(folder: Path) -> pd.DataFrame:
@@ -107,8 +117,9 @@ def rows_of(folder: Path) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(path) for path in done(folder)], ignore_index=True)
 
 
-def large(products: int) -> Any:
-    """A large screening, killed and continued."""
+def large(products: int, minutes: float) -> Any:
+    """A large screening, killed and continued, for so many minutes at most."""
+    begin = time.perf_counter()
     bundled = bundled_prototypes()
     names: list[str] = []
     for name in LARGE:
@@ -126,7 +137,7 @@ def large(products: int) -> Any:
 
     def to_the_end(peak: float) -> bool:
         note(1.0, peak)
-        return False
+        return time.perf_counter() - begin > 60 * minutes
 
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text, "all")
@@ -135,20 +146,21 @@ def large(products: int) -> Any:
         before = {path: path.stat().st_mtime_ns for path in done(folder)}
         second = measured(argv, to_the_end)
         kept = sum(path.stat().st_mtime_ns == at for path, at in before.items())
-        totals = gather(load_plan(folder))
+        counts, pieces_done = counted(folder), len(done(folder))
         size = sum(path.stat().st_size for path in done(folder))
     cost, clock = (first[key] + second[key] for key in ("processor_seconds", "seconds"))
     found = {
-        "prototypes": names, "wants": WANTS, "members": 1, "processes": 1, "products": totals.counts.products,
-        "candidates": totals.counts.candidates, "known": totals.known, "failed": totals.failed, "pieces": pieces,
+        "prototypes": names, "wants": WANTS, "members": 1, "processes": 1, "products": counts.products,
+        "candidates": counts.candidates, "duplicates": counts.duplicates, "forbidden": counts.forbidden,
+        "pieces": pieces, "pieces_done": pieces_done,
         "pieces_before_the_kill": len(before), "pieces_that_stayed": kept, "killed_run": first, "second_run": second,
         "peak_memory_MB_when_done": memory, "output_MB": round(size / 1e6, 1),
         "seconds": round(clock, 1), "processor_seconds": round(cost, 1),
         "load_at_the_end": round(os.getloadavg()[2], 1),
-        "candidates_per_second": round(totals.counts.candidates / clock),
-        "products_per_second": round(totals.counts.products / clock),
-        "candidates_per_processor_second": round(totals.counts.candidates / cost),
-        "products_per_processor_second": round(totals.counts.products / cost),
+        "candidates_per_second": round(counts.candidates / clock),
+        "products_per_second": round(counts.products / clock),
+        "candidates_per_processor_second": round(counts.candidates / cost),
+        "products_per_processor_second": round(counts.products / cost),
     }  # fmt: skip
     show("Large", [[found[key] for key in ("products", "candidates", "processor_seconds")]], ["products", "c", "s"])
     return found
@@ -219,13 +231,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--products", type=int, default=1_000_000)
+    parser.add_argument("--minutes", type=float, default=600, help="longest time of the large screening")
     parser.add_argument("--samples", type=int, default=200, help="draws of each prototype")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/screen.json")
     arguments = parser.parse_args()
     machine = {"processor": processor(), "threads": 1, **versions(["torch"])}
     for part in arguments.parts:
         if part == "large":
-            figures = large(arguments.products)
+            figures = large(arguments.products, arguments.minutes)
         else:
             others = {"resumption": resumption, "processes": processes}
             figures = others[part]() if part in others else proposals(arguments.samples)

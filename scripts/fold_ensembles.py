@@ -1,8 +1,9 @@
-"""What a second run of each fold is worth, and the spectrum: `python scripts/fold_ensembles.py --rows runs/bundle`.
+"""What each run of a fold is worth, and the spectrum: `python scripts/fold_ensembles.py --rows runs/bundle`.
 
-`joint/fold_K` is a first run and `joint/again_K` goes on from it; both kept the fold K back. Writes the predictions of
-both together, `joint/ensemble_K/predictions.parquet`, and `docs/results/ensemble.json`: the errors of each alone and of
-both, and what Cv is at other temperatures if one Debye temperature has to give the second run's Cv at 300 K.
+`joint/second_K` goes on from `joint/first_K` and `joint/third_K` from that; all kept the fold K back. Writes the
+predictions of the last two together, `joint/together_K/predictions.parquet`, and `docs/results/ensemble.json`: the
+errors of each alone and of these two, and what Cv is at other temperatures if one Debye temperature has to give the
+third run's Cv at 300 K.
 """
 
 import argparse
@@ -24,14 +25,15 @@ from cloud_hf.training.joint import PREDICTIONS_FILE, predict_joint
 from cloud_hf.training.joint_recipe import JointRecipe, read_joint_recipe
 from cloud_hf.training.joint_rows import JointRows
 
-RUNS = {"first": "fold", "second": "again", "both": "ensemble"}
+TOGETHER = "together"
+RUNS = ("first", "second", "third", TOGETHER)
 BATCH = 256
 
 
 def predict(joint: Path, fold: int, recipe: JointRecipe) -> None:
-    """Write the predictions of both runs together, unless they are there."""
-    runs = [joint / f"{RUNS[name]}_{fold}" for name in ("first", "second")]
-    folder = joint / f"{RUNS['both']}_{fold}"
+    """Write the predictions of the second and third run together, unless they are there."""
+    runs = [joint / f"{name}_{fold}" for name in ("second", "third")]
+    folder = joint / f"{TOGETHER}_{fold}"
     if (folder / PREDICTIONS_FILE).is_file():
         return
     rows = read_table(runs[0] / PREDICTIONS_FILE)
@@ -71,14 +73,14 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = read_joint_recipe(RECIPE)
     joint, stage = arguments.rows / "joint", arguments.rows / "multitask.parquet"
-    for fold in tqdm(range(len(list(joint.glob("fold_*")))), desc="folds", disable=None):
+    for fold in tqdm(range(len(list(joint.glob("third_*")))), desc="folds", disable=None):
         predict(joint, fold, recipe)
-    tables = {name: kept_back(joint, stage, prefix) for name, prefix in RUNS.items()}
+    tables = {name: kept_back(joint, stage, name) for name in RUNS}
     result: dict[str, Any] = {name: errors(table, recipe) for name, table in tables.items()}
-    debye_form = errors(one_debye_temperature(tables["second"]), recipe)
+    debye_form = errors(one_debye_temperature(tables["third"]), recipe)
     names = [name for name in debye_form if name.startswith("heat_capacity")]
     result["one_debye_temperature"] = {name: debye_form[name] for name in names}
-    for name, row in result["both"].items():
+    for name, row in result[TOGETHER].items():
         print(f"{name}: " + ", ".join(f"{run} {result[run][name]['mae']:.4g}" for run in RUNS), row["unit"])
     print({name: row["mae"] for name, row in result["one_debye_temperature"].items()})
     packages = versions(["cloud-hf", "torch", "transformers"])

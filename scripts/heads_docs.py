@@ -119,15 +119,15 @@ def thermal_block() -> str:
 
 
 def members_block() -> str:
-    """Errors of one run a fold, of the other, of both, and of one Debye temperature with the second's Cv(300 K)."""
+    """Errors of each run, of the last two together, and of one Debye temperature with the third's Cv(300 K)."""
     found = read("ensemble.json")["errors"]
     rows = []
-    for name, row in found["both"].items():
+    for name, row in found["together"].items():
         if name in (*HEADS, "phonon_dos") or name in found["one_debye_temperature"]:
-            runs = [f"{found[run][name]['mae']:#.3g}" for run in ("first", "second", "both")]
+            runs = [f"{found[run][name]['mae']:#.3g}" for run in ("first", "second", "third", "together")]
             form = found["one_debye_temperature"].get(name)
             rows.append([f"`{name}`", row["unit"], f"{row['n']:,}", *runs, f"{form['mae']:#.3g}" if form else ""])
-    headers = ["head", "unit", "N", "first run", "second", "both", "second, one Debye temperature"]
+    headers = ["head", "unit", "N", "first run", "second", "third", "last two", "one Debye temperature"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 

@@ -19,8 +19,8 @@ fi
 [ -f "$work/multitask/predictions.csv" ] || cloud-hf finetune --config "$here/recipes/finetune_properties.yaml" \
     --model "$work/start" --data "$work/multitask.parquet" --output-dir "$work/multitask"
 
-# all heads: two runs a fold, the second from where the first ended, for every figure and interval; the members go on from
-# the second runs over all rows, where elements come often, since they are few and what everyone looks at first
+# all heads: three runs a fold, each from where the last ended, for every figure and interval; the members go on from the
+# third runs over all rows, where elements come often, since they are few and what everyone looks at first
 joint() { # NAME ARGUMENTS: the joint table lies beside the runs
     local name=$1
     shift
@@ -28,12 +28,13 @@ joint() { # NAME ARGUMENTS: the joint table lies beside the runs
         --data "$data" --split "$work/split" --output-dir "$work/joint/$name" "$@"
 }
 for fold in 0 1 2; do
-    joint "fold_$fold" --model "$work/multitask" --fold $fold
-    joint "again_$fold" --model "$work/joint/fold_$fold" --fold $fold --learning-rate 3e-4 --seed 1$fold
-done
-for fold in 0 1; do
-    joint "member_$fold" --model "$work/joint/again_$fold" --all-rows true --num-train-epochs 3 --learning-rate 2e-4 \
-        --repeat-elements 20 --seed 2$fold
+    joint "first_$fold" --model "$work/multitask" --fold $fold --repeat-vibrations 3
+    joint "second_$fold" --model "$work/joint/first_$fold" --fold $fold --repeat-vibrations 3 --learning-rate 3e-4 \
+        --seed 1$fold
+    joint "third_$fold" --model "$work/joint/second_$fold" --fold $fold --num-train-epochs 5 --learning-rate 3e-4 \
+        --seed 3$fold
+    joint "member_$fold" --model "$work/joint/third_$fold" --all-rows true --num-train-epochs 3 --learning-rate 2e-4 \
+        --repeat-elements 20 --seed 4$fold
 done
 
 # the trees, the package's folders, intervals and figures
@@ -57,7 +58,7 @@ few() { # NAME TABLE ARGUMENTS
     shift 2
     python "$here/rows_of_fold.py" --data "$data/$table.parquet" --split "$work/split/$table.split.parquet" --fold 0 \
         --output "$work/few_labels/$name.parquet"
-    cloud-hf study low-data --data "$work/few_labels/$name.parquet" --model "$work/joint/again_0" --arms auto trees \
+    cloud-hf study low-data --data "$work/few_labels/$name.parquet" --model "$work/joint/second_0" --arms auto trees \
         --out "$work/few_labels/$name" "$@"
     cp "$work/few_labels/$name/results.json" "$results/few_labels_$name.json"
 }

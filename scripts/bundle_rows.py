@@ -5,8 +5,6 @@
 
 - `corpus.parquet`: distinct canonical `sites` strings for masked-language modelling;
 - `multitask.parquet`: a row per crystal of a table, all labels that may train the shared encoder, and its part;
-- `held_out.parquet`: strings of the Materials Project that are in neither of the two;
-- `wbm.parquet`: strings and labels of WBM, which nothing is trained on;
 - `rows.json`: how many rows and strings there are of what, and why others are left out.
 
 No crystal of the paper's two small tables, no validation crystal and none of WBM is in the corpus or among the training
@@ -108,28 +106,10 @@ def write_multitask(data: Path, split: Path, output: Path, small: set[str], coun
         whole.loc[whole[name] <= 0.5, name] = np.nan
     whole = whole[whole[list(TARGETS)].notna().any(axis=1)]
     whole.to_parquet(output / "multitask.parquet", index=False)
-    unseen = whole[(whole.part == "validation") & (whole.table == "materials_project")]
-    unseen[["scope"]].to_parquet(output / "held_out.parquet", index=False)
     for table in LABELS:
         counts[f"multitask: {table}"]["train"] = int(((whole.table == table) & (whole.part == "train")).sum())
     for name in TARGETS:
         counts[f"label: {name}"] = {part: int(whole[whole.part == part][name].notna().sum()) for part in PARTS}
-
-
-def write_wbm(data: Path, split: Path, output: Path) -> None:
-    """Write WBM's strings and labels, but for crystals that are in another table too."""
-    table = pd.read_parquet(data / "wbm.parquet")
-    rows = split_of(split, "wbm").set_index("row")
-    frame = rows[["id", "scope", "group"]].assign(table="wbm")
-    for name in ("formation_energy_per_atom", "band_gap"):
-        frame[name] = table[name].to_numpy()[rows.index]
-    others = {
-        group
-        for path in split.glob("*.split.parquet")
-        if path.name != "wbm.split.parquet"
-        for group in pd.read_parquet(path, columns=["group"]).group
-    }
-    frame[~frame.group.isin(others)].to_parquet(output / "wbm.parquet", index=False)
 
 
 def main() -> None:
@@ -147,7 +127,6 @@ def main() -> None:
     counts: dict[str, dict[str, int]] = {}
     write_corpus(arguments.split, arguments.output, small | validation | wbm, counts)
     write_multitask(arguments.data, arguments.split, arguments.output, small | wbm, counts)
-    write_wbm(arguments.data, arguments.split, arguments.output)
     (arguments.output / "rows.json").write_text(json.dumps(counts, indent=1) + "\n")
     print(json.dumps(counts, indent=1))
 

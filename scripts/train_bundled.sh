@@ -50,7 +50,8 @@ cloud-hf calibrate --predictions "$work/predictions.csv" --checkpoint "$weights/
     --json "$results/intervals.json"
 cloud-hf likelihood --model "$weights/likelihood" --distil "$weights/crystal_properties" \
     --learn "$work/split/materials_project.split.parquet:train" "$work/split/lemat.split.parquet:train" \
-    --most-learned 8000 --inside "$work/held_out.parquet" --outside "$work/wbm.parquet" --most 3000 \
+    --most-learned 16000 --inside "$work/split/materials_project.split.parquet:validation" \
+    --outside "$work/split/wbm.split.parquet" --most 3000 \
     --json "$results/ood.json"
 # few labels: on crystals of fold 0, from the encoder that kept them back
 few() { # NAME TABLE ARGUMENTS

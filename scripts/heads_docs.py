@@ -118,16 +118,27 @@ def thermal_block() -> str:
     )
 
 
-def members_block() -> str:
-    """Errors of each run, of the last two together, and of one Debye temperature with the third's Cv(300 K)."""
-    found = read("ensemble.json")["errors"]
+def runs_block() -> str:
+    """Errors of each run, and of one Debye temperature with the third's Cv(300 K)."""
+    errors = read("runs.json")["errors"]
     rows = []
-    for name, row in found["together"].items():
-        if name in (*HEADS, "phonon_dos") or name in found["one_debye_temperature"]:
-            runs = [f"{found[run][name]['mae']:#.3g}" for run in ("first", "second", "third", "together")]
-            form = found["one_debye_temperature"].get(name)
+    for name, row in errors["third"].items():
+        if name in (*HEADS, "phonon_dos") or name in errors["one_debye_temperature"]:
+            runs = [f"{errors[run][name]['mae']:#.3g}" for run in ("first", "second", "third")]
+            form = errors["one_debye_temperature"].get(name)
             rows.append([f"`{name}`", row["unit"], f"{row['n']:,}", *runs, f"{form['mae']:#.3g}" if form else ""])
-    headers = ["head", "unit", "N", "first run", "second", "third", "last two", "one Debye temperature"]
+    headers = ["head", "unit", "N", "first run", "second", "third", "third, one Debye temperature"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def members_block() -> str:
+    """Errors of one, two and three bundled members on crystals of WBM."""
+    by_number = read("runs.json")["members_on_wbm"]
+    rows = []
+    for name, first in by_number["1"].items():
+        values = [f"{row[name]['mae']:#.3g}" for row in by_number.values()]
+        rows.append([f"`{name}`", first["unit"], f"{first['n']:,}", *values])
+    headers = ["head", "unit", "N", *(f"{number} member{'s' * (number != '1')}" for number in by_number)]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
@@ -224,6 +235,7 @@ BLOCKS = {
     "intervals": intervals_block,
     "joint_ablation": joint_ablation_block,
     "likelihood": likelihood_block,
+    "runs": runs_block,
     "members": members_block,
     "thermal": thermal_block,
     "learning_curve": learning_curve_block,

@@ -41,7 +41,6 @@ done
 weights=$(python -c 'import cloud_hf, pathlib; print(pathlib.Path(cloud_hf.__file__).with_name("weights"))')
 results="$here/../docs/results"
 python "$here/joint_trees.py" --table "$work/joint/joint.parquet" --out "$work/trees" --light
-python "$here/fold_ensembles.py" --rows "$work"
 python "$here/bundle_results.py" --rows "$work" --data "$data"
 python "$here/ablate_joint.py" --rows "$work" --data "$data"
 python "$here/bundle_checkpoint.py" --rows "$work"
@@ -53,6 +52,7 @@ cloud-hf likelihood --model "$weights/likelihood" --distil "$weights/crystal_pro
     --most-learned 16000 --inside "$work/split/materials_project.split.parquet:validation" \
     --outside "$work/split/wbm.split.parquet" --most 3000 \
     --json "$results/ood.json"
+python "$here/ablate_runs.py" --rows "$work" --data "$data"
 # few labels: on crystals of fold 0, from the encoder that kept them back
 few() { # NAME TABLE ARGUMENTS
     local name=$1 table=$2

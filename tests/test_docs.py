@@ -44,6 +44,7 @@ RESULTS = [
     "thermal",
     "learning_curve",
     "few_labels",
+    "runs",
     "members",
     "joint_ablation",
     "prediction_speed",

@@ -1,0 +1,104 @@
+"""What the runs of a fold, the spectrum and the members are worth: `python scripts/ablate_runs.py --rows runs/bundle`.
+
+`joint/second_K` goes on from `joint/first_K` and `joint/third_K` from that; all kept the fold K back. Writes
+`docs/results/runs.json`: the errors of each run; what Cv is at other temperatures if one Debye temperature has to give
+the third run's Cv at 300 K; and the errors of one, two and three bundled members on crystals of WBM, which no run saw.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from benchmarking import versions
+from bundle_results import FEWEST, HEAT_CAPACITIES, RECIPE, ROOT, heads, kept_back
+
+import cloud_hf
+from cloud_hf import debye
+from cloud_hf.data.tables import read_table
+from cloud_hf.files import write_json
+from cloud_hf.training.joint_recipe import JointRecipe, read_joint_recipe
+
+RUNS = ("first", "second", "third")
+MEMBERS = 3
+WBM = {"formation_energy_per_atom": "eV/atom", "band_gap": "eV"}
+"""Labels of WBM, and units."""
+
+
+def one_debye_temperature(table: pd.DataFrame) -> pd.DataFrame:
+    """Replace predicted Cv at all temperatures by those of the Debye temperature that has the predicted Cv(300 K)."""
+    theta = torch.from_numpy(debye.effective_debye_temperature(table["predicted_heat_capacity_300K"], 300, clip=True))
+    others = {
+        f"predicted_heat_capacity_{kelvin}K": debye.heat_capacity(theta, kelvin).numpy() for kelvin in HEAT_CAPACITIES
+    }
+    return table.assign(**others)
+
+
+def errors(table: pd.DataFrame, recipe: JointRecipe) -> dict[str, dict[str, Any]]:
+    """Mean absolute error of every head on the crystals that count, and the area of the density of states."""
+    table = table[table.scored]
+    by_head = {}
+    for name, (column, unit) in heads(recipe).items():
+        gaps = (table[f"predicted_{column}"] - table[column]).abs().dropna()
+        if len(gaps) >= FEWEST:
+            by_head[name] = {"mae": float(gaps.mean()), "n": len(gaps), "unit": unit}
+    areas = table["dos_area"].dropna()
+    return by_head | {"phonon_dos": {"mae": float(areas.mean()), "n": len(areas), "unit": "1/cm"}}
+
+
+def wbm_rows(data: Path, split: Path) -> pd.DataFrame:
+    """Strings and labels of the crystals of WBM that are in no other table."""
+    rows = read_table(split / "wbm.split.parquet")
+    rows = rows[rows.error.isna()]
+    others = {
+        group
+        for path in split.glob("*.split.parquet")
+        if path.name != "wbm.split.parquet"
+        for group in read_table(path)["group"]
+    }
+    labels = read_table(data / "wbm.parquet")[list(WBM)].iloc[rows.row.astype(int)]
+    rows = rows.reset_index(drop=True).join(labels.reset_index(drop=True))
+    return rows[~rows.group.isin(others)].drop_duplicates("group")
+
+
+def errors_of_members(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Mean absolute errors of the first members of the bundled model together."""
+    by_number = {}
+    for members in range(1, MEMBERS + 1):
+        predicted = cloud_hf.predict(rows.scope.tolist(), members=members)
+        gaps = {
+            name: (predicted[f"{name} ({unit})"] - rows[name].to_numpy()).abs().dropna() for name, unit in WBM.items()
+        }
+        by_number[str(members)] = {
+            name: {"mae": float(gap.mean()), "n": len(gap), "unit": WBM[name]} for name, gap in gaps.items()
+        }
+    return by_number
+
+
+def main() -> None:
+    """Write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
+    arguments = parser.parse_args()
+    recipe = read_joint_recipe(RECIPE)
+    tables = {name: kept_back(arguments.rows / "joint", arguments.rows / "multitask.parquet", name) for name in RUNS}
+    by_run: dict[str, Any] = {name: errors(table, recipe) for name, table in tables.items()}
+    debye_form = errors(one_debye_temperature(tables["third"]), recipe)
+    by_run["one_debye_temperature"] = {
+        name: row for name, row in debye_form.items() if name.startswith("heat_capacity")
+    }
+    for name, row in by_run["third"].items():
+        print(f"{name}: " + ", ".join(f"{run} {by_run[run][name]['mae']:.4g}" for run in RUNS), row["unit"])
+    by_members = errors_of_members(wbm_rows(arguments.data, arguments.split or arguments.rows / "split"))
+    for number, row in by_members.items():
+        print(f"{number} members on WBM: { ({name: one['mae'] for name, one in row.items()}) }")
+    packages = versions(["cloud-hf", "torch", "transformers"])
+    result = {"versions": packages, "errors": by_run, "members_on_wbm": by_members}
+    write_json(result, ROOT / "docs" / "results" / "runs.json", indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -274,7 +274,8 @@ def _family(cell: dict[str, Any], arms: dict[str, dict[str, dict[str, float]]], 
 
 def _near(known: NDArray[np.float64], unknown: NDArray[np.float64], arm: str, seed: int) -> dict[str, Any]:
     """Scores of an arm without the candidates that lie so far below the hull that phases must be missing there."""
-    return ranked(*({arm: values[values >= -LARGEST_DROP]} for values in (known, unknown)), seed=seed)
+    known, unknown = (values[values >= -LARGEST_DROP] for values in (known, unknown))
+    return ranked({arm: known}, {arm: unknown}, seed=seed)
 
 
 def _means(families: list[dict[str, Any]], names: dict[str, str]) -> dict[str, dict[str, float]]:

@@ -14,6 +14,8 @@ _CHARGE = re.compile(r"[\s,]+\d*[+-]$")
 
 _DIATOMIC = frozenset({"H", "N", "O", "F", "Cl"})
 """Elements whose formula unit may be a molecule of two atoms."""
+_PEROXIDES = frozenset({"H", "Li", "Na", "K", "Rb", "Cs"})
+"""Elements A whose peroxide has the formula unit A2O2, which is not reduced to AO."""
 
 _TRACE = 0.005
 """Share of the atoms below which an element may be named in a formula and absent from the sites."""
@@ -93,11 +95,18 @@ def mismatch(
     divisor = gcd(*map(round, said.values())) if is_whole else 1
     slack = 0.03 + (0.05 if loose else 0.0) + max((0.5 * unit / amount for amount, unit in formula.values()), default=0)
     counts = [scale, scale * divisor]
-    if divisor > 1 and formula.keys() <= _DIATOMIC and len(formula) == 1:
+    if divisor > 1 and _is_pair(said):
         counts.append(scale * divisor / 2)
     if any(abs(count / units - 1) <= slack for count in counts):
         return None
     return f"{_both(amounts, said)}, {units:g} times in the cell"
+
+
+def _is_pair(said: Mapping[str, float]) -> bool:
+    """Whether the formula unit may be twice the reduced formula: O2, Na2O2."""
+    if len(said) == 1:
+        return said.keys() <= _DIATOMIC
+    return len(set(said.values())) == 1 and "O" in said and said.keys() - {"O"} <= _PEROXIDES and len(said) == 2
 
 
 def _both(amounts: Mapping[str, float], said: Mapping[str, float]) -> str:

@@ -108,7 +108,10 @@ def _to_setting(old: str, new: str) -> np.ndarray | None:
     one, other = (next(s for s in gemmi.spacegroup_table() if s.xhm() == name) for name in (old, new))
     first, second = _affine(one.basisop), _affine(other.basisop)
     want = _group_keys(list(other.operations()))
+    larger = len(list(other.operations())) / len(list(one.operations()))  # the cell, by its centring
     for matrix in (np.linalg.inv(second) @ first, second @ np.linalg.inv(first)):
+        if not np.isclose(np.linalg.det(matrix[:3, :3]) * larger, 1):
+            continue
         moved = [matrix @ _affine(operation) @ np.linalg.inv(matrix) for operation in one.operations()]
         keys = _keys_of(moved)
         if keys <= want or want <= keys:

@@ -385,6 +385,22 @@ def test_formulas_that_do_not_speak_against_the_sites(formula: str) -> None:
     assert (cell.amounts(), cell.note) == ({"Na": 4.0, "Cl": 4.0}, "")
 
 
+@pytest.mark.parametrize(("element", "is_read"), [("Na", True), ("Cs", True), ("H", True), ("Ag", False)])
+def test_peroxides_are_counted_by_their_own_formula_unit(element: str, is_read: bool) -> None:
+    """pymatgen writes two units of Na2O2, where it would write four of any other compound of that many atoms."""
+    coords: list[list[float]] = [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    coords += [[x + 0.5, y, z] for x, y, z in coords]
+    written = str(CifWriter(Structure(Lattice.cubic(5), [element] * 4 + ["O"] * 4, coords)))
+    units = "_cell_formula_units_Z   "
+    assert f"{units}{2 if is_read else 4}\n" in written
+    text = written.replace(f"{units}4", f"{units}2")
+    if is_read:
+        assert cell_from_cif(text, "my.cif", 99).amounts() == {element: 4.0, "O": 4.0}
+    else:
+        with pytest.raises(errors.CrystalReadError, match="2 times in the cell"):
+            cell_from_cif(text, "my.cif", 99)
+
+
 def test_disorder_explains_a_difference() -> None:
     rows = "_atom_site_occupancy\nNa1 Na 0 0 0 0.93\nCl1 Cl 0.5 0.5 0.5 1\n"
     for formula, is_read in (("Cl Na0.95", True), ("Cl Na0.7", False), ("Cl Na K0.001", True), ("Cl Na K0.1", False)):

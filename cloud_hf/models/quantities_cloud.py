@@ -132,7 +132,7 @@ class QuantityReader(ABC):
             names: Of the quantities that are wanted; None: all.
         """
         units, wanted = self.units, self.units.keys() if names is None else names
-        every = self._columns(outputs)
+        every = self._not_negative(self._columns(outputs))
         columns = {name: values for name, values in every.items() if name in wanted}
         intervals: dict[str, Interval] = {}
         if self.calibration is not None and "string_features" in outputs:
@@ -233,6 +233,14 @@ class QuantityReader(ABC):
             return None
         edges = torch.tensor(self.settings.dos_edges, dtype=torch.float64)
         return PhononDOS(edges, *(outputs[name].double().cpu() for name in SPECTRUM))
+
+    def _not_negative(self, columns: Mapping[str, Values]) -> dict[str, Values]:
+        """Raise what came out below zero to zero, such as the band gap of a metal, where no label is negative."""
+        targets = {} if self.calibration is None else self.calibration.targets
+        return {
+            name: np.maximum(values, 0.0) if name in targets and targets[name].nonnegative else values
+            for name, values in columns.items()
+        }
 
     def gives_interval(self, name: str) -> bool:
         """Tell whether a quantity of `units` comes with an interval."""

@@ -38,6 +38,12 @@ def test_every_crystal_is_near_its_reference(predicted: pd.DataFrame, quantity: 
     assert known_misses <= set(wrong), f"no longer wrong: {sorted(known_misses - set(wrong))}"
 
 
+def test_metals_have_no_negative_gap(predicted: pd.DataFrame) -> None:
+    gaps = predicted[["band_gap_low (eV)", "band_gap (eV)", "band_gap_high (eV)"]]
+    assert (gaps >= 0).all(axis=None)
+    assert (gaps["band_gap (eV)"] == 0).any()
+
+
 def test_the_references_are_of_the_examples() -> None:
     names = {path.stem for path in EXAMPLES}
     assert len(names) >= 30

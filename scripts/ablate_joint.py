@@ -19,7 +19,8 @@ from bundle_results import RECIPE, ROOT, heads, paired
 from cloud_hf.cli.recipes import parse_recipe
 from cloud_hf.data.tables import read_table
 from cloud_hf.files import write_json
-from cloud_hf.training.joint import PREDICTIONS_FILE, JointArguments, train_joint
+from cloud_hf.training.joint import PREDICTIONS_FILE, train_joint
+from cloud_hf.training.joint_arguments import JointArguments
 from cloud_hf.training.joint_recipe import read_joint_recipe
 
 Recipe = dict[str, Any]

@@ -1,6 +1,6 @@
 """Score the joint model beside the trees on the same rows: `python scripts/bundle_results.py --rows runs/bundle`.
 
-Each crystal is predicted by the last of the three runs of `train_joint.py --fold K` that kept its fold back. Only
+Each crystal is predicted by the last of the three runs of `cloud-hf joint --fold K` that kept its fold back. Only
 crystals are scored whose labels the encoder, with which all runs began, was not trained with either
 (`multitask.parquet`, part `train`). Writes `docs/results/heads.json`, `scored/NAME.parquet` for each head, and
 `predictions.csv` as `cloud-hf calibrate` reads it. Differences are paired, row by row; their interval is the

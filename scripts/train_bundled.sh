@@ -25,7 +25,7 @@ fi
 joint() { # NAME ARGUMENTS: the joint table lies beside the runs
     local name=$1
     shift
-    [ -f "$work/joint/$name/model.safetensors" ] || python "$here/train_joint.py" --config "$here/recipes/joint.yaml" \
+    [ -f "$work/joint/$name/model.safetensors" ] || cloud-hf joint --config "$here/recipes/joint.yaml" \
         --data "$data" --split "$work/split" --output-dir "$work/joint/$name" "$@"
 }
 for fold in 0 1 2; do

@@ -19,6 +19,7 @@ COMMANDS = {
     "corpus": ("cloud_hf.cli.corpus", "millions of crystals to shards of SCOPE strings"),
     "pretrain": ("cloud_hf.cli.train", "pre-train by masked-language modelling on SCOPE strings"),
     "finetune": ("cloud_hf.cli.train", "fine-tune a checkpoint on labelled crystals"),
+    "joint": ("cloud_hf.cli.train", "train one model of all heads on the labels of many tables"),
     "study": ("cloud_hf.cli.study", "benchmarks and studies with a report: MatBench, scaling, attention, ..."),
     "evaluate": ("cloud_hf.cli.evaluate", "errors of a head on a labelled table"),
     "calibrate": ("cloud_hf.cli.calibrate", "intervals for a checkpoint, from predictions of unseen rows"),
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 some rows failed, 2 it could not run."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words and words[0] in ("pretrain", "finetune"):  # transformers' own parser reads their arguments
+        if words and words[0] in ("pretrain", "finetune", "joint"):  # transformers' own parser reads their arguments
             from cloud_hf.cli.train import TRAINING_COMMANDS
 
             _hide_loading_bars()

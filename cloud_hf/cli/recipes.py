@@ -1,4 +1,4 @@
-"""YAML recipes and flags of `pretrain`, `finetune` and `study` to dataclasses, over transformers' own parser.
+"""YAML recipes and flags of `pretrain`, `finetune`, `joint` and `study` to dataclasses, over transformers' own parser.
 
 A flag is the name of a field with hyphens, `--learning-rate`; a key of a recipe is the flag without its `--`. `--help`
 shows the flags of the command, by what they are about, and those of `TrainingArguments` that are given most;
@@ -18,8 +18,9 @@ from cloud_hf.cli.flags import unknown_flag
 from cloud_hf.errors import CloudError
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
+from cloud_hf.training.joint_arguments import JointArguments
 
-__all__ = ["FINETUNE_GROUPS", "PRETRAIN_GROUPS", "TRAINING_FLAGS", "parse_flags", "parse_recipe"]
+__all__ = ["FINETUNE_GROUPS", "JOINT_GROUPS", "PRETRAIN_GROUPS", "TRAINING_FLAGS", "parse_flags", "parse_recipe"]
 
 PRETRAIN_GROUPS = {
     "strings": ("data", "corpus", "exclude", "validation_fraction", "grammar"),
@@ -47,10 +48,17 @@ FINETUNE_GROUPS = {
 }  # fmt: skip
 """Titles of the help to fields of `FinetuneArguments`; the others come first."""
 
+JOINT_GROUPS = {
+    "rows": ("fold", "all_rows", "repeat_vibrations", "repeat_elements"),
+    "the head": ("head_layers", "head_dropout"),
+    "for the model card": ("data_license", "license"),
+}
+"""Titles of the help to fields of `JointArguments`; the others come first."""
+
 TRAINING_FLAGS = (
     "output_dir", "num_train_epochs", "max_steps", "per_device_train_batch_size", "learning_rate", "weight_decay",
-    "warmup_steps", "seed", "bf16", "use_cpu", "save_strategy", "save_steps", "resume_from_checkpoint", "push_to_hub",
-    "hub_model_id",
+    "warmup_steps", "seed", "bf16", "matmul_precision", "use_cpu", "save_strategy", "save_steps",
+    "resume_from_checkpoint", "push_to_hub", "hub_model_id",
 )  # fmt: skip
 """Fields of `TrainingArguments` that the short help shows."""
 
@@ -84,6 +92,7 @@ def parse_recipe(command: str, kind: type[T], argv: Sequence[str]) -> tuple[T, C
     groups: dict[Any, Mapping[str, Sequence[str]]] = {
         PretrainArguments: PRETRAIN_GROUPS,
         FinetuneArguments: FINETUNE_GROUPS,
+        JointArguments: JOINT_GROUPS,
     }
     arguments, training = parse_flags(command, (kind, CloudTrainingArguments), argv, groups.get(kind))
     if isinstance(arguments, PretrainArguments):

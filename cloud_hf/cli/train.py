@@ -1,4 +1,4 @@
-"""`cloud-hf pretrain` and `cloud-hf finetune`: recipes and flags to the training functions."""
+"""`cloud-hf pretrain`, `finetune` and `joint`: recipes and flags to the training functions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +32,19 @@ def finetune(argv: Sequence[str]) -> int:
     return 0
 
 
+def joint(argv: Sequence[str]) -> int:
+    """Train one model of all heads on the labels of many tables."""
+    from cloud_hf.cli.recipes import parse_recipe
+    from cloud_hf.training.joint import train_joint
+    from cloud_hf.training.joint_arguments import JointArguments
+
+    with _argument_errors():
+        report = train_joint(*parse_recipe("joint", JointArguments, argv))
+        if report:  # only one of several processes has one
+            print(report)
+    return 0
+
+
 @contextmanager
 def _argument_errors() -> Iterator[None]:
     """Values that transformers or the model refuse, and files that cannot be read or written, end in one line."""
@@ -43,5 +56,9 @@ def _argument_errors() -> Iterator[None]:
         raise CloudError(" ".join(str(error).split())) from error
 
 
-TRAINING_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"pretrain": pretrain, "finetune": finetune}
+TRAINING_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "pretrain": pretrain,
+    "finetune": finetune,
+    "joint": joint,
+}
 """Commands whose arguments, hundreds with `TrainingArguments`, are parsed by transformers' own parser."""

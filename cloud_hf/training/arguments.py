@@ -14,6 +14,9 @@ from cloud_hf.training.collators import MASKINGS
 
 __all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range"]
 
+MATMUL_PRECISIONS = ("highest", "high", "medium")
+"""What `torch.set_float32_matmul_precision` knows."""
+
 
 @dataclass
 class CloudTrainingArguments(TrainingArguments):
@@ -44,6 +47,14 @@ class CloudTrainingArguments(TrainingArguments):
         },
     )
     report_to: str = field(default="none", metadata={"help": "Experiment tracker."})
+    matmul_precision: str = field(
+        default="highest",
+        metadata={
+            "help": "Precision inside float32 matrix products; with 'medium' processors that have bfloat16 products "
+            "(AMX) train about a third faster.",
+            "choices": list(MATMUL_PRECISIONS),
+        },
+    )
 
     def __post_init__(self) -> None:
         """Use the CPU where there is nothing else: without being told so, several processes would not join there."""

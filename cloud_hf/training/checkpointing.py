@@ -56,6 +56,7 @@ def run_settings(args: TrainingArguments, model_config: Any, more: dict[str, Any
         "per_device_train_batch_size": args.train_batch_size,
         "gradient_accumulation_steps": args.gradient_accumulation_steps,
         "torch_compile": args.torch_compile,
+        "matmul_precision": getattr(args, "matmul_precision", "highest"),
         "device": args.device.type,
         "torch": torch.__version__,
         "transformers": transformers.__version__,

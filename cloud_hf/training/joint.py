@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,20 +18,21 @@ from cloud_hf.checkpoints.reading import ENCODER, loading, read_config, refuse_m
 from cloud_hf.checkpoints.records import record_training_data
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
-from cloud_hf.errors import CloudError, TableError
+from cloud_hf.errors import TableError
 from cloud_hf.files import write_json
 from cloud_hf.metrics import regression_metrics
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.heads_phonon import area_between
 from cloud_hf.models.modeling_properties import CloudForCrystalProperties
-from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir, in_range
+from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir
+from cloud_hf.training.joint_arguments import JointArguments
 from cloud_hf.training.joint_recipe import JointRecipe, read_joint_recipe
 from cloud_hf.training.joint_rows import JointCollator, JointRows
 from cloud_hf.training.joint_table import DOS_COLUMN, build_joint_table, check_folds, heat_capacity_column
 from cloud_hf.training.metrics import METRICS_FILE
 from cloud_hf.training.trainer import CloudTrainer
 
-__all__ = ["JointArguments", "build_model", "joint_config", "predict_joint", "score_joint", "train_joint"]
+__all__ = ["build_model", "joint_config", "predict_joint", "score_joint", "train_joint"]
 
 logger = logging.get_logger(__name__)
 
@@ -42,39 +43,6 @@ ACOUSTIC_SHIFT, ACOUSTIC_SCALE = 5.2, 0.5
 
 LEAST_SHARE = 1e-5
 """Of the modes in a bin that training begins with: empty bins stay within reach."""
-
-
-@dataclass
-class JointArguments:
-    """Data and model of a joint training."""
-
-    recipe: str = field(metadata={"help": "YAML file: which column of which table is a label of what."})
-    data: str = field(metadata={"help": "Folder of the tables."})
-    split: str = field(metadata={"help": "Folder that `cloud-hf split` wrote of all of them."})
-    model: str = field(metadata={"help": "Checkpoint whose encoder, and heads of the same name, training begins with."})
-    fold: int | None = field(
-        default=None, metadata={"help": "Fold to keep back and to be scored on, instead of the validation part."}
-    )
-    all_rows: bool = field(default=False, metadata={"help": "Train on all rows; nothing is scored."})
-    repeat_vibrations: int = field(
-        default=1, metadata={"help": "How often rows with vibrational labels come in an epoch."}
-    )
-    repeat_elements: int = field(
-        default=1,
-        metadata={"help": "How often crystals of a single element come in an epoch."},
-    )
-    head_layers: int = field(default=1, metadata={"help": "Hidden layers of the head."})
-    head_dropout: float = field(default=0.0, metadata={"help": "Dropout before the head."})
-    data_license: str | None = field(default=None, metadata={"help": "Licence of the labels, for the model card."})
-    license: str | None = field(default=None, metadata={"help": "Licence of the weights, for the model card."})
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be trained with."""
-        in_range("repeat_vibrations", self.repeat_vibrations, 1, 100)
-        in_range("repeat_elements", self.repeat_elements, 1, 100)
-        in_range("head_dropout", self.head_dropout, 0, 0.99)
-        if self.all_rows and self.fold is not None:
-            raise CloudError("Give either --fold or --all-rows: a fold is kept back.")
 
 
 def train_joint(arguments: JointArguments, training: CloudTrainingArguments) -> str:

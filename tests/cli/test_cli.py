@@ -18,7 +18,7 @@ from cloud_hf.crystals.cell import Cell
 from cloud_hf.data.tables import read_table
 from waiting import Hang
 
-COMMANDS = ("predict", "encode", "pretrain", "finetune", "evaluate", "info", "convert", "export")
+COMMANDS = ("predict", "encode", "pretrain", "finetune", "joint", "evaluate", "info", "convert", "export")
 SALT = "0 0 0 | 1a | Na 0.5 Cl 0.5"
 
 
@@ -61,7 +61,7 @@ class TestHelp:
         assert found.status == 2
         assert "--bogus" in found.err
 
-    @pytest.mark.parametrize("command", ["pretrain", "finetune"])
+    @pytest.mark.parametrize("command", ["pretrain", "finetune", "joint"])
     def test_a_recipe_that_is_missing_is_status_2(self, cloud, command: str, tmp_path: Path) -> None:
         found = cloud(command, "--config", tmp_path / "absent.yaml")
         assert found.status == 2

@@ -11,7 +11,7 @@ import pytest
 from cloud_hf.cli.flags import unknown_flag
 from cloud_hf.cli.main import COMMANDS, build_parser, main
 
-PARSED = [command for command in COMMANDS if command not in ("pretrain", "finetune", "study")]
+PARSED = [command for command in COMMANDS if command not in ("pretrain", "finetune", "joint", "study")]
 
 
 def parsers(parser: Any) -> list[Any]:

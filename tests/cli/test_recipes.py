@@ -10,11 +10,18 @@ from typing import Any
 import pytest
 
 from cloud_hf.cli.main import main
-from cloud_hf.cli.recipes import FINETUNE_GROUPS, PRETRAIN_GROUPS, TRAINING_FLAGS, parse_flags, parse_recipe
+from cloud_hf.cli.recipes import (
+    FINETUNE_GROUPS,
+    JOINT_GROUPS,
+    PRETRAIN_GROUPS,
+    TRAINING_FLAGS,
+    parse_flags,
+    parse_recipe,
+)
 from cloud_hf.errors import CloudError
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
-from cloud_hf.training.joint import JointArguments
+from cloud_hf.training.joint_arguments import JointArguments
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,7 +181,11 @@ def shown(command: str, flag: str, capsys: pytest.CaptureFixture[str], monkeypat
 
 @pytest.mark.parametrize(
     ("command", "kind", "groups"),
-    [("pretrain", PretrainArguments, PRETRAIN_GROUPS), ("finetune", FinetuneArguments, FINETUNE_GROUPS)],
+    [
+        ("pretrain", PretrainArguments, PRETRAIN_GROUPS),
+        ("finetune", FinetuneArguments, FINETUNE_GROUPS),
+        ("joint", JointArguments, JOINT_GROUPS),
+    ],
 )
 class TestHelp:
     def test_two_screens_show_every_flag_of_the_command(

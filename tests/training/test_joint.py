@@ -20,7 +20,8 @@ from cloud_hf.errors import CloudError, PhononDOSError, TableError
 from cloud_hf.models.phonon_dos import DOS_EDGES
 from cloud_hf.scope import parse
 from cloud_hf.scope.generators import generator_words
-from cloud_hf.training.joint import JointArguments, build_model, joint_config, predict_joint, train_joint
+from cloud_hf.training.joint import build_model, joint_config, predict_joint, train_joint
+from cloud_hf.training.joint_arguments import JointArguments
 from cloud_hf.training.joint_recipe import read_joint_recipe
 from cloud_hf.training.joint_rows import JointCollator, JointRows
 from cloud_hf.training.joint_table import build_joint_table
@@ -345,7 +346,8 @@ def flags(tmp_path: Path, tables: tuple[Path, Path], encoder: Path, *more: str) 
     return [
         "--recipe", str(write_recipe(tmp_path)), "--data", str(data), "--split", str(split), "--model", str(encoder),
         "--per-device-train-batch-size", "8", "--max-steps", "6", "--save-strategy", "steps", "--save-steps", "2",
-        "--use-cpu", "true", "--disable-tqdm", "true", "--learning-rate", "3e-3", "--seed", "1", *more,
+        "--use-cpu", "true", "--matmul-precision", "medium", "--disable-tqdm", "true",
+        "--learning-rate", "3e-3", "--seed", "1", *more,
     ]  # fmt: skip
 
 
@@ -360,6 +362,7 @@ def test_stopped_and_resumed_is_as_if_uninterrupted(tmp_path: Path, tables: tupl
     again = train_joint(*parse_recipe("joint", JointArguments, argv))
     assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert told == again
+    assert torch.get_float32_matmul_precision() == "highest"
     assert "band_gap: " in told
     metrics = json.loads((whole / "metrics.json").read_text())["validation"]
     assert metrics["band_gap"]["unit"] == "eV"

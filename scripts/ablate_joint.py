@@ -49,9 +49,9 @@ def without_new_tables(recipe: Recipe) -> Recipe:
 
 def vibrations_alone(recipe: Recipe) -> Recipe:
     """Learn from vibrational labels only; a model needs a scalar target, and one weighs next to nothing."""
-    kept = [source for source in recipe["sources"] if any(kind in source for kind in VIBRATIONAL)]
-    kept += [source for source in recipe["sources"] if "refractive_index" in _targets(source)]
-    changed = _with_sources(recipe, kept)
+    vibrational = [source for source in recipe["sources"] if any(kind in source for kind in VIBRATIONAL)]
+    vibrational += [source for source in recipe["sources"] if "refractive_index" in _targets(source)]
+    changed = _with_sources(recipe, vibrational)
     changed["targets"] = {name: target | {"weight": NEXT_TO_NOTHING} for name, target in changed["targets"].items()}
     return changed
 
@@ -66,10 +66,10 @@ def heat_capacity_at_300(recipe: Recipe) -> Recipe:
     """Of vibrations, learn from Cv at room temperature only, as the paper does."""
     sources = []
     for source in recipe["sources"]:
-        kept = {key: value for key, value in source.items() if key not in ("dos", "debye_temperature")}
+        reduced = {key: value for key, value in source.items() if key not in ("dos", "debye_temperature")}
         room = {column: kelvin for column, kelvin in source.get("heat_capacity", {}).items() if 290 < kelvin < 310}
-        kept["heat_capacity"] = room
-        sources.append(kept if room else {key: value for key, value in kept.items() if key != "heat_capacity"})
+        reduced["heat_capacity"] = room
+        sources.append(reduced if room else {key: value for key, value in reduced.items() if key != "heat_capacity"})
     return _with_sources(recipe, [source for source in sources if _targets(source) or "heat_capacity" in source])
 
 
@@ -95,13 +95,13 @@ def _with_sources(recipe: Recipe, sources: list[Recipe]) -> Recipe:
 def train(name: str, arguments: argparse.Namespace) -> Path:
     """Train one variant if it is not there; return the file of its predictions."""
     folder = arguments.rows / "ablation" / name.replace(" ", "_")
-    found: Path = folder / "run" / PREDICTIONS_FILE
-    if not found.is_file():
+    predictions: Path = folder / "run" / PREDICTIONS_FILE
+    if not predictions.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         recipe = VARIANTS[name](yaml.safe_load(RECIPE.read_text(encoding="utf-8")))
-        _recipe_of(found).write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+        _recipe_of(predictions).write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
         split = arguments.split or arguments.rows / "split"
-        given = ["--config", RECIPE.with_name("joint.yaml"), "--recipe", _recipe_of(found), "--fold", 0]
+        given = ["--config", RECIPE.with_name("joint.yaml"), "--recipe", _recipe_of(predictions), "--fold", 0]
         given += [
             "--data",
             arguments.data,
@@ -114,7 +114,7 @@ def train(name: str, arguments: argparse.Namespace) -> Path:
         ]
         given += ["--num-train-epochs", arguments.epochs, "--logging-steps", 100]
         train_joint(*parse_recipe("joint", JointArguments, [str(value) for value in given]))
-    return found
+    return predictions
 
 
 def _recipe_of(predictions: Path) -> Path:

@@ -44,8 +44,8 @@ def benchmark(arguments: TrainingStudyArguments) -> dict[str, Any]:
         rows = crystals.labelled(target.name)
         fold = folds_by_string(rows.scopes, 5, arguments.seed)
         train, test = np.flatnonzero(fold > 0), np.flatnonzero(fold == 0)
-        found = folder.cell(target.name, lambda: fit_arms(arguments, target, rows, train, test))  # noqa: B023  (run now)
-        arms: dict[str, Any] = {name: found[name] for name in ("model", "trees", "mean")}
+        cell = folder.cell(target.name, lambda: fit_arms(arguments, target, rows, train, test))  # noqa: B023  (run now)
+        arms: dict[str, Any] = {name: cell[name] for name in ("model", "trees", "mean")}
         errors[target.name] = {"train_rows": len(train)} | compared(
             rows.labels[target.name][test], arms, target.unit, f"a fifth of {TABLE}, strings kept back"
         )
@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     logging.set_verbosity_error()
     table = str(args.data / f"{TABLE}.parquet")
-    found = benchmark(TrainingStudyArguments([table], str(args.work), num_train_epochs=args.epochs))
-    write_text(json.dumps(found, indent=1) + "\n", args.result)
+    result = benchmark(TrainingStudyArguments([table], str(args.work), num_train_epochs=args.epochs))
+    write_text(json.dumps(result, indent=1) + "\n", args.result)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def measure(
         answers, after = [], []
         for _ in range(2):  # what the second wave adds would grow with every other
             with ThreadPoolExecutor(arguments.users) as users:
-                answers += [answer for one in users.map(user, range(arguments.users)) for answer in one]
+                answers += [answer for answered in users.map(user, range(arguments.users)) for answer in answered]
             after.append(memory(process))
         wall = time.monotonic() - begin
         done.set()
@@ -117,7 +117,7 @@ def measure(
             "longest_wait_seconds": round(max(waited), 2),
             "memory_MB_before": round(idle / 1e6),
             "memory_MB_peak": round(max(peak) / 1e6),
-            "memory_MB_after_each_half": [round(one / 1e6) for one in after],
+            "memory_MB_after_each_half": [round(used / 1e6) for used in after],
         }
 
 
@@ -133,10 +133,12 @@ def ask(client: httpx.Client, url: str, path: Path, expected: pd.DataFrame) -> t
     row = re.search(r"data:text/csv;charset=utf-8,([^\"\\]*)", answer)
     if not done or row is None or path.name not in answer or "Nearest known crystals" not in answer:
         return False, waited
-    found = pd.read_csv(io.StringIO(unquote(row.group(1))))
+    answered = pd.read_csv(io.StringIO(unquote(row.group(1))))
     numbers = expected.select_dtypes("float").columns
-    same = found["scope"].item() == expected["scope"].item()
-    return same and bool(np.allclose(found[numbers], expected[numbers], rtol=1e-4, atol=1e-6, equal_nan=True)), waited
+    same = answered["scope"].item() == expected["scope"].item()
+    return same and bool(
+        np.allclose(answered[numbers], expected[numbers], rtol=1e-4, atol=1e-6, equal_nan=True)
+    ), waited
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
@@ -146,13 +148,13 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 def spent(process: psutil.Process) -> float:
     """Processor time of them, s."""
-    times = [one.cpu_times() for one in family(process)]
-    return float(sum(one.user + one.system for one in times))
+    times = [member.cpu_times() for member in family(process)]
+    return float(sum(member.user + member.system for member in times))
 
 
 def memory(process: psutil.Process) -> int:
     """Memory of them in bytes, shared pages counted once."""
-    return sum(one.memory_full_info().pss for one in family(process))
+    return sum(member.memory_full_info().pss for member in family(process))
 
 
 def follow(process: psutil.Process, peak: list[int], done: threading.Event) -> None:

@@ -125,7 +125,7 @@ def measured_build(table: Path, n: int, processes: int) -> dict[str, Any]:
 
 def _processes(session: int) -> dict[int, tuple[float, float]]:
     """Peak resident memory in MB and processor time in s of every process of a session."""
-    found = {}
+    usage_of = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             fields = (path / "stat").read_text().rpartition(")")[2].split()
@@ -137,8 +137,8 @@ def _processes(session: int) -> dict[int, tuple[float, float]]:
         peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
         if peaks:
             cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            found[int(path.name)] = peaks[0] / 1024, cpu
-    return found
+            usage_of[int(path.name)] = peaks[0] / 1024, cpu
+    return usage_of
 
 
 def memory(folder: Path, n: int) -> dict[str, Any]:
@@ -155,10 +155,10 @@ def processes(folder: Path, n: int, rounds: int) -> dict[str, Any]:
         table = Path(scratch, "crystals.parquet")
         write_table(folder, n, table)
         for _ in tqdm(range(rounds), desc="processes", disable=None):
-            for number, found in runs.items():
-                found.append(measured_build(table, n, number))
+            for number, builds in runs.items():
+                builds.append(measured_build(table, n, number))
     median = {
-        field: {number: statistics.median(run[field] for run in found) for number, found in runs.items()}
+        field: {number: statistics.median(run[field] for run in builds) for number, builds in runs.items()}
         for field in ("seconds", "processor_seconds")
     }
     return {
@@ -209,8 +209,8 @@ def speed(folder: Path, n: int, rounds: int) -> dict[str, Any]:
         "crystals": n,
         "rounds": rounds,
         "crystals_per_second": {name: round(n / statistics.median(times), 1) for name, times in spent.items()},
-        "of_encoder": {name: round(statistics.median(found), 3) for name, found in ratios.items()},
-        "of_encoder_lowest": {name: round(min(found), 3) for name, found in ratios.items()},
+        "of_encoder": {name: round(statistics.median(ratio_list), 3) for name, ratio_list in ratios.items()},
+        "of_encoder_lowest": {name: round(min(ratio_list), 3) for name, ratio_list in ratios.items()},
     }
 
 
@@ -252,8 +252,8 @@ def main() -> None:
     if "processes" in arguments.parts:
         jobs.append(("processes", lambda: processes(data, arguments.table, rounds)))
     for name, job in jobs:
-        found = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
-        if name in found and not arguments.again:
+        results = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+        if name in results and not arguments.again:
             print(f"{name}: is in {out}; --again measures it anew.")
             continue
         load = os.getloadavg()[0]
@@ -265,9 +265,9 @@ def main() -> None:
     write_section(out, "cost", _cost(json.loads(out.read_text(encoding="utf-8"))))
 
 
-def _cost(found: dict[str, Any]) -> dict[str, Any]:
+def _cost(results: dict[str, Any]) -> dict[str, Any]:
     """Core-hours of the paper's corpus, from the largest build that was measured."""
-    builds = [figures for name, figures in found.items() if name.startswith("memory_")]
+    builds = [figures for name, figures in results.items() if name.startswith("memory_")]
     if not builds:
         return {}
     largest = max(builds, key=lambda figures: figures["crystals"])

@@ -120,7 +120,7 @@ def memory(table: Path) -> dict[str, Any]:
 
 def inference(table: Path, rounds: int) -> dict[str, Any]:
     """Strings per second of each way, and what bfloat16 costs in accuracy."""
-    found: dict[str, Any] = {"rounds": rounds, "paper_batch": PAPER_BATCH, "sizes": {}}
+    results: dict[str, Any] = {"rounds": rounds, "paper_batch": PAPER_BATCH, "sizes": {}}
     for name, (hidden, layers, heads, n, batch) in SIZES.items():
         sizes: dict[str, Any] = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
         sizes["intermediate_size"] = 4 * hidden
@@ -139,15 +139,15 @@ def inference(table: Path, rounds: int) -> dict[str, Any]:
             way: statistics.median(one / two for one, two in zip(paper, times, strict=True))
             for way, times in seconds.items()
         }
-        found["sizes"][name] = {
+        results["sizes"][name] = {
             "strings": n,
             "batch": batch,
             "strings_per_second": {way: round(n / statistics.median(times), 1) for way, times in seconds.items()},
             "times_faster_than_paper": {way: round(ratio, 2) for way, ratio in ratios.items()},
             "bfloat16_relative_error_of_cls": _state_error(sizes, scopes[:PAPER_BATCH]),
         }
-    found["bundled_model"] = _bundled_error(list(strings_of(table, 2048)))
-    return found
+    results["bundled_model"] = _bundled_error(list(strings_of(table, 2048)))
+    return results
 
 
 def _paper(sizes: dict[str, Any], scopes: list[str]) -> Callable[[], None]:
@@ -204,7 +204,7 @@ def _bundled_error(scopes: list[str]) -> dict[str, Any]:
     for dtype in ("float32", "bfloat16"):
         predictor = load_predictor(dtype=dtype)
         items = encode_items((Item(scope, scope=scope) for scope in scopes), predictor.encoder)
-        values.append([[q["value"] for q in found.quantities] for found in predict_encoded(predictor, items)])
+        values.append([[q["value"] for q in prediction.quantities] for prediction in predict_encoded(predictor, items)])
         names = list(predictor.units)
     exact, fast = map(torch.tensor, values)
     errors = ((fast - exact) / exact).abs()
@@ -251,15 +251,15 @@ def beside_reference(table: Path, n: int, rounds: int, model: str, commit: str) 
         given = {number: Path(folder, f"{number}.parquet") for number in (n, FEW_STRINGS)}
         for number, path in given.items():
             pd.DataFrame({"scope": list(strings_of(table, number))}).to_parquet(path)
-        found: dict[str, list[float]] = {way: [] for way in ways}
+        times_of: dict[str, list[float]] = {way: [] for way in ways}
         for _ in tqdm(range(rounds), desc="reference", disable=None):
             for way, (tree, argv) in ways.items():
                 many, few = (
                     seconds_of(tree, "-m", "cloud_hf", "predict", str(path), "-o", f"{folder}/out.parquet", *argv)
                     for path in given.values()
                 )
-                found[way].append(1000 * (many - few) / (n - FEW_STRINGS))
-    medians = {way: statistics.median(times) for way, times in found.items()}
+                times_of[way].append(1000 * (many - few) / (n - FEW_STRINGS))
+    medians = {way: statistics.median(times) for way, times in times_of.items()}
     return {
         "commit": commit,
         "strings": n,
@@ -279,14 +279,14 @@ def cold_start(rounds: int, model: str, commit: str) -> dict[str, Any]:
             "predict": (ROOT, ["-m", "cloud_hf", "predict", crystal, "--model", model]),
             "reference": (old, ["-m", "cloud_hf", "predict", crystal]),
         }
-        found: dict[str, list[float]] = {way: [] for way in ways}
+        times_of: dict[str, list[float]] = {way: [] for way in ways}
         for _ in tqdm(range(rounds), desc="cold start", disable=None):
             for way, (tree, argv) in ways.items():
-                found[way].append(seconds_of(tree, *argv))
+                times_of[way].append(seconds_of(tree, *argv))
     return {
         "commit": commit,
         "rounds": rounds,
-        "seconds": {way: round(statistics.median(times), 2) for way, times in found.items()},
+        "seconds": {way: round(statistics.median(times), 2) for way, times in times_of.items()},
     }
 
 
@@ -373,7 +373,7 @@ def main() -> None:
     arguments = parser.parse_args()
     disable_progress_bar()
     torch.set_num_threads(1)
-    found = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.output.exists() else {}
+    results = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.output.exists() else {}
     runs: dict[str, Callable[[], dict[str, Any]]] = {
         "memory": lambda: memory(arguments.strings),
         "inference": lambda: inference(arguments.strings, arguments.rounds),
@@ -386,14 +386,14 @@ def main() -> None:
         "million": lambda: screening(arguments.strings, arguments.million),
     }
     for part in arguments.parts:
-        if part in found and not arguments.again:
+        if part in results and not arguments.again:
             print(f"{part}: is in {arguments.output}; --again measures it anew.")
             continue
         load = os.getloadavg()[0]
         machine = {"processor": _processor(), "threads": 1, "torch": torch.__version__}
-        found[part] = runs[part]() | {"machine": machine, "load_before": round(load, 2)}
-        write_text(json.dumps(found, indent=2) + "\n", arguments.output)
-        print(json.dumps({part: found[part]}, indent=2))
+        results[part] = runs[part]() | {"machine": machine, "load_before": round(load, 2)}
+        write_text(json.dumps(results, indent=2) + "\n", arguments.output)
+        print(json.dumps({part: results[part]}, indent=2))
 
 
 def _processor() -> str:

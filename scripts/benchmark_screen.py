@@ -145,15 +145,16 @@ def large(products: int, minutes: float) -> Any:
         first = measured(argv, lambda peak: note(0.1, peak) and note(0.5, peak))
         before = {path: path.stat().st_mtime_ns for path in done(folder)}
         second = measured(argv, to_the_end)
-        kept = sum(path.stat().st_mtime_ns == at for path, at in before.items())
+        untouched = sum(path.stat().st_mtime_ns == at for path, at in before.items())
         counts, pieces_done = counted(folder), len(done(folder))
         size = sum(path.stat().st_size for path in done(folder))
     cost, clock = (first[key] + second[key] for key in ("processor_seconds", "seconds"))
-    found = {
+    figures = {
         "prototypes": names, "wants": WANTS, "members": 1, "processes": 1, "products": counts.products,
         "candidates": counts.candidates, "duplicates": counts.duplicates, "forbidden": counts.forbidden,
         "pieces": pieces, "pieces_done": pieces_done,
-        "pieces_before_the_kill": len(before), "pieces_that_stayed": kept, "killed_run": first, "second_run": second,
+        "pieces_before_the_kill": len(before), "pieces_that_stayed": untouched,
+        "killed_run": first, "second_run": second,
         "peak_memory_MB_when_done": memory, "output_MB": round(size / 1e6, 1),
         "seconds": round(clock, 1), "processor_seconds": round(cost, 1),
         "load_at_the_end": round(os.getloadavg()[2], 1),
@@ -162,8 +163,8 @@ def large(products: int, minutes: float) -> Any:
         "candidates_per_processor_second": round(counts.candidates / cost),
         "products_per_processor_second": round(counts.products / cost),
     }  # fmt: skip
-    show("Large", [[found[key] for key in ("products", "candidates", "processor_seconds")]], ["products", "c", "s"])
-    return found
+    show("Large", [[figures[key] for key in ("products", "candidates", "processor_seconds")]], ["products", "c", "s"])
+    return figures
 
 
 def resumption() -> Any:
@@ -215,12 +216,12 @@ def proposals(samples: int) -> Any:
     rows = []
     for sites in (False, True):
         for temperature in tqdm((0.7, 1.0, 1.5), desc="proposals", disable=None):
-            _, found = propose(prototypes, {}, model, known, Sampling(samples, temperature, 0, sites))
+            _, proposed = propose(prototypes, {}, model, known, Sampling(samples, temperature, 0, sites))
             rows.append({
-                "sites": sites, "temperature": temperature, **found.record(),
-                "validity": found.valid / found.drawn,
-                "uniqueness": found.unique / found.valid if found.valid else None,
-                "novelty": found.novel / found.unique if found.unique else None,
+                "sites": sites, "temperature": temperature, **proposed.record(),
+                "validity": proposed.valid / proposed.drawn,
+                "uniqueness": proposed.unique / proposed.valid if proposed.valid else None,
+                "novelty": proposed.novel / proposed.unique if proposed.unique else None,
             })  # fmt: skip
     show("Proposals", [[*row.values()] for row in rows], [*rows[0]])
     return {"prototypes": PROPOSED, "samples_of_each": samples, "seed": 0, "draws": rows}

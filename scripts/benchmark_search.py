@@ -46,7 +46,7 @@ def neighbours(scopes: list[str], vectors: Vectors, labels: dict[str, NDArray[np
     """Errors of the mean label of the nearest neighbours, for each quantity, on crystals of all folds."""
     folds = folds_of_strings(scopes, FOLDS, 0)
     compositions = composition_vectors(scopes)
-    found: dict[str, Any] = {"folds": FOLDS, "k": NEIGHBOURS, "quantities": {}}
+    results: dict[str, Any] = {"folds": FOLDS, "k": NEIGHBOURS, "quantities": {}}
     for name, values in labels.items():
         rows = np.random.default_rng(0).permutation(np.flatnonzero(~np.isnan(values)))[:asked]
         predicted = {way: np.zeros(len(rows)) for way in ("vectors", "composition", "mean")}
@@ -61,7 +61,7 @@ def neighbours(scopes: list[str], vectors: Vectors, labels: dict[str, NDArray[np
             predicted["mean"][here] = values[train].mean()
         errors = {way: np.abs(numbers - values[rows]) for way, numbers in predicted.items()}
         low, high = ratio_interval(errors["vectors"], errors["composition"], resamples=2000)
-        found["quantities"][name] = {
+        results["quantities"][name] = {
             "unit": UNITS[name], "n": len(rows), "neighbours_from": int((~np.isnan(values)).sum()),
             **{way: dict(regression_metrics(values[rows], numbers)) for way, numbers in predicted.items()},
             "ratio": {
@@ -69,11 +69,11 @@ def neighbours(scopes: list[str], vectors: Vectors, labels: dict[str, NDArray[np
             },
         }  # fmt: skip
     rows_shown = [
-        [name, one["n"], one["vectors"]["mae"], one["composition"]["mae"], one["mean"]["mae"], one["unit"]]
-        for name, one in found["quantities"].items()
+        [name, row["n"], row["vectors"]["mae"], row["composition"]["mae"], row["mean"]["mae"], row["unit"]]
+        for name, row in results["quantities"].items()
     ]
     show("MAE of neighbours", rows_shown, ["quantity", "N", "by vectors", "by composition", "mean", "unit"])
-    return found
+    return results
 
 
 def learned(model: str, crystals: Crystals) -> Any:
@@ -82,23 +82,23 @@ def learned(model: str, crystals: Crystals) -> Any:
     hidden = np.array([name is not None for name in family])
     vectors = encoder_vectors(model, crystals.scopes).astype(np.float32)
     compositions = composition_vectors(crystals.scopes)
-    found: dict[str, Any] = {"families": FAMILIES, "k": NEIGHBOURS, "quantities": {}}
+    errors: dict[str, Any] = {"families": FAMILIES, "k": NEIGHBOURS, "quantities": {}}
     for name, values in crystals.labels.items():
         labelled = ~np.isnan(values)
         rows, train = np.flatnonzero(labelled & hidden), np.flatnonzero(labelled & ~hidden)
         places, _ = nearest(vectors[rows], vectors[train], NEIGHBOURS)
         by_vectors = values[train][places].mean(axis=1)
         by_composition = neighbour_predictions(compositions[train], values[train], compositions[rows])
-        found["quantities"][name] = {
+        errors["quantities"][name] = {
             "unit": UNITS[name], "n": len(rows), "neighbours_from": len(train),
             "vectors": dict(regression_metrics(values[rows], by_vectors)),
             "composition": dict(regression_metrics(values[rows], by_composition)),
         }  # fmt: skip
     shown = [
-        [name, one["n"], one["vectors"]["mae"], one["composition"]["mae"]] for name, one in found["quantities"].items()
+        [name, row["n"], row["vectors"]["mae"], row["composition"]["mae"]] for name, row in errors["quantities"].items()
     ]
     show("MAE of neighbours, hidden families", shown, ["quantity", "N", "by vectors", "by composition"])
-    return found
+    return errors
 
 
 def index(vectors: Vectors, sizes: list[int], asked: int, k: int = 10) -> Any:
@@ -108,10 +108,10 @@ def index(vectors: Vectors, sizes: list[int], asked: int, k: int = 10) -> Any:
 
     def near(rows: NDArray[np.int64], table: Vectors) -> Vectors:
         noise = spread * chance.standard_normal((len(rows), table.shape[1]), dtype=np.float32)
-        found = table[rows] + noise
-        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), dtype=np.float32)
+        measurements = table[rows] + noise
+        return np.asarray(measurements / np.linalg.norm(measurements, axis=1, keepdims=True), dtype=np.float32)
 
-    found = []
+    measurements = []
     for size in sizes:
         real = size + asked <= len(vectors)
         if real:
@@ -133,13 +133,13 @@ def index(vectors: Vectors, sizes: list[int], asked: int, k: int = 10) -> Any:
         exact, _ = nearest(queries, table, k)
         exactly = time.process_time() - begin
         recall = np.mean([len({*one} & {*two}) / k for one, two in zip(places.tolist(), exact.tolist(), strict=True)])
-        found.append({
+        measurements.append({
             "vectors": size, "crystals": real, "width": table.shape[1], "queries": asked, "recall_at_10": float(recall),
             "build_seconds": round(made, 1), "file_MB": round(megabytes, 1),
             "index_ms_per_query": 1000 * seconds / asked, "exact_ms_per_query": 1000 * exactly / asked,
         })  # fmt: skip
-    show("Index", [[*one.values()] for one in found], [*found[0]])
-    return {"sizes": found}
+    show("Index", [[*one.values()] for one in measurements], [*measurements[0]])
+    return {"sizes": measurements}
 
 
 def main() -> None:

@@ -138,15 +138,15 @@ def measure(size: str, options: argparse.Namespace) -> dict[str, Any]:
         arm.end()
     cell: dict[str, Any] = {"arms": {}, "ratios": {}}
     rates = {}
-    for name, found in slices.items():
-        spent, steps, strings, tokens, with_padding = np.array(found).T
+    for name, measured in slices.items():
+        spent, steps, strings, tokens, with_padding = np.array(measured).T
         rates[name] = strings / spent
         cell["arms"][name] = {
             "strings_per_s": float(np.median(strings / spent)),
             "real_tokens_per_s": float(np.median(tokens / spent)),
             "padding_share": float(1 - tokens.sum() / with_padding.sum()),
             "ms_per_step": float(1e3 * np.median(spent / steps)),
-            "slices": len(found),
+            "slices": len(measured),
             "steps": int(steps.sum()),
         }
         share = peak_share(size, name, float(np.median(tokens / spent)))
@@ -235,14 +235,14 @@ def report(results: dict[str, Any]) -> None:
         if not torch.cuda.is_available():
             print("\nNo GPU here: the share of peak FLOP/s is not measured.")
     if "curves" in results:
-        found = results["curves"]
-        steps = sorted({*range(0, len(found["losses"]["lean"]), 15), len(found["losses"]["lean"]) - 1})
-        rows = [[step + 1, *(values[step] for values in found["losses"].values())] for step in steps]
+        curves = results["curves"]
+        steps = sorted({*range(0, len(curves["losses"]["lean"]), 15), len(curves["losses"]["lean"]) - 1})
+        rows = [[step + 1, *(values[step] for values in curves["losses"].values())] for step in steps]
         title = (
             "Loss (nats per masked word) from the same weights on the same strings and masks; lean and paper differ by"
         )
-        title += f" {found['largest_difference_lean_paper']:.1e} at most"
-        show(title, rows, ["step", *found["losses"]], ".4f")
+        title += f" {curves['largest_difference_lean_paper']:.1e} at most"
+        show(title, rows, ["step", *curves["losses"]], ".4f")
 
 
 def main() -> None:

@@ -202,8 +202,8 @@ def main() -> None:
         begin = time.perf_counter()
         result = run_task(task, read_task(task, args.data, args.split), args.n_jobs)
         print(f"{task.name}: {time.perf_counter() - begin:.0f} s", flush=True)
-        found = read_results(args.out) | {task.name: result}  # read again: another run may have added to it
-        ordered = {known.name: found[known.name] for known in TASKS if known.name in found}
+        results = read_results(args.out) | {task.name: result}  # read again: another run may have added to it
+        ordered = {known.name: results[known.name] for known in TASKS if known.name in results}
         document = {"scikit_learn": version("scikit-learn"), "tasks": ordered}
         write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", args.out)
     results = read_results(args.out)

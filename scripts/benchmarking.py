@@ -72,13 +72,13 @@ def interleaved(
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """Versions of Python and of `packages`."""
-    found = {"python": platform.python_version()}
+    version_of = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = version(package)
+            version_of[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            version_of[package] = "not installed"
+    return version_of
 
 
 def write_section(out: Path, name: str, figures: dict[str, Any]) -> None:

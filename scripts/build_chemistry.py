@@ -107,7 +107,9 @@ def module() -> str:
         f"    ({', '.join(f'{value:.4f}'.replace('-0.0000', '0.0000') for value in row)}),  # {symbol}"
         for symbol, row in zip(symbols, table, strict=True)
     )
-    orbits = "\n".join(f"    {size}: (\n{wrapped(found, ' ' * 8)}\n    )," for size, found in sorted(wyckoff.items()))
+    orbits = "\n".join(
+        f"    {size}: (\n{wrapped(letters, ' ' * 8)}\n    )," for size, letters in sorted(wyckoff.items())
+    )
     names = "\n".join(f'    "{name}",' for name in DESCRIPTORS)
     return f'''{HEAD}VOCAB_SIZE = {len(words)}
 

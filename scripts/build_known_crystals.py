@@ -151,9 +151,9 @@ def values_of(data: Path, project: pd.DataFrame) -> pd.DataFrame:
     energies = labels["formation_energy_per_atom"].to_numpy() - project["megnet2018_e_form"].to_numpy()
     binaries = pd.read_parquet(data / "elastic_binaries.parquet").drop_duplicates("id").set_index("id")
     for name in ("bulk_modulus", "shear_modulus"):
-        own = binaries[f"{name}_vrh"].reindex(table["id"]).to_numpy()
+        from_binaries = binaries[f"{name}_vrh"].reindex(table["id"]).to_numpy()
         joined = np.where(np.abs(energies) < SAME_ENERGY, labels[f"{name}_vrh"].to_numpy(), np.nan)
-        table[f"{name} (GPa)"] = np.where(np.isnan(own), joined, own)
+        table[f"{name} (GPa)"] = np.where(np.isnan(from_binaries), joined, from_binaries)
     return table
 
 

@@ -183,14 +183,14 @@ def main() -> None:
     encoder = ScopeEncoder()
     for recipe in RECIPES:
         structure, slots = build(recipe)
-        found = encoder.describe(structure)
+        encoded = encoder.describe(structure)
         distances = structure.distance_matrix
         shortest = float(distances[distances > 0].min())
         problems = [
             text
             for text, wrong in (
-                (f"space group {found.space_group}", found.space_group != recipe.group),
-                (f"formula {found.formula}", found.formula != recipe.formula),
+                (f"space group {encoded.space_group}", encoded.space_group != recipe.group),
+                (f"formula {encoded.formula}", encoded.formula != recipe.formula),
                 (f"shortest distance {shortest:.3f} A", abs(shortest - recipe.shortest) > 0.03),
             )
             if wrong
@@ -205,7 +205,7 @@ def main() -> None:
             for slot, point in zip(slots, structure.frac_coords, strict=True)
         )
         lines.append(
-            f'{{"name": "{recipe.name}", "formula": "{recipe.formula}", "scope": "{found.scope}", '
+            f'{{"name": "{recipe.name}", "formula": "{recipe.formula}", "scope": "{encoded.scope}", '
             f'"slots": {{{named}}},\n  "lattice": [{lattice}],\n  "sites": [{sites}]}}'
         )
     write_text("[\n" + ",\n".join(lines) + "\n]\n", TARGET)

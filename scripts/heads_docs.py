@@ -63,8 +63,10 @@ def errors_block() -> str:
     rows = []
     for name, row in scored_heads().items():
         for by in ("model", "trees"):
-            one = row[by]
-            measures = (f"{one[key]:.4g}" for key in ("mae", "median_absolute_error", "rmse", "r2", "mad", "mae_mad"))
+            errors = row[by]
+            measures = (
+                f"{errors[key]:.4g}" for key in ("mae", "median_absolute_error", "rmse", "r2", "mad", "mae_mad")
+            )
             rows.append([f"`{name}`", row["unit"], by, f"{row['n']:,}", *measures])
         rows[-1].append(percent(row["difference"]))
     headers = [
@@ -88,26 +90,26 @@ def intervals_block() -> str:
     rows, bands = [], read("intervals.json")
     for name in scored_heads():
         for by in ("model", "trees"):
-            one = bands[name][by]
-            held = f"{one['coverage']:.1%} (90 % +- {2 * one['standard_error']:.1%})"
-            widths = (f"{one[key]:.3g}" for key in ("mean_width", "median_width"))
-            rows.append([f"`{name}`", bands[name]["unit"], by, f"{one['n']:,}", held, *widths])
+            band = bands[name][by]
+            held = f"{band['coverage']:.1%} (90 % +- {2 * band['standard_error']:.1%})"
+            widths = (f"{band[key]:.3g}" for key in ("mean_width", "median_width"))
+            rows.append([f"`{name}`", bands[name]["unit"], by, f"{band['n']:,}", held, *widths])
     headers = ["head", "unit", "by", "N", "inside", "mean width", "median width"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def thermal_block() -> str:
     """Cv at several temperatures, the density of states, and the paper's measure."""
-    found = read("heads.json")
+    results = read("heads.json")
     rows = []
     for kelvin in (50, 100, 200, 300, 500, 1000):
-        row = found["heads"]["heat_capacity" if kelvin == 300 else f"heat_capacity_{kelvin}K"]
+        row = results["heads"]["heat_capacity" if kelvin == 300 else f"heat_capacity_{kelvin}K"]
         trees = row.get("trees")
         beside = [f"{trees['mae']:#.3g}", percent(row["difference"])] if trees else ["", ""]
         errors = [f"{row['model']['mae']:#.3g}", f"{row['model']['median_absolute_error']:#.3g}", *beside]
         rows.append([kelvin, f"{row['n']:,}", *errors])
     headers = ["T, K", "crystals", "MAE of Cv, J/(mol atom K)", "median error", "trees", "difference"]
-    dos, paper = found["phonon_dos"], found["paper_rows"]
+    dos, paper = results["phonon_dos"], results["paper_rows"]
     low, high = dos["mean_area_95"]
     return (
         f"{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}\n\n"
@@ -144,28 +146,31 @@ def members_block() -> str:
 
 def joint_ablation_block() -> str:
     """Change of each error when part of the labels is left out."""
-    found = read("joint_ablation.json")
-    variants = {name: rows for name, rows in found["variants"].items() if name != "whole recipe"}
-    whole = found["variants"]["whole recipe"]
+    results = read("joint_ablation.json")
+    variants = {name: rows for name, rows in results["variants"].items() if name != "whole recipe"}
+    whole = results["variants"]["whole recipe"]
     rows = []
     for name in (*HEADS, "heat_capacity_100K", "heat_capacity_1000K", "phonon_dos"):
         if name in whole:
-            changes = [percent(one[name]["difference"]) if name in one else "" for one in variants.values()]
+            changes = [
+                percent(changes_of[name]["difference"]) if name in changes_of else ""
+                for changes_of in variants.values()
+            ]
             rows.append([f"`{name}`", f"{whole[name]['mae']:#.3g} {whole[name]['unit'].removesuffix('1')}", *changes])
     text = tabulate(rows, headers=["head", "whole recipe", *variants], tablefmt="github", disable_numparse=True)
-    epochs = f"{found['epochs']} epoch{'s' if found['epochs'] > 1 else ''}"
+    epochs = f"{results['epochs']} epoch{'s' if results['epochs'] > 1 else ''}"
     return f"{epochs} of each variant's own rows.\n\n{text}"
 
 
 def likelihood_block() -> str:
     """How well the likelihood of a string tells WBM from unseen crystals of the Materials Project."""
-    found = read("ood.json")
-    low, high = found["auroc_95"]
+    results = read("ood.json")
+    low, high = results["auroc_95"]
     return (
-        f"The encoder, taught by the masked language model, ranks {found['inside']['strings']:,} unseen strings of the "
-        f"Materials Project above {found['outside']['strings']:,} of WBM with an AUROC of {found['auroc']:.2f} (95 % "
-        f"{low:.2f} to {high:.2f}); at the threshold of the flag, {found['flagged_inside']:.0%} of the former and "
-        f"{found['flagged_outside']:.0%} of the latter are flagged."
+        f"The encoder, taught by the masked language model, ranks {results['inside']['strings']:,} unseen strings of "
+        f"the Materials Project above {results['outside']['strings']:,} of WBM with an AUROC of {results['auroc']:.2f} "
+        f"(95 % {low:.2f} to {high:.2f}); at the threshold of the flag, {results['flagged_inside']:.0%} of the former "
+        f"and {results['flagged_outside']:.0%} of the latter are flagged."
     )
 
 
@@ -178,29 +183,29 @@ def few_labels_block() -> str:
     """Errors of what `--method auto` chooses against the number of training rows, for two properties."""
     texts = []
     for name in ("heat_capacity", "refractive_index"):
-        found = read(f"few_labels_{name}.json")["results"]
-        texts.append(f"`{name}`, {_learning_curve(found, 'auto', '--method auto')}")
+        curve = read(f"few_labels_{name}.json")["results"]
+        texts.append(f"`{name}`, {_learning_curve(curve, 'auto', '--method auto')}")
     return "\n\n".join(texts)
 
 
-def _learning_curve(found: dict[str, Any], arm: str, called: str) -> str:
+def _learning_curve(curve: dict[str, Any], arm: str, called: str) -> str:
     rows, below = [], []
-    for line in found["sizes"]:
+    for line in curve["sizes"]:
         model, trees = line["arms"][arm], line["arms"]["trees"]
         gap = model["to_trees"]
         if gap["high"] < 0:
             below.append(str(line["train_rows"]))
         spreads = []
-        for one in (model, trees):
-            deviation = "" if one["mae_std"] is None else f" +- {one['mae_std']:#.3g}"
-            spreads.append(f"{one['mae_mean']:#.3g}{deviation}")
+        for learner in (model, trees):
+            deviation = "" if learner["mae_std"] is None else f" +- {learner['mae_std']:#.3g}"
+            spreads.append(f"{learner['mae_mean']:#.3g}{deviation}")
         difference = f"{gap['difference']:+#.2g} ({gap['low']:+#.2g} to {gap['high']:+#.2g})"
         rows.append([f"{line['train_rows']:,}", line["draws"], *spreads, difference])
     headers = ["training rows", "draws", f"MAE of {called}", "of the trees", f"{called} - trees"]
     text = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-    unit = "" if found["unit"] == "1" else f"in {found['unit']}, "
+    unit = "" if curve["unit"] == "1" else f"in {curve['unit']}, "
     return (
-        f"{unit}{found['test_rows']} rows of one fold; +-: standard deviation over the draws.\n\n{text}\n\n"
+        f"{unit}{curve['test_rows']} rows of one fold; +-: standard deviation over the draws.\n\n{text}\n\n"
         f"Shown to be below the trees at {', '.join(below) if below else 'no'} training rows."
     )
 
@@ -213,9 +218,9 @@ def benchmarks_block() -> str:
     for path in sorted((RESULTS.parent / "studies").glob("newest-*/results.json"), reverse=True):
         studied = json.loads(path.read_text(encoding="utf-8"))
         what = f"`{studied['settings']['target'].partition(':')[0]}`"
-        (found,) = studied["results"]["splits"].values()
-        rows.append(_arms(f"{what}, newest entries, never one so new in training", found["train"], found["outside"]))
-        rows.append(_arms(f"{what}, others, same training", found["train"], found["inside"]))
+        (split,) = studied["results"]["splits"].values()
+        rows.append(_arms(f"{what}, newest entries, never one so new in training", split["train"], split["outside"]))
+        rows.append(_arms(f"{what}, others, same training", split["train"], split["inside"]))
     headers = ["labels", "training rows", "N", "unit", "MAE", "trees", "model - trees"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 

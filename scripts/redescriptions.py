@@ -82,16 +82,16 @@ def load_arrays(table: Path) -> list[tuple[str, Arrays]]:
 
 def standard_cell(cell: Arrays, primitive: bool, idealise: bool) -> Arrays:
     """Return spglib's standard cell at the encoders' tolerance, atoms where they are or on their ideal positions."""
-    found = spglib.standardize_cell(
+    standardised = spglib.standardize_cell(
         _spglib_cell(cell),
         to_primitive=primitive,
         no_idealize=not idealise,
         symprec=SYMPREC,
         angle_tolerance=ANGLE_TOLERANCE,
     )
-    if found is None:
+    if standardised is None:
         raise ValueError("spglib finds no standard cell")
-    lattice, coords, numbers = found
+    lattice, coords, numbers = standardised
     return Arrays(np.asarray(lattice), np.asarray(numbers, dtype=np.int64), np.asarray(coords))
 
 
@@ -249,7 +249,7 @@ class RedescriptionJob:
                     row["unmade"][kind] = f"{type(error).__name__}: {error}"
                     continue
                 row["kinds"][kind] = {key: self._compare(key, other, text) for key, text in reference.items()}
-        if any(not found["sites"][0] or not found["composition"][0] for found in row["kinds"].values()):
+        if any(not comparison["sites"][0] or not comparison["composition"][0] for comparison in row["kinds"].values()):
             row["nearby"] = {str(tolerance): _space_group(cell, tolerance) for tolerance in NEARBY}
         return row
 
@@ -263,10 +263,10 @@ class RedescriptionJob:
 
 def _space_group(cell: Arrays, symprec: float) -> int | None:
     try:
-        found = spglib.get_symmetry_dataset(_spglib_cell(cell), symprec, ANGLE_TOLERANCE)
+        dataset = spglib.get_symmetry_dataset(_spglib_cell(cell), symprec, ANGLE_TOLERANCE)
     except spglib.SpglibError:
         return None
-    return None if found is None else int(found.number)
+    return None if dataset is None else int(dataset.number)
 
 
 def summarise(rows: Iterable[Any]) -> dict[str, Any]:
@@ -279,9 +279,9 @@ def summarise(rows: Iterable[Any]) -> dict[str, Any]:
         `n` crystals, `refused` and `unmade` with reasons, `kinds` (kind → N and share kept per encoder),
         `all_kinds` (the same over all kinds but the noise), `changed` (one entry per crystal and kind).
     """
-    found = list(rows)
-    refused = [str(row["refused"] if isinstance(row, dict) else row) for row in found if not _is_whole(row)]
-    whole = [row for row in found if _is_whole(row)]
+    outcomes = list(rows)
+    refused = [str(row["refused"] if isinstance(row, dict) else row) for row in outcomes if not _is_whole(row)]
+    whole = [row for row in outcomes if _is_whole(row)]
     kinds = {kind: _share(row["kinds"][kind] for row in whole if kind in row["kinds"]) for kind in KINDS}
     return {
         "n": len(whole),

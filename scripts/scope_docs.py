@@ -41,9 +41,9 @@ def summary_block() -> str:
     invariance, distinct, speed = (results()[name] for name in ("invariance", "distinctness", "speed"))
     rows = []
     for condition, words in CONDITIONS.items():
-        found = invariance[condition]
-        line = found["all_kinds"]
-        text = f"same string for other descriptions of a crystal, {found['n']:,} {words}"
+        condition_results = invariance[condition]
+        line = condition_results["all_kinds"]
+        text = f"same string for other descriptions of a crystal, {condition_results['n']:,} {words}"
         rows.append([text, *(_percent(line[key]) for key in ("sites", "paper"))])
     noise = invariance["raw"]["kinds"][NOISE]
     rows.append(["same string with 1e-4 Å noise on every atom", *(_percent(noise[key]) for key in ("sites", "paper"))])
@@ -78,14 +78,14 @@ def invariance_block() -> str:
     """Share of re-descriptions that keep the string, by kind, and every case that did not."""
     parts = []
     for condition, words in CONDITIONS.items():
-        found = results()["invariance"][condition]
+        condition_results = results()["invariance"][condition]
         keys = ("sites", "composition", "paper")
-        lines = {**found["kinds"], "all but the noise": found["all_kinds"]}
+        lines = {**condition_results["kinds"], "all but the noise": condition_results["all_kinds"]}
         rows = [[kind, f"{line['n']:,}", *(_percent(line[key]) for key in keys)] for kind, line in lines.items()]
-        parts.append(f"{found['n']:,} crystals of `materials_project`, {words}:\n")
+        parts.append(f"{condition_results['n']:,} crystals of `materials_project`, {words}:\n")
         parts.append(_table(rows, ["re-description", "N", *(GRAMMARS[key] for key in keys)]))
         rows = []
-        for entry in found["changed"]:
+        for entry in condition_results["changed"]:
             tolerances = ", ".join(f"{number} at {tolerance} Å" for tolerance, number in entry["at_tolerances"].items())
             before, after = entry["space_groups"]
             rows.append(
@@ -100,20 +100,25 @@ def invariance_block() -> str:
 
 def distinctness_block() -> str:
     """Strings against protostructure labels, and how many crystals share a string."""
-    found = results()["distinctness"]
+    distinctness = results()["distinctness"]
     kinds = {
         "one_string_several_labels": "strings with several labels",
         "one_label_several_strings": "labels with several strings",
     }
-    counts = [f"{found['n']:,}", len(found["refused"]), f"{found['strings']:,}", f"{found['labels']:,}"]
-    counts += [len(found[kind]) for kind in kinds]
+    counts = [
+        f"{distinctness['n']:,}",
+        len(distinctness["refused"]),
+        f"{distinctness['strings']:,}",
+        f"{distinctness['labels']:,}",
+    ]
+    counts += [len(distinctness[kind]) for kind in kinds]
     parts = [_table([counts], ["crystals", "refused", "`sites` strings", "labels", *kinds.values()])]
     for kind, words in kinds.items():
-        for violation in found[kind]:
+        for violation in distinctness[kind]:
             groups = next(value for value in violation.values() if isinstance(value, dict))
             shown = (f"`{_short(key)}`: {', '.join(ids)}" for key, ids in groups.items())
             parts.append(f"\n- {words}: " + "; ".join(shown))
-    parts += [f"\n- refused: {row['id']}: {row['error']}" for row in found["refused"]]
+    parts += [f"\n- refused: {row['id']}: {row['error']}" for row in distinctness["refused"]]
     for title, figures in (("All tables", "collisions"), ("Without carbon24", "collisions_without_carbon24")):
         rows = [
             [
@@ -123,7 +128,7 @@ def distinctness_block() -> str:
                 _percent(row["shared_with_another_protostructure"]),
                 _percent(row["shared_with_any_other_row"]),
             ]
-            for key, row in found[figures].items()
+            for key, row in distinctness[figures].items()
         ]
         headers = [
             "grammar",
@@ -151,10 +156,10 @@ def irreducible_block() -> str:
 
 def speed_block() -> str:
     """Rates and ratios, measured in turns on the same items."""
-    found = results()["speed"]
+    speed = results()["speed"]
     parts = []
     for key in ("encoder_20_sites", "encoder_60_sites", "processes", "tokenizer"):
-        part = found[key]
+        part = speed[key]
         title = {
             "processes": f"`encode_batch` on {part['n']:,} files, {part.get('cores')} cores:",
             "tokenizer": f"{part['n']:,} strings to padded tensors, one core:",

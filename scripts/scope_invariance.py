@@ -32,13 +32,12 @@ def invariance(args: argparse.Namespace) -> dict[str, Any]:
     }
     for condition in ("raw", "idealised"):
         job = RedescriptionJob(idealised=condition == "idealised")
-        found = summarise(encode_batch(job, sample, args.processes, timeout=TIMEOUT, progress=True))
-        result[condition] = found
-        lines = {**found["kinds"], f"all {len(KINDS) - 1} kinds without the noise": found["all_kinds"]}
+        summary = summarise(encode_batch(job, sample, args.processes, timeout=TIMEOUT, progress=True))
+        result[condition] = summary
+        lines = {**summary["kinds"], f"all {len(KINDS) - 1} kinds without the noise": summary["all_kinds"]}
         rows = [[kind, line["n"], *(_percent(line[key]) for key in ENCODERS)] for kind, line in lines.items()]
-        title = (
-            f"Strings kept, % of re-descriptions: {found['n']} {condition} crystals, {len(found['refused'])} refused"
-        )
+        counted = f"{summary['n']} {condition} crystals, {len(summary['refused'])} refused"
+        title = f"Strings kept, % of re-descriptions: {counted}"
         show(title, rows, ["re-description", "N", *(TITLES[key] for key in ENCODERS)], ".2f")
         changed = [
             [
@@ -48,7 +47,7 @@ def invariance(args: argparse.Namespace) -> dict[str, Any]:
                 *entry["space_groups"],
                 ", ".join(f"{number} at {tolerance}" for tolerance, number in entry["at_tolerances"].items()),
             ]
-            for entry in found["changed"]
+            for entry in summary["changed"]
         ]
         headers = ["crystal", "kind", "grammar", "space group", "after", "space group by tolerance (Å)"]
         show(f"Strings that changed, {condition} crystals: {len(changed)}", changed, headers)

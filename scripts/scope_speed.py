@@ -147,11 +147,11 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
     paper = PaperProcedure(args.data / "published")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen reports rounding of coordinates
-        found: dict[str, Any] = {"load_before": os.getloadavg()[0]}
+        speeds: dict[str, Any] = {"load_before": os.getloadavg()[0]}
         for max_sites in (MAX_SITES, SMALL_SITES):
             files = _write_cifs(args, n_files, max_sites, Path(folder) / str(max_sites))
-            found[f"encoder_{max_sites}_sites"] = _encoder_speed(files, max_sites, paper, rounds)
-        return found | {
+            speeds[f"encoder_{max_sites}_sites"] = _encoder_speed(files, max_sites, paper, rounds)
+        return speeds | {
             "processes": _process_speed(files, 2 if args.quick else 10, 3),
             "tokenizer": _tokenizer_speed(args, rounds),
         }

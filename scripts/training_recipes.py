@@ -49,15 +49,15 @@ def lean_trainer(
     strings: Sequence[str], hidden: int, layers: int, training: dict[str, Any], packing: int = 0
 ) -> CloudTrainer:
     """What `cloud-hf pretrain` does: its rows, collator, model and `CloudTrainer`; `packing` is the length of a row."""
-    own = PretrainArguments(
+    arguments = PretrainArguments(
         data=[], hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=_heads(hidden),
         packing=bool(packing), packing_length=packing or 256,
     )  # fmt: skip
-    tokenizer = ScopeTokenizer(model_max_length=own.max_position_embeddings)
+    tokenizer = ScopeTokenizer(model_max_length=arguments.max_position_embeddings)
     return CloudTrainer(
-        model=CloudForMaskedLM(new_config(own, len(tokenizer), "composition")),
+        model=CloudForMaskedLM(new_config(arguments, len(tokenizer), "composition")),
         args=CloudTrainingArguments(remove_unused_columns=False, **training),
-        train_dataset=training_rows(tokenize_strings(strings, tokenizer), tokenizer, own),
+        train_dataset=training_rows(tokenize_strings(strings, tokenizer), tokenizer, arguments),
         data_collator=MaskingCollator(tokenizer),
     )
 
@@ -146,9 +146,9 @@ def _heads(hidden: int) -> int:
 def _copy_weights(source: CloudForMaskedLM, target: BertForMaskedLM, bias: float) -> None:
     """Copy all weights; words beyond the vocabulary of `source` keep their rows and get `bias`."""
     with torch.no_grad():
-        own = target.state_dict()
+        target_weights = target.state_dict()
         for name, value in source.state_dict().items():
-            own[name][: len(value)].copy_(value)
+            target_weights[name][: len(value)].copy_(value)
         target.cls.predictions.bias[len(source.cls.predictions.bias) :] = bias
 
 

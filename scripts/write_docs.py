@@ -90,23 +90,23 @@ def elements_block() -> str:
 
 def screening_block() -> str:
     """Peak memory and speed of screening, as far as `scripts/benchmark_predict.py` has measured them."""
-    found = json.loads((ROOT / "docs" / "results" / "predict.json").read_text(encoding="utf-8"))
-    peaks = ", ".join(f"{row['peak_memory_MB']} MB for {row['strings']:,}" for row in found["memory"]["sizes"])
+    results = json.loads((ROOT / "docs" / "results" / "predict.json").read_text(encoding="utf-8"))
+    peaks = ", ".join(f"{row['peak_memory_MB']} MB for {row['strings']:,}" for row in results["memory"]["sizes"])
     text = f"Peak memory of the command with a tiny model: {peaks} strings."
-    if "million" in found:
-        few, row = found["twenty_thousand"], found["million"]
+    if "million" in results:
+        few, row = results["twenty_thousand"], results["million"]
         text += (
             f" A model of 4 layers x 192 in bfloat16: {few['peak_memory_MB']} MB for {few['strings']:,}, "
             f"{row['peak_memory_MB']} MB for {row['strings']:,} strings, which took it {row['seconds'] / 60:.0f} "
             "minutes on one core with the other one busy."
         )
-    return text + (_inference_text(found) if "inference" in found else "")
+    return text + (_inference_text(results) if "inference" in results else "")
 
 
 def prediction_speed_block() -> str:
     """Times of the bundled model, beside the commit with five encoders, from a cold start, and in 8-bit integers."""
-    found = json.loads((ROOT / "docs" / "results" / "predict.json").read_text(encoding="utf-8"))
-    row, start, small = found["reference"], found["cold_start"]["seconds"], found["int8"]
+    results = json.loads((ROOT / "docs" / "results" / "predict.json").read_text(encoding="utf-8"))
+    row, start, small = results["reference"], results["cold_start"]["seconds"], results["int8"]
     times, faster, ways = row["ms_per_string"], row["times_faster"], small["ms_per_string"]
     most = max(small["mean_change"].items(), key=lambda item: item[1]["of_the_error"])
     return (
@@ -122,8 +122,8 @@ def prediction_speed_block() -> str:
     )
 
 
-def _inference_text(found: dict[str, Any]) -> str:
-    errors = found["inference"]["bundled_model"].items()
+def _inference_text(results: dict[str, Any]) -> str:
+    errors = results["inference"]["bundled_model"].items()
     changes = ", ".join(f"{name} by {row['mean_relative_error']:.2%}" for name, row in errors)
     ways = ("here, float32", "here, bfloat16")
     rows = [
@@ -132,11 +132,11 @@ def _inference_text(found: dict[str, Any]) -> str:
             row["strings_per_second"]["paper, float32"],
             *(row["times_faster_than_paper"][way] for way in ways),
         ]
-        for name, row in found["inference"]["sizes"].items()
+        for name, row in results["inference"]["sizes"].items()
     ]
     headers = ["hidden size x layers", "padded to 64, strings/s", "here, times faster", "in bfloat16, times faster"]
     return (
-        f" Inference on one core ({found['inference']['machine']['processor']}) is compared with the same strings "
+        f" Inference on one core ({results['inference']['machine']['processor']}) is compared with the same strings "
         f"padded to 64, as the paper does; bfloat16 changes what it predicts, on average: {changes}.\n\n"
         + tabulate(rows, headers=headers, tablefmt="github", floatfmt=".1f")
     )
@@ -144,18 +144,18 @@ def _inference_text(found: dict[str, Any]) -> str:
 
 def training_block() -> str:
     """Speed of pre-training beside the paper's recipe, from `scripts/benchmark_training.py`."""
-    found = json.loads((ROOT / "docs" / "results" / "training.json").read_text(encoding="utf-8"))
+    results = json.loads((ROOT / "docs" / "results" / "training.json").read_text(encoding="utf-8"))
     ratios = ("lean fp32 / paper fp32", "lean bf16 / paper bf16", "lean bf16 / paper fp32")
     rows = []
     for size in ("256x4", "768x12"):
-        arms = found[size]["arms"]
+        arms = results[size]["arms"]
         rates = [f"{arms[arm]['strings_per_s']:.3g}" for arm in ("paper fp32", "lean fp32", "lean bf16")]
-        rows.append([size, *rates, *(f"{found[size]['ratios'][name]['median']:.1f}x" for name in ratios)])
+        rows.append([size, *rates, *(f"{results[size]['ratios'][name]['median']:.1f}x" for name in ratios)])
     headers = ["hidden size x layers", "the paper's recipe, strings/s", "here, float32", "here, bf16"]
     headers += ["both float32", "both bf16", "bf16 over the paper's float32"]
-    curves = found["curves"]
+    curves, machine = results["curves"], results["256x4"]["machine"]
     return (
-        f"{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}\n\n{found['256x4']['machine']}; "
+        f"{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}\n\n{machine}; "
         f"medians of {arms['lean fp32']['slices']} slices in turn. On the same strings and masks the losses of both "
         f"recipes differ by at most {curves['largest_difference_lean_paper']:.0e} over {len(curves['losses']['lean'])} "
         "steps (`docs/results/training_loss.png`)."
@@ -164,19 +164,21 @@ def training_block() -> str:
 
 def corpus_block() -> str:
     """Memory and speed of building a corpus, from `scripts/benchmark_corpus.py`."""
-    found = json.loads((ROOT / "docs" / "results" / "corpus.json").read_text(encoding="utf-8"))
-    builds = sorted((row for name, row in found.items() if name.startswith("memory_")), key=lambda row: row["crystals"])
+    results = json.loads((ROOT / "docs" / "results" / "corpus.json").read_text(encoding="utf-8"))
+    builds = sorted(
+        (row for name, row in results.items() if name.startswith("memory_")), key=lambda row: row["crystals"]
+    )
     rows = [
         [f"{row['crystals']:,}", row["peak_worker_MB"], row["peak_main_MB"], row["crystals_per_processor_second"]]
         for row in builds
     ]
     headers = ["crystals", "peak of the worker, MB", "peak of the main process, MB", "crystals per processor second"]
     table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-    speed, two, cost = found["speed"], found["processes"], found["cost"]
+    speed, two, cost = results["speed"], results["processes"], results["cost"]
     seconds = " s against ".join(f"{two['seconds'][number]:.0f}" for number in ("2", "1"))
     sites, every, worker = (f"{ratio:.0%}" for name, ratio in speed["of_encoder"].items() if name != "encoder")
     return (
-        f"{table}\n\nReal crystals with perturbed cells, {found['machine']['processor']}; larger sizes were not "
+        f"{table}\n\nReal crystals with perturbed cells, {results['machine']['processor']}; larger sizes were not "
         f"measured. On one core a build of {speed['crystals']:,} crystals reaches {sites} of the bare encoder's speed "
         f"({speed['crystals_per_second']['encoder']:.0f} crystals/s) with the grammar `sites`, {every} with all three, "
         f"{worker} with a worker process that can be stopped, as the command has it: medians of {speed['rounds']} "

@@ -75,8 +75,8 @@ class Answers:
             return ""
         with self._one_at_a_time:
             neighbours = self.known(item)
-        columns = [name for name in COLUMNS if any(name in one.values for one in neighbours)]
-        same = any(one.same for one in neighbours)
+        columns = [name for name in COLUMNS if any(name in neighbour.values for neighbour in neighbours)]
+        same = any(neighbour.same for neighbour in neighbours)
         return _page("neighbours", neighbours=neighbours, columns=columns, same=same, number=len(self.known))
 
     def download(self, prediction: Prediction, temperature: float) -> str:

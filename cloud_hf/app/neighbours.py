@@ -87,8 +87,10 @@ class NearestKnown:
             predictors: Of the bundled model.
         """
         known = Collection.known()
-        made = (one for one in predictors.pipelines if isinstance(one, FastPredictor))
-        predictor = next((one for one in made if EMBEDDING_HEAD in (one.settings.target_names or ())), None)
+        made = (pipeline for pipeline in predictors.pipelines if isinstance(pipeline, FastPredictor))
+        predictor = next(
+            (pipeline for pipeline in made if EMBEDDING_HEAD in (pipeline.settings.target_names or ())), None
+        )
         try:
             folder = bundled_model(EMBEDDING_HEAD)
         except CheckpointError:

@@ -170,11 +170,11 @@ def _write_bert(network: Any, folder: Path, path: str) -> float:
             source=path,
         )
     fields = config.to_dict()
-    kept = {name: fields[name] for name in BertConfig().to_dict() if name in fields}
+    bert_fields = {name: fields[name] for name in BertConfig().to_dict() if name in fields}
     for name in ("architectures", "model_type", "transformers_version", "dtype"):
-        kept.pop(name, None)
+        bert_fields.pop(name, None)
     strings = {name: fields.get(name) for name in STRINGS}
-    bert_config = BertConfig(**(kept | strings))
+    bert_config = BertConfig(**(bert_fields | strings))
     bert: Any = BertForMaskedLM(bert_config) if isinstance(network, CloudForMaskedLM) else None
     bert = BertModel(bert_config, add_pooling_layer=False) if bert is None else bert
     weights = network.state_dict()
@@ -284,8 +284,10 @@ def _write_onnx(network: Any, folder: Path, path: str) -> float:
         given = named.example(length)
         feed = {name: value.numpy() for name, value in zip(named.inputs, given, strict=True)}
         for mine, theirs in zip(named(*given), session.run(None, feed), strict=True):
-            kept = given[1].bool() if mine.ndim == 3 else slice(None)
-            difference = (mine - torch.from_numpy(theirs))[kept].abs().max() / mine[kept].abs().max().clamp(min=1e-9)
+            unmasked = given[1].bool() if mine.ndim == 3 else slice(None)
+            difference = (mine - torch.from_numpy(theirs))[unmasked].abs().max() / mine[unmasked].abs().max().clamp(
+                min=1e-9
+            )
             largest = max(largest, float(difference))
     if not largest < TOLERANCE:
         raise CheckpointError(f"the outputs of ONNX Runtime differ by {largest:.2g}; nothing was written.", source=path)

@@ -61,8 +61,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as every parser does, but name an unknown flag before anything that is missing."""
-        words = list(sys.argv[1:] if args is None else args)
-        problem = None if self._has_commands else unknown_flag(words, self.flags)
+        given = list(sys.argv[1:] if args is None else args)
+        problem = None if self._has_commands else unknown_flag(given, self.flags)
         if problem:
             self.error(problem)
-        return super().parse_known_args(words, namespace)
+        return super().parse_known_args(given, namespace)

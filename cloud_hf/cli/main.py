@@ -49,19 +49,19 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 some rows failed, 2 it could not run."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words and words[0] in ("pretrain", "finetune", "joint"):  # transformers' own parser reads their arguments
+        if given and given[0] in ("pretrain", "finetune", "joint"):  # transformers' own parser reads their arguments
             from cloud_hf.cli.train import TRAINING_COMMANDS
 
             _hide_loading_bars()
-            return TRAINING_COMMANDS[words[0]](words[1:])
-        if words and words[0] == "study":
+            return TRAINING_COMMANDS[given[0]](given[1:])
+        if given and given[0] == "study":
             from cloud_hf.cli.study import study
 
             _hide_loading_bars()
-            return study(words[1:])
-        arguments = build_parser(words[0] if words else None).parse_args(words)
+            return study(given[1:])
+        arguments = build_parser(given[0] if given else None).parse_args(given)
         if arguments.command not in ("encode", "corpus"):  # which need neither torch nor transformers
             _hide_loading_bars()
         return int(arguments.run(arguments))

@@ -121,13 +121,17 @@ def parse_flags(
     """
     flags: list[str] = []
     recipes: list[Path] = []
-    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
-    while words:
-        word = words.pop(0)
-        if word != "--config":
-            flags.append(word)
-        elif words:
-            recipes.append(Path(words.pop(0)))
+    remaining = [
+        part
+        for argument in argv
+        for part in (argument.split("=", 1) if argument.startswith("--config=") else [argument])
+    ]
+    while remaining:
+        argument = remaining.pop(0)
+        if argument != "--config":
+            flags.append(argument)
+        elif remaining:
+            recipes.append(Path(remaining.pop(0)))
         else:
             raise CloudError("--config needs the path of a YAML recipe.")
     parser = _FlagParser(kinds, command, groups or {}, everything="--help-all" in flags)

@@ -232,12 +232,12 @@ def _listed() -> str:
 
     rows = [
         [
-            one.name,
-            one.formula,
-            one.space_group,
-            " ".join(f"{s}={e}" for s, e in zip(one.slots, one.elements, strict=True)),
+            prototype.name,
+            prototype.formula,
+            prototype.space_group,
+            " ".join(f"{s}={e}" for s, e in zip(prototype.slots, prototype.elements, strict=True)),
         ]
-        for one in bundled_prototypes().values()
+        for prototype in bundled_prototypes().values()
     ]
     prototypes = tabulate(rows, headers=["prototype", "of", "space group", "slots"], tablefmt="simple")
     groups = tabulate(GROUPS.items(), headers=["group", "elements"], tablefmt="simple")

@@ -47,10 +47,11 @@ def add_split_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPars
 def split(arguments: argparse.Namespace) -> int:
     """Assign folds and parts by crystal across tables, so that none is trained on here and validated on there."""
     paths = sorted({Path(name).resolve(): Path(name) for name in arguments.tables}.values(), key=lambda path: path.stem)
-    for one, other in itertools.pairwise(paths):
-        if one.stem == other.stem:
+    for path, other_path in itertools.pairwise(paths):
+        if path.stem == other_path.stem:
             raise TableError(
-                f"its output and that of {other} would both be {one.stem}.split.parquet; rename one.", source=str(one)
+                f"its output and that of {other_path} would both be {path.stem}.split.parquet; rename one.",
+                source=str(path),
             )
     assign([], arguments.folds, arguments.validation)  # refuse wrong numbers before the work
     folder = Path(arguments.output)

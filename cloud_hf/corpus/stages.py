@@ -224,10 +224,10 @@ class ShardStep(CorpusStep):
                 names = pa.array([digest.hex() for digest in table["hash"].to_pylist()], pa.string())
                 table = table.set_column(0, "hash", names)
                 duplicates.add_table(table.filter(pa.array(chosen)).select([*ORIGIN_COLUMNS, "hash"]))
-                kept = table.filter(compute.invert(pa.array(chosen)))
+                first_rows = table.filter(compute.invert(pa.array(chosen)))
                 for name, text in (("encoder", plan.encoder), ("versions", plan.versions)):
-                    kept = kept.append_column(name, pa.array([text] * len(kept), pa.string()))
-                shard.add_table(kept.select(schema.names))
+                    first_rows = first_rows.append_column(name, pa.array([text] * len(first_rows), pa.string()))
+                shard.add_table(first_rows.select(schema.names))
 
 
 class ReportStep(CorpusStep):

@@ -54,9 +54,9 @@ def encoded_strings(
     """
     path, table = Path(path), read_table(path)
     digest = hashlib.sha256(f"{encoder.settings}, max_atoms {encoder.max_atoms}\n".encode() + path.read_bytes())
-    kept = Path(cache) / f"{path.stem}-{digest.hexdigest()[:16]}.parquet"
-    if kept.is_file():
-        strings = read_table(kept).astype(object)
+    cache_file = Path(cache) / f"{path.stem}-{digest.hexdigest()[:16]}.parquet"
+    if cache_file.is_file():
+        strings = read_table(cache_file).astype(object)
         if len(strings) == len(table):
             return strings.where(strings.notna(), None)
     encoded = encode_items(table_items(table, path), encoder, processes)
@@ -65,7 +65,7 @@ def encoded_strings(
         for item in tqdm(encoded, total=len(table), desc="encoding", unit="crystal", disable=not progress)
     ]
     strings = pd.DataFrame(rows, columns=["scope", "error"], dtype=object)
-    write_table(strings, kept)
+    write_table(strings, cache_file)
     return strings
 
 

@@ -83,16 +83,16 @@ class FastPredictor(QuantityReader):
         """What the model gives for a batch that `collate` made, and the state that its first head reads, `pooled`."""
         config, ids, n_atoms = self._config, features["input_ids"], features["n_atoms"]
         raw, pooled = self._network(ids, features["attention_mask"])
-        kept = {name: features[name] for name in ("n_atoms", "string_features") if name in features}
-        kept |= {"temperature": torch.full_like(n_atoms, temperature), "pooled": pooled}
+        outputs = {name: features[name] for name in ("n_atoms", "string_features") if name in features}
+        outputs |= {"temperature": torch.full_like(n_atoms, temperature), "pooled": pooled}
         if self.is_debye:
             theta, second, weight = debye_branches(raw, config)
             if second is not None and weight is not None:
-                kept |= {"second_temperature": second, "second_weight": weight}
-            one, kelvin = torch.ones_like(theta), kept["temperature"]
+                outputs |= {"second_temperature": second, "second_weight": weight}
+            one, kelvin = torch.ones_like(theta), outputs["temperature"]
             thermal = thermal_properties(theta, kelvin, one, config.second_branch, second, weight)
             targets = {name: getattr(thermal, name) for name in config.debye_targets}
-            return {"logits": theta[:, None], **kept, **targets}
+            return {"logits": theta[:, None], **outputs, **targets}
         n_targets = len(config.target_names)
         logits = scalar_targets(
             raw[:, :n_targets], config, n_atoms if self._needs_atoms() else torch.ones_like(n_atoms)
@@ -102,12 +102,12 @@ class FastPredictor(QuantityReader):
             if config.grammar == "sites":
                 cells = primitive_atoms(ids, self._network.multiplicities)
             dos = dos_from_raw(raw[:, n_targets:], cells, config)
-            kept |= {
+            outputs |= {
                 "optical_dos": dos.optical,
                 "acoustic_share": dos.acoustic_share,
                 "acoustic_cutoff": dos.acoustic_cutoff,
             }
-        return {"logits": logits, **kept}
+        return {"logits": logits, **outputs}
 
 
 def _is_of(config: Any, weights: Mapping[str, torch.Tensor]) -> bool:

@@ -31,9 +31,9 @@ def plot_phonon_dos(predictions: Sequence[Prediction], path: str, highest: float
         CloudError: No prediction has a density of states, or the picture cannot be written.
     """
     curves = [
-        (one.phonon_dos, one.item.formula or one.item.source, *_factor(one))
-        for one in predictions
-        if one.phonon_dos is not None
+        (prediction.phonon_dos, prediction.item.formula or prediction.item.source, *_factor(prediction))
+        for prediction in predictions
+        if prediction.phonon_dos is not None
     ]
     if not curves:
         raise CloudError("There is nothing to plot: no crystal has a predicted phonon density of states.")

@@ -105,14 +105,14 @@ class Predictors:
 
     def giving(self, names: Collection[str]) -> "Predictors":
         """Return those of the models that give any of the quantities, which may be auxiliary targets."""
-        kept, missing = [], set(names) - self.units.keys()
+        parts, missing = [], set(names) - self.units.keys()
         for pipeline, shown in self.parts:
             hidden = {name: unit for name, unit in pipeline.units.items() if name in missing}
             missing -= hidden.keys()
             if hidden or not shown.keys().isdisjoint(names):
-                kept.append((pipeline, shown | hidden))
-        few = Predictors([pipeline for pipeline, _ in kept], likelihood=self.likelihood)
-        few._shown = [units for _, units in kept]
+                parts.append((pipeline, shown | hidden))
+        few = Predictors([pipeline for pipeline, _ in parts], likelihood=self.likelihood)
+        few._shown = [units for _, units in parts]
         return few
 
     @property

@@ -366,7 +366,7 @@ class CloudConfig(PushedWithCard, PreTrainedConfig):
 
 def _changed(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Stored fields with others in their place, without what the stored config says of a head that is replaced."""
-    kept, names = dict(stored), stored.get("target_names")
+    usable, names = dict(stored), stored.get("target_names")
     wanted = changes.get("target_names", names)
     labels = changes.get("id2label") or {index: label for label, index in (changes.get("label2id") or {}).items()}
     if "target_names" not in changes and labels:
@@ -374,11 +374,11 @@ def _changed(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     elif "target_names" not in changes and changes.get("num_labels") not in (None, len(names or [])):
         wanted = None
     if wanted != names or (wanted is None and names is not None):
-        kept = {name: value for name, value in kept.items() if name not in HEAD_FIELDS}
+        usable = {name: value for name, value in usable.items() if name not in HEAD_FIELDS}
     debye = changes.get("debye_targets")
     if debye is not None and debye != stored.get("debye_targets", ["heat_capacity"]) and wanted in (None, DEBYE_NAMES):
-        kept = {name: value for name, value in kept.items() if name not in ("target_scale", "target_weights")}
-    return kept | changes
+        usable = {name: value for name, value in usable.items() if name not in ("target_scale", "target_weights")}
+    return usable | changes
 
 
 def _ordered(id2label: dict[Any, str] | None) -> list[str]:

@@ -62,15 +62,15 @@ _MOST = 50.0  # largest exponent: keeps intervals finite
 def element_amounts(scope: str) -> dict[str, float]:
     """Return what each element's share of the atoms is proportional to, by a SCOPE string of any grammar."""
     parts = scope.split("|")
-    words = parts[-1].split()
+    tail = parts[-1].split()
     counts: dict[str, float] = {}
     if len(parts) == 2:
-        amounts = [float(word[:-1]) for word in words[1::2]]
-    elif all(map(str.isalpha, words)):
-        amounts, words = [1.0] * len(words), [word for element in words for word in (element, "")]
+        amounts = [float(word[:-1]) for word in tail[1::2]]
+    elif all(map(str.isalpha, tail)):
+        amounts, tail = [1.0] * len(tail), [word for element in tail for word in (element, "")]
     else:
-        amounts = [float(word) for word in words[1::2]]
-    for element, amount in zip(words[::2], amounts, strict=False):
+        amounts = [float(word) for word in tail[1::2]]
+    for element, amount in zip(tail[::2], amounts, strict=False):
         counts[element] = counts.get(element, 0.0) + amount
     return counts
 
@@ -90,13 +90,13 @@ def string_features(scopes: Sequence[str]) -> NDArray[np.float64]:
     features = np.zeros((len(scopes), len(STRING_FEATURES)))
     for row, scope in enumerate(scopes):
         parts = scope.split("|")
-        generators, words = parts[0].split(), parts[1].split()
+        generators, tail = parts[0].split(), parts[1].split()
         counts = element_amounts(scope)
         total = sum(counts.values()) or 1.0
         for element, amount in counts.items():
             if element in _COLUMN:
                 features[row, _COLUMN[element]] = amount / total
-        positions = words[1::2] if len(parts) == 2 else words
+        positions = tail[1::2] if len(parts) == 2 else tail
         multiplicity = sum(float(word[:-1]) for word in positions)
         features[row, len(ELEMENTS) :] = (
             np.log(max(multiplicity, 1.0)),
@@ -209,10 +209,10 @@ class TargetCalibration:
         if not self.elements:
             return [[] for _ in features]
         known = np.array([element in self.elements for element in ELEMENTS])
-        found: list[list[str]] = [[] for _ in features]
+        unknown: list[list[str]] = [[] for _ in features]
         for row, column in zip(*np.nonzero((features[:, : len(ELEMENTS)] > 0) & ~known), strict=True):
-            found[row].append(ELEMENTS[column])
-        return found
+            unknown[row].append(ELEMENTS[column])
+        return unknown
 
     def _scaled(self, predictions: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.scale == "linear":

@@ -197,23 +197,23 @@ class CrystalPropertyPipeline(PushedWithCard, QuantityReader, Pipeline):
         inputs = dict(inputs)
         n_atoms = inputs.pop("n_atoms")
         inputs.pop("token_type_ids", None)
-        kept = {"n_atoms": n_atoms}
+        auxiliary = {"n_atoms": n_atoms}
         if "string_features" in inputs:
-            kept["string_features"] = inputs.pop("string_features")
+            auxiliary["string_features"] = inputs.pop("string_features")
         if self.has_spectrum:
             atoms = {"n_atoms": n_atoms} if self._needs_atoms() else {}
             primitive = {} if self.model.config.grammar == "sites" else {"n_atoms_primitive": n_atoms}
             outputs = self.model(**inputs, **atoms, **primitive)
-            kept |= {name: outputs[name] for name in SPECTRUM}
-            return {"logits": outputs.logits, **kept, "temperature": torch.full_like(n_atoms, temperature)}
+            auxiliary |= {name: outputs[name] for name in SPECTRUM}
+            return {"logits": outputs.logits, **auxiliary, "temperature": torch.full_like(n_atoms, temperature)}
         if not self.is_debye:
             atoms = {"n_atoms": n_atoms} if self._needs_atoms() else {}
-            return {"logits": self.model(**inputs, **atoms).logits, **kept}
+            return {"logits": self.model(**inputs, **atoms).logits, **auxiliary}
         kelvin = torch.full_like(n_atoms, temperature)
         outputs = self.model(**inputs, temperature=kelvin)
         targets = {name: outputs[name] for name in self.model.config.debye_targets}
-        kept |= {name: outputs[name] for name in BRANCH if name in outputs}
-        return {"logits": outputs.logits, **kept, "temperature": kelvin, **targets}
+        auxiliary |= {name: outputs[name] for name in BRANCH if name in outputs}
+        return {"logits": outputs.logits, **auxiliary, "temperature": kelvin, **targets}
 
     def postprocess(
         self, outputs: dict[str, torch.Tensor], level: float = DEFAULT_LEVEL, auxiliary: bool = False

@@ -19,12 +19,12 @@ import spglib
 from cloud_hf.errors import CloudError, SymmetryError
 from cloud_hf.scope._relabelings import LETTERS, wyckoff_table
 from cloud_hf.scope.cubic import find_cubic
-from cloud_hf.scope.found import FoundSymmetry
+from cloud_hf.scope.search_result import SymmetryResult
 
-__all__ = ["BACKENDS", "FoundSymmetry", "check_backend", "search_symmetry"]
+__all__ = ["BACKENDS", "SymmetryResult", "check_backend", "search_symmetry"]
 
 
-Search = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.intc], float, float], FoundSymmetry]
+Search = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.intc], float, float], SymmetryResult]
 
 
 def _search_spglib(
@@ -33,12 +33,12 @@ def _search_spglib(
     types: NDArray[np.intc],
     symprec: float,
     angle_tolerance: float,
-) -> FoundSymmetry:
+) -> SymmetryResult:
     cell: Any = (lattice, frac_coords, types)
     dataset = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=angle_tolerance)
     if dataset is None:
         raise ValueError("no reason given")
-    return FoundSymmetry(
+    return SymmetryResult(
         space_group=int(dataset.number),
         space_group_symbol=str(dataset.international),
         letters=dataset.wyckoffs,
@@ -68,7 +68,7 @@ def _search_moyopy(
     types: NDArray[np.intc],
     symprec: float,
     angle_tolerance: float,
-) -> FoundSymmetry:
+) -> SymmetryResult:
     # No angle tolerance: with 5 degrees moyopy 0.21 takes all memory and does not end on flat cells (mp-573608,
     # angles of 8 degrees). Without one it compares angles by the distances that they span, with symprec.
     del angle_tolerance
@@ -76,7 +76,7 @@ def _search_moyopy(
     cell = moyopy.Cell(lattice.tolist(), frac_coords.tolist(), types.tolist())
     dataset = moyopy.MoyoDataset(cell, symprec=symprec, setting=setting)
     standard = dataset.std_cell
-    return FoundSymmetry(
+    return SymmetryResult(
         space_group=dataset.number,
         space_group_symbol=wyckoff_table(dataset.number).symbol,
         letters=dataset.wyckoffs,
@@ -114,7 +114,7 @@ def search_symmetry(
     name: str = "structure",
     backend: str = "spglib",
     any_origin: bool = False,
-) -> FoundSymmetry:
+) -> SymmetryResult:
     """Search the symmetry of a cell; where the search fails on a valid crystal, others follow, and the note says so.
 
     Args:
@@ -191,7 +191,7 @@ def _attempt(
     symprec: float,
     angle_tolerance: float,
     is_checked: bool,
-) -> tuple[FoundSymmetry | None, str]:
+) -> tuple[SymmetryResult | None, str]:
     """Return what a search finds, or why there is nothing that can be used."""
     try:
         symmetry = BACKENDS[backend](lattice, frac_coords, types, symprec, angle_tolerance)
@@ -205,7 +205,7 @@ def _attempt(
     return (None, reason) if reason else (symmetry, "")
 
 
-def contradiction(symmetry: FoundSymmetry) -> str:
+def contradiction(symmetry: SymmetryResult) -> str:
     """Return what speaks against the orbits of a search: their sites must be those of the conventional cell."""
     multiplicities = wyckoff_table(symmetry.space_group).multiplicities
     letters = dict(zip(symmetry.orbits, symmetry.letters, strict=True))

@@ -16,7 +16,7 @@ import spglib
 from numpy.typing import NDArray
 
 from cloud_hf.scope._relabelings import LATTICE_POINTS, wyckoff_table
-from cloud_hf.scope.found import FoundSymmetry
+from cloud_hf.scope.search_result import SymmetryResult
 
 __all__ = ["find_cubic"]
 
@@ -59,7 +59,7 @@ def find_cubic(
     types: NDArray[np.intc],
     symprec: float,
     angle_tolerance: float,
-) -> FoundSymmetry | None:
+) -> SymmetryResult | None:
     """Return the symmetry of a crystal that is cubic beyond doubt, `None` for every other.
 
     Args:
@@ -110,7 +110,7 @@ def find_cubic(
     if any(key not in _letters for key in keys):
         return None
     letters = dict(zip(first, [_letters[key] for key in keys], strict=True))
-    return FoundSymmetry(
+    return SymmetryResult(
         space_group=number,
         space_group_symbol=wyckoff_table(number).symbol,
         letters=[letters[orbit] for orbit in orbits],
@@ -253,15 +253,15 @@ def _setting(
         if len(rotations) != order * LATTICE_POINTS[centring]:
             continue
         for turn in (_ROTATIONS[0], _TURN):
-            fits = np.ones(len(grid), dtype=bool)
+            keeps = np.ones(len(grid), dtype=bool)
             for place, *eighths in operations:
                 rotation = turn @ _ROTATIONS[place] @ turn.T
                 same = (rotations == rotation).all(axis=(1, 2))
                 wanted = np.rint(16 * translations[same]).astype(int)
                 moved = 2 * turn @ eighths + grid @ (rotation - np.eye(3, dtype=int)).T
-                fits &= ((moved[:, None] - wanted) % 16 == 0).all(axis=2).any(axis=1)
-            if fits.any():
-                return number, turn, grid[fits.argmax()] / 16
+                keeps &= ((moved[:, None] - wanted) % 16 == 0).all(axis=2).any(axis=1)
+            if keeps.any():
+                return number, turn, grid[keeps.argmax()] / 16
     return None
 
 
@@ -278,9 +278,9 @@ def _site_keys(points: NDArray[np.float64], number: int, tolerance: float) -> li
     points = points - np.floor(points + 1e-3)
     steps = points @ rotations.transpose(0, 2, 1) + translations[:, None] - points  # (operations, points, 3)
     whole = np.rint(steps)
-    kept = (np.abs(steps - whole).max(axis=2) < tolerance).T
+    keeps = (np.abs(steps - whole).max(axis=2) < tolerance).T
     lattice_steps = whole.astype(np.int8).transpose(1, 0, 2)
-    return [(number, keep.tobytes(), step[keep].tobytes()) for keep, step in zip(kept, lattice_steps, strict=True)]
+    return [(number, keep.tobytes(), step[keep].tobytes()) for keep, step in zip(keeps, lattice_steps, strict=True)]
 
 
 def _learn(

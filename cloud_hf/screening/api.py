@@ -168,20 +168,20 @@ def prepare(
     given = [elements] if isinstance(elements, str) else elements
     automatic = not isinstance(given, Mapping) and AUTO in given
     slots = _slots([text for text in given if text != AUTO] if automatic else given)
-    found = read_prototypes(prototypes)
+    chosen = read_prototypes(prototypes)
     if structures is not None:
         if automatic and sampling is not None and sampling.sites:
             raise CloudError("sites that the language model draws have no structure to write; leave one of both out.")
-        _need_structures(found)
+        _need_structures(chosen)
         check_output(Path(structures) / "structure.cif")
     source: Product | Proposals
     proposing: dict[str, Any] = {}
     if automatic:
         draw = sampling or Sampling()
-        source, proposed = _proposals(found, slots, draw, rules, known)
+        source, proposed = _proposals(chosen, slots, draw, rules, known)
         proposing = {"sampling": asdict(draw), "proposed": proposed.record()}
     else:
-        source = Product.of(found, slots, rules, limit)
+        source = Product.of(chosen, slots, rules, limit)
         if next(source.candidates(counts=(counts := Counts())), None) is None:
             raise CloudError(f"nothing is left to screen. {counts}.")
     plan = Plan(
@@ -282,7 +282,7 @@ def _slots(elements: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _need_structures(prototypes: Iterable[Prototype]) -> None:
-    without = [one.name for one in prototypes if one.structure is None]
+    without = [prototype.name for prototype in prototypes if prototype.structure is None]
     if without:
         raise CloudError(
             f"{', '.join(without[:5])}: a prototype that is given as a string has no structure to write; give it as a "

@@ -157,11 +157,11 @@ class Product:
 
     def _twins(self, place: int) -> list["_Twin"]:
         """Earlier products of the same crystals: in earlier prototypes, and in this one with slots exchanged."""
-        own = self.prototypes[place]
-        identity = tuple(range(len(own)))
+        prototype = self.prototypes[place]
+        identity = tuple(range(len(prototype)))
         twins = []
         for other in range(place + 1):
-            for order in slot_maps(own, self.prototypes[other]):
+            for order in slot_maps(prototype, self.prototypes[other]):
                 if other < place or order != identity:
                     twins.append(_Twin(order, self.pools[other], other < place))
         return twins

@@ -43,13 +43,15 @@ class Distribution:
             intervals: Level, lower and upper ends, each of shape (n,), of each interval; endless ones are left out.
             bounded: No value lies below zero.
         """
-        finite = [one for one in intervals if np.isfinite(one[1]).all() and np.isfinite(one[2]).all()]
-        kept = sorted(finite, key=lambda one: -one[0])
-        lows, highs = [one[1] for one in kept], [one[2] for one in reversed(kept)]
-        if not kept:
+        finite = [
+            interval for interval in intervals if np.isfinite(interval[1]).all() and np.isfinite(interval[2]).all()
+        ]
+        ordered = sorted(finite, key=lambda interval: -interval[0])
+        lows, highs = [interval[1] for interval in ordered], [interval[2] for interval in reversed(ordered)]
+        if not ordered:
             return cls(values, np.zeros((len(values), 0)), np.zeros(0), bounded)
         knots = np.maximum.accumulate(np.stack([*lows, values, *highs], axis=1), axis=1)
-        tails = [(1 - one[0]) / 2 for one in kept]
+        tails = [(1 - interval[0]) / 2 for interval in ordered]
         return cls(values, knots, np.array([*tails, 0.5, *(1 - tail for tail in reversed(tails))]), bounded)
 
     def shifted(self, amount: Numbers) -> "Distribution":
@@ -63,9 +65,9 @@ class Distribution:
     def ends(self, level: float) -> tuple[Numbers, Numbers]:
         """Return the ends of the interval of a level that the distributions were made of, NaN where there is none."""
         tail = (1 - level) / 2
-        found = [np.flatnonzero(np.isclose(self.levels, share)) for share in (tail, 1 - tail)]
+        places_of_ends = [np.flatnonzero(np.isclose(self.levels, share)) for share in (tail, 1 - tail)]
         nothing = np.full(len(self.values), np.nan)
-        low, high = (self.knots[:, place[0]] if len(place) else nothing for place in found)
+        low, high = (self.knots[:, place[0]] if len(place) else nothing for place in places_of_ends)
         return low, high
 
     def _below(self, limit: float, included: bool) -> Numbers:
@@ -83,12 +85,12 @@ class Distribution:
         left, right = knots[rows, before], knots[rows, after]
         width = np.where(right > left, right - left, 1.0)
         share = np.clip((limit - left) / width, 0.0, 1.0)
-        found = levels[before] + share * (levels[after] - levels[before])
+        probability = levels[before] + share * (levels[after] - levels[before])
         for outside, end, rest in ((places == 0, 0, levels[0]), (places == len(levels), -1, 1 - levels[-1])):
             half = np.abs(knots[:, end] - self.values)
             distance = np.maximum(np.abs(limit - self.values), np.maximum(half, np.finfo(float).tiny))
             tail = rest * (half / distance) ** 2
             if self.bounded and end == 0:
                 tail = np.where(knots[:, 0] > 0, tail, 0.0)
-            found = np.where(outside, tail if end == 0 else 1 - tail, found)
-        return np.asarray(found)
+            probability = np.where(outside, tail if end == 0 else 1 - tail, probability)
+        return np.asarray(probability)

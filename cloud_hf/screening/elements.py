@@ -52,30 +52,34 @@ def group_elements(name: str) -> tuple[str, ...]:
             f"{name!r} is neither the symbol of an element nor a group of elements; {hint}Groups: {', '.join(GROUPS)}."
         )
     table = [Element.from_Z(number) for number in range(1, 95)]
-    stable = [one for one in table if one.Z <= LAST_STABLE and one.symbol not in (*NOBLE, *RADIOACTIVE)]
+    stable = [element for element in table if element.Z <= LAST_STABLE and element.symbol not in (*NOBLE, *RADIOACTIVE)]
     nonmetals = ["H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Ge", "As", "Se", "Br", "Sb", "Te", "I"]
     chosen = {
         "all": stable,
-        "metals": [one for one in stable if one.symbol not in nonmetals],
-        "nonmetals": [one for one in stable if one.symbol in nonmetals],
-        "alkali": [one for one in stable if one.is_alkali],
-        "alkaline-earths": [one for one in stable if one.is_alkaline],
+        "metals": [element for element in stable if element.symbol not in nonmetals],
+        "nonmetals": [element for element in stable if element.symbol in nonmetals],
+        "alkali": [element for element in stable if element.is_alkali],
+        "alkaline-earths": [element for element in stable if element.is_alkaline],
         "transition-metals": [
-            one for one in stable if 3 <= one.group <= 12 and not one.is_lanthanoid and not one.is_actinoid
+            element
+            for element in stable
+            if 3 <= element.group <= 12 and not element.is_lanthanoid and not element.is_actinoid
         ],
-        "post-transition-metals": [one for one in stable if one.symbol in ("Al", "Ga", "In", "Sn", "Tl", "Pb", "Bi")],
-        "lanthanides": [one for one in stable if one.is_lanthanoid],
-        "rare-earths": [one for one in stable if one.is_lanthanoid or one.symbol in ("Sc", "Y")],
-        "actinides": [one for one in table if one.is_actinoid],
-        "metalloids": [one for one in stable if one.symbol in ("B", "Si", "Ge", "As", "Sb", "Te")],
-        "pnictogens": [one for one in stable if one.group == 15],
-        "chalcogens": [one for one in stable if one.group == 16],
-        "halogens": [one for one in stable if one.group == 17],
-        "noble-gases": [one for one in table if one.symbol in NOBLE],
+        "post-transition-metals": [
+            element for element in stable if element.symbol in ("Al", "Ga", "In", "Sn", "Tl", "Pb", "Bi")
+        ],
+        "lanthanides": [element for element in stable if element.is_lanthanoid],
+        "rare-earths": [element for element in stable if element.is_lanthanoid or element.symbol in ("Sc", "Y")],
+        "actinides": [element for element in table if element.is_actinoid],
+        "metalloids": [element for element in stable if element.symbol in ("B", "Si", "Ge", "As", "Sb", "Te")],
+        "pnictogens": [element for element in stable if element.group == 15],
+        "chalcogens": [element for element in stable if element.group == 16],
+        "halogens": [element for element in stable if element.group == 17],
+        "noble-gases": [element for element in table if element.symbol in NOBLE],
     }
     for row, period in (("3d", 4), ("4d", 5), ("5d", 6)):
-        chosen[row] = [one for one in chosen["transition-metals"] if one.row == period]
-    return tuple(one.symbol for one in chosen[name])
+        chosen[row] = [element for element in chosen["transition-metals"] if element.row == period]
+    return tuple(element.symbol for element in chosen[name])
 
 
 def parse_elements(text: str) -> tuple[str, ...]:
@@ -90,8 +94,8 @@ def parse_elements(text: str) -> tuple[str, ...]:
         parts = ["all", *parts]
     for part in parts:
         name = part.removeprefix("-")
-        found = (name,) if name in ELEMENT_RANK else group_elements(name)
-        for symbol in found:
+        symbols = (name,) if name in ELEMENT_RANK else group_elements(name)
+        for symbol in symbols:
             if part.startswith("-"):
                 chosen.pop(symbol, None)
             else:

@@ -115,11 +115,11 @@ class Evaluator:
     @property
     def _recorded(self) -> dict[str, str]:
         """Units of the quantities that rows hold: what is wanted, and the scalars that come with it at no cost."""
-        found: dict[str, str] = {}
+        units: dict[str, str] = {}
         for pipeline, shown in self.predictors.parts:
             scalars = set(pipeline.settings.target_names)
-            found |= {name: unit for name, unit in shown.items() if name in self._names or name in scalars}
-        return found
+            units |= {name: unit for name, unit in shown.items() if name in self._names or name in scalars}
+        return units
 
     def rows(self, candidates: Sequence[Candidate]) -> pd.DataFrame:
         """Predict candidates and return a row for each, in order."""
@@ -137,20 +137,20 @@ class Evaluator:
         return pd.DataFrame(described | table, columns=list(columns)).astype(columns)
 
     def _described(self, candidates: Sequence[Candidate]) -> dict[str, Any]:
-        scopes = [one.scope for one in candidates]
-        kinds = [self.prototypes[one.prototype] for one in candidates]
+        scopes = [candidate.scope for candidate in candidates]
+        kinds = [self.prototypes[candidate.prototype] for candidate in candidates]
         return {
             "prototype": [kind.name for kind in kinds],
-            "formula": [kind.compound(one.elements) for kind, one in zip(kinds, candidates, strict=True)],
+            "formula": [kind.compound(candidate.elements) for kind, candidate in zip(kinds, candidates, strict=True)],
             "elements": [
-                " ".join(f"{slot}={element}" for slot, element in zip(kind.slots, one.elements, strict=True))
-                for kind, one in zip(kinds, candidates, strict=True)
+                " ".join(f"{slot}={element}" for slot, element in zip(kind.slots, candidate.elements, strict=True))
+                for kind, candidate in zip(kinds, candidates, strict=True)
             ],
             "space_group": [kind.space_group for kind in kinds],
             "scope": scopes,
-            "n_atoms": [one.n_atoms for one in candidates],
+            "n_atoms": [candidate.n_atoms for candidate in candidates],
             "known": [None] * len(scopes) if self.known is None else self.known.holds(scopes),
-            "log_probability": [one.log_probability for one in candidates],
+            "log_probability": [candidate.log_probability for candidate in candidates],
         }
 
     def _fill(self, table: dict[str, NDArray[Any]], candidates: Sequence[Candidate], places: Sequence[int]) -> None:
@@ -164,19 +164,21 @@ class Evaluator:
                 for place in places:
                     self._fill(table, candidates, [place])
             return
-        found = self._distributions(features)
+        distributions = self._distributions(features)
         filled: dict[str, Any] = {}
         for name, unit in self._recorded.items():
-            filled |= _columns(name, unit, found[name])
+            filled |= _columns(name, unit, distributions[name])
         if self.phases is not None:
             hull = [self._hull(candidates[place]) for place in places]
             energies = np.array([energy for energy, _ in hull])
-            found[HULL] = found[self.phases.head].shifted(-energies)
-            filled |= _columns(HULL, HULL_UNIT, found[HULL])
+            distributions[HULL] = distributions[self.phases.head].shifted(-energies)
+            filled |= _columns(HULL, HULL_UNIT, distributions[HULL])
             filled[DECOMPOSITION] = [text for _, text in hull]
-            filled[INCOMPLETE] = found[HULL].values < -LARGEST_DROP
-            found[HULL] = found[HULL].shifted(np.maximum(-LARGEST_DROP - found[HULL].values, 0.0))
-        chances = {str(want): found[want.quantity].within(want.low, want.high) for want in self.wants}
+            filled[INCOMPLETE] = distributions[HULL].values < -LARGEST_DROP
+            distributions[HULL] = distributions[HULL].shifted(
+                np.maximum(-LARGEST_DROP - distributions[HULL].values, 0.0)
+            )
+        chances = {str(want): distributions[want.quantity].within(want.low, want.high) for want in self.wants}
         filled[PROBABILITY] = np.prod(list(chances.values()), axis=0)
         if len(chances) > 1:
             filled |= {f"P({name})": values for name, values in chances.items()}
@@ -187,7 +189,7 @@ class Evaluator:
     @torch.inference_mode()
     def _distributions(self, features: list[dict[str, torch.Tensor]]) -> dict[str, Distribution]:
         outputs = self.predictors.forward(features, self.temperature)
-        found: dict[str, Distribution] = {}
+        distributions: dict[str, Distribution] = {}
         for (pipeline, shown), tensors in zip(self.predictors.parts, outputs, strict=True):
             scalars = list(pipeline.settings.target_names)
             calibration = pipeline.calibration
@@ -205,11 +207,11 @@ class Evaluator:
                         low, high = target.interval(strings, value / atoms, level)
                         intervals.append((level, low * atoms, high * atoms))
                 bounded = target is not None and (target.nonnegative or target.scale != "linear")
-                found[name] = Distribution.of_intervals(value, intervals, bounded)
+                distributions[name] = Distribution.of_intervals(value, intervals, bounded)
             rest = thermal + [name for name in shown if name in scalars and name not in direct]
             if rest:
-                found |= _by_quantities(pipeline, tensors, rest)
-        return found
+                distributions |= _by_quantities(pipeline, tensors, rest)
+        return distributions
 
     def _hull(self, candidate: Candidate) -> tuple[float, str]:
         assert self.phases is not None  # noqa: S101
@@ -232,9 +234,9 @@ def _debye_band(pipeline: Any, name: str) -> bool:
     return pipeline.gives_interval(name) and name not in targets
 
 
-def _columns(name: str, unit: str, found: Distribution) -> dict[str, Numbers]:
-    low, high = found.ends(DEFAULT_LEVEL)
-    return {f"{name} ({unit})": found.values, f"{name}_low ({unit})": low, f"{name}_high ({unit})": high}
+def _columns(name: str, unit: str, distribution: Distribution) -> dict[str, Numbers]:
+    low, high = distribution.ends(DEFAULT_LEVEL)
+    return {f"{name} ({unit})": distribution.values, f"{name}_low ({unit})": low, f"{name}_high ({unit})": high}
 
 
 def _by_quantities(pipeline: Any, tensors: dict[str, torch.Tensor], names: Sequence[str]) -> dict[str, Distribution]:
@@ -242,7 +244,7 @@ def _by_quantities(pipeline: Any, tensors: dict[str, torch.Tensor], names: Seque
     values: dict[str, Numbers] = {}
     intervals: dict[str, list[tuple[float, Numbers, Numbers]]] = {name: [] for name in names}
     for level in LEVELS:
-        rows = [{one["name"]: one for one in row} for row in pipeline.quantities(tensors, level)]
+        rows = [{quantity["name"]: quantity for quantity in row} for row in pipeline.quantities(tensors, level)]
         for name in names:
             values[name] = np.array([row[name]["value"] for row in rows])
             if all("low" in row[name] for row in rows):

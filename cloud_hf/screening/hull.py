@@ -70,10 +70,12 @@ class SystemHull:
         self.elements = sorted(elements)
         entries = [PDEntry(Composition(fractions), energy, name) for name, fractions, energy in phases]
         diagram = PhaseDiagram(entries, [Element(symbol) for symbol in self.elements])
-        found = diagram.qhull_entries
-        self.names = [str(entry.name) for entry in found]
-        corners = np.array([[entry.composition.get_atomic_fraction(one) for one in self.elements] for entry in found])
-        energies = np.array([entry.energy_per_atom for entry in found])
+        hull_entries = diagram.qhull_entries
+        self.names = [str(entry.name) for entry in hull_entries]
+        corners = np.array(
+            [[entry.composition.get_atomic_fraction(element) for element in self.elements] for entry in hull_entries]
+        )
+        energies = np.array([entry.energy_per_atom for entry in hull_entries])
         self._facets = np.array(diagram.facets, dtype=np.int64).reshape(-1, len(self.elements))
         self._corners = corners[self._facets]
         # the hull is the highest of the planes through its facets; a plane is the chemical potentials of the elements
@@ -206,4 +208,4 @@ class KnownPhases:
                 for name, energy in self._energies.get(frozenset(some), {}).items():
                     phases.append((name, Composition(name).fractional_composition.get_el_amt_dict(), energy))
         # formation energies are counted from the elements
-        return SystemHull(sorted(elements), [*phases, *((one, {one: 1.0}, 0.0) for one in elements)])
+        return SystemHull(sorted(elements), [*phases, *((element, {element: 1.0}, 0.0) for element in elements)])

@@ -78,10 +78,10 @@ def search_index(index: Any, units: Vectors, queries: Vectors, k: int) -> tuple[
     places = np.zeros((len(queries), k), dtype=np.int64)
     cosines = np.zeros((len(queries), k), dtype=np.float32)
     for row, query in enumerate(queries):
-        found = np.asarray(index.search(query, wanted).keys, dtype=np.int64)
-        if len(found) < k:  # parts of the graph may not be reached
-            found = np.arange(len(units))
-        exact = units[found] @ query
+        near_places = np.asarray(index.search(query, wanted).keys, dtype=np.int64)
+        if len(near_places) < k:  # parts of the graph may not be reached
+            near_places = np.arange(len(units))
+        exact = units[near_places] @ query
         best = np.argsort(-exact, kind="stable")[:k]
-        places[row], cosines[row] = found[best], exact[best]
+        places[row], cosines[row] = near_places[best], exact[best]
     return places, cosines

@@ -40,9 +40,9 @@ def front_of(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     group = np.searchsorted(-x, -x)  # where the points of the same first coordinate begin, the best of them first
     higher = np.concatenate([[-np.inf], np.maximum.accumulate(y)])[group]
     kept = (y > higher) & (y == y[group])
-    found = np.zeros(len(points), dtype=bool)
-    found[order] = kept
-    return found
+    on_front = np.zeros(len(points), dtype=bool)
+    on_front[order] = kept
+    return on_front
 
 
 def pareto_front(
@@ -59,18 +59,18 @@ def pareto_front(
         columns: Their columns in the rows.
         new: Leave known crystals out.
     """
-    kept: pd.DataFrame | None = None
+    front: pd.DataFrame | None = None
     sample: list[pd.DataFrame] = []
     share = max(1, -(-len(plan.source) // MOST_POINTS))
     of_hull = any(want.quantity == HULL for want in wants)
     for piece in ranked_pieces(plan, new, whole_hull=of_hull):
         table = piece.dropna(subset=list(columns))
         sample.append(table.iloc[::share])
-        both = table if kept is None else pd.concat([kept, table], ignore_index=True)
+        both = table if front is None else pd.concat([front, table], ignore_index=True)
         points = [gains(both[name].to_numpy(dtype=float), want) for name, want in zip(columns, wants, strict=True)]
-        kept = both[front_of(np.stack(points, axis=1))] if len(both) else both
-    assert kept is not None  # noqa: S101  (there is a piece)
-    return kept.sort_values(columns[0], ignore_index=True), pd.concat(sample, ignore_index=True)
+        front = both[front_of(np.stack(points, axis=1))] if len(both) else both
+    assert front is not None  # noqa: S101  (there is a piece)
+    return front.sort_values(columns[0], ignore_index=True), pd.concat(sample, ignore_index=True)
 
 
 def plot_front(

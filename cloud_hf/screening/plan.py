@@ -103,7 +103,8 @@ class Plan:
         product = self.source if isinstance(self.source, Product) else None
         names = {"name", "formula", "space_group", "orbits", "slots", "elements"}
         return {
-            "prototypes": [{name: getattr(one, name) for name in sorted(names)} for one in self.source.prototypes],
+            "prototypes": [{name: getattr(prototype, name) for name in sorted(names)}
+ for prototype in self.source.prototypes],
             "pools": None if product is None else product.pools,
             "rules": None if product is None else asdict(product.rules),
             "wants": list(self.wants), "model": self.model, "weights": _weights(self.model),
@@ -140,7 +141,7 @@ def load_plan(folder: str | Path) -> Plan:
     folder = Path(folder)
     try:
         saved = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        prototypes = [_prototype(one) for one in saved["prototypes"]]
+        prototypes = [_prototype(fields) for fields in saved["prototypes"]]
         source: Product | Proposals
         if saved["pools"] is None:
             source = Proposals(prototypes, _listed(pd.read_parquet(folder / PROPOSALS_FILE)))
@@ -175,17 +176,17 @@ def _weights(model: str) -> str | None:
     """What tells weights from others: sizes and times of the files of local checkpoints."""
     paths = sorted({bundled_model(head) for head in bundled_heads()}) if model == "default" else [model]
     stats = [(Path(path) / "model.safetensors") for path in paths]
-    return " ".join(f"{one.parent.name}:{one.stat().st_size}" for one in stats if one.is_file()) or None
+    return " ".join(f"{file.parent.name}:{file.stat().st_size}" for file in stats if file.is_file()) or None
 
 
 def _proposal_table(listed: Sequence[Candidate]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "prototype": [one.prototype for one in listed],
-            "elements": [" ".join(one.elements) for one in listed],
-            "scope": [one.scope for one in listed],
-            "n_atoms": [one.n_atoms for one in listed],
-            "log_probability": np.array([one.log_probability for one in listed], dtype=float),
+            "prototype": [candidate.prototype for candidate in listed],
+            "elements": [" ".join(candidate.elements) for candidate in listed],
+            "scope": [candidate.scope for candidate in listed],
+            "n_atoms": [candidate.n_atoms for candidate in listed],
+            "log_probability": np.array([candidate.log_probability for candidate in listed], dtype=float),
         }
     )
 

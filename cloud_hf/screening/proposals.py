@@ -110,7 +110,7 @@ def propose(
     proposed = Proposed()
     kinds: list[Prototype] = list(prototypes)
     places: dict[Any, int] = {}
-    found: dict[str, Candidate] = {}
+    candidate_of: dict[str, Candidate] = {}
     for number, prototype in enumerate(prototypes):
         drawer = _Drawer(prototype, slots, model, sampling, chance)
         for text, elements, log_probability in drawer.draws():
@@ -123,7 +123,7 @@ def propose(
                 continue
             proposed.valid += 1
             string = str(scope)
-            if string in found:
+            if string in candidate_of:
                 continue
             place, chosen = number, tuple(elements)
             if sampling.sites and prototype.string(elements) != string:
@@ -132,12 +132,16 @@ def propose(
                 chosen = kind.elements
                 if place == len(kinds):
                     kinds.append(kind)
-            found[string] = Candidate(place, chosen, string, int(scope.n_atoms_primitive or 0), log_probability)
-    proposed.unique = len(found)
-    proposed.novel = int((~known.holds(list(found))).sum()) if found else 0
-    kept = [one for one in found.values() if rules.allow(one.elements, kinds[one.prototype].counts)]
-    proposed.allowed = len(kept)
-    return Proposals(kinds, kept), proposed
+            candidate_of[string] = Candidate(place, chosen, string, int(scope.n_atoms_primitive or 0), log_probability)
+    proposed.unique = len(candidate_of)
+    proposed.novel = int((~known.holds(list(candidate_of))).sum()) if candidate_of else 0
+    allowed = [
+        candidate
+        for candidate in candidate_of.values()
+        if rules.allow(candidate.elements, kinds[candidate.prototype].counts)
+    ]
+    proposed.allowed = len(allowed)
+    return Proposals(kinds, allowed), proposed
 
 
 class _Drawer:
@@ -158,8 +162,8 @@ class _Drawer:
         first = len(self.ids) - 1 - 2 * len(prototype.orbits)  # behind the words stands [SEP]
         self.slot_of = [slot for slot, _ in prototype.orbits]
         self.elements = [
-            [first + 2 * orbit for orbit, slot in enumerate(self.slot_of) if slot == one]
-            for one in range(len(prototype))
+            [first + 2 * orbit for orbit, slot in enumerate(self.slot_of) if slot == place]
+            for place in range(len(prototype))
         ]
         self.sites = [first + 2 * orbit + 1 for orbit in range(len(prototype.orbits))] if sampling.sites else []
         self.first, self.n_orbits = first, len(prototype.orbits)
@@ -173,10 +177,10 @@ class _Drawer:
 
     def draws(self) -> "list[tuple[str, list[str], float]]":
         """Return text, elements of the slots, and log-probability of each draw."""
-        found = []
+        draws = []
         for start in range(0, self.sampling.samples, BATCH):
-            found += self._batch(min(BATCH, self.sampling.samples - start))
-        return found
+            draws += self._batch(min(BATCH, self.sampling.samples - start))
+        return draws
 
     def _batch(self, size: int) -> "list[tuple[str, list[str], float]]":
         masked = [place for places in self.elements for place in places] + self.sites

@@ -64,13 +64,13 @@ def check_wants(wants: Sequence[str], model: str) -> tuple[list[Want], KnownPhas
         CloudError: No wants, or one of a quantity that the model does not give.
     """
     units = units_of(model)
-    found = parse_wants(wants, [*units, HULL])
-    if all(want.quantity != HULL for want in found):
-        return found, None
+    parsed_wants = parse_wants(wants, [*units, HULL])
+    if all(want.quantity != HULL for want in parsed_wants):
+        return parsed_wants, None
     phases = KnownPhases.bundled()
     if phases.head not in units_of(model, auxiliary=True):
         raise no_hull(phases, units)
-    return found, phases
+    return parsed_wants, phases
 
 
 def make_evaluator(plan: Plan, flags: bool = False) -> Evaluator:
@@ -101,14 +101,16 @@ def run_piece(plan: Plan, number: int, evaluator: Evaluator) -> None:
     candidates = plan.source.candidates(number * plan.rows, (number + 1) * plan.rows, counts)
     pieces = [evaluator.rows(chunk) for chunk in iter(lambda: list(islice(candidates, CHUNK)), [])]
     table = pd.concat(pieces, ignore_index=True) if pieces else evaluator.rows([])
-    found = pa.Table.from_pandas(table, preserve_index=False)
+    arrow_table = pa.Table.from_pandas(table, preserve_index=False)
     notes = {
         "counts": asdict(counts), "seconds": time.process_time() - begin, "failed": int(table["error"].notna().sum()),
         "known": int(table["known"].fillna(value=False).sum()),
         "incomplete": int(table[INCOMPLETE].fillna(value=False).sum()) if INCOMPLETE in table else 0,
     }  # fmt: skip
     with new_file(path) as aside:
-        parquet.write_table(found.replace_schema_metadata({COUNTS_KEY: json.dumps(notes)}), aside, compression="zstd")
+        parquet.write_table(
+            arrow_table.replace_schema_metadata({COUNTS_KEY: json.dumps(notes)}), aside, compression="zstd"
+        )
 
 
 def run_pieces(

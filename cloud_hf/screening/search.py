@@ -197,13 +197,13 @@ def nearest(
 
 
 def same_first(
-    scopes: Sequence[str], found: Collection, places: NDArray[np.int64], cosines: Vectors
+    scopes: Sequence[str], collection: Collection, places: NDArray[np.int64], cosines: Vectors
 ) -> list[tuple[list[int], list[float]]]:
     """Put the crystal that has the very string of a query before the others, as compact vectors may not tell it so.
 
     Args:
         scopes: Strings of the queries.
-        found: What was searched in.
+        collection: What was searched in.
         places: From `nearest`.
         cosines: From `nearest`.
 
@@ -211,12 +211,12 @@ def same_first(
         For each query the rows of the collection and their cosines.
     """
     asked = set(scopes)
-    own = {scope: place for place, scope in reversed(list(enumerate(found.scopes))) if scope in asked}
+    place_of = {scope: place for place, scope in reversed(list(enumerate(collection.scopes))) if scope in asked}
     rows = []
     for scope, names, values in zip(scopes, places.tolist(), cosines.tolist(), strict=True):
-        if scope in own and names and found.scopes[names[0]] != scope:
-            kept = [pair for pair in zip(names, values, strict=True) if pair[0] != own[scope]][: len(names) - 1]
-            names, values = [own[scope], *(name for name, _ in kept)], [1.0, *(value for _, value in kept)]
+        if scope in place_of and names and collection.scopes[names[0]] != scope:
+            others = [pair for pair in zip(names, values, strict=True) if pair[0] != place_of[scope]][: len(names) - 1]
+            names, values = [place_of[scope], *(name for name, _ in others)], [1.0, *(value for _, value in others)]
         rows.append((names, values))
     return rows
 
@@ -244,27 +244,27 @@ def _vectors(collection: Collection, path: str | os.PathLike[str] | None, settin
     hashes, made = string_hashes(collection.scopes).astype(np.int64), embed(collection.scopes[:1], **settings)
     if Path(path).is_file():
         try:
-            kept = load_file(path)
-            same = np.array_equal(kept["hashes"], hashes) and np.allclose(kept["vectors"][:1], made, atol=1e-3)
+            stored = load_file(path)
+            same = np.array_equal(stored["hashes"], hashes) and np.allclose(stored["vectors"][:1], made, atol=1e-3)
         except (SafetensorError, KeyError, OSError) as error:
             raise CloudError(f"cannot be read as vectors ({error}); remove it.", source=str(path)) from error
         if not same:
             raise CloudError(
                 "holds vectors of other crystals or of another model; name another file.", source=str(path)
             )
-        return kept["vectors"]
+        return stored["vectors"]
     vectors = embed(collection.scopes, **settings)
     with new_file(path) as aside:
         save_file({"hashes": hashes, "vectors": vectors}, aside)
     return vectors
 
 
-def _rows(item: Item, found: Collection, places: Sequence[int], cosines: Sequence[float]) -> list[dict[str, Any]]:
+def _rows(item: Item, collection: Collection, places: Sequence[int], cosines: Sequence[float]) -> list[dict[str, Any]]:
     return [
         {
-            **{str(name): value for name, value in found.labels.iloc[place].items()},
-            "query": item.source, "rank": rank, "similarity": cosine, "source": found.sources[place],
-            "scope": found.scopes[place], "shared": shared_words(str(item.scope), found.scopes[place]),
+            **{str(name): value for name, value in collection.labels.iloc[place].items()},
+            "query": item.source, "rank": rank, "similarity": cosine, "source": collection.sources[place],
+            "scope": collection.scopes[place], "shared": shared_words(str(item.scope), collection.scopes[place]),
         }
         for rank, (place, cosine) in enumerate(zip(places, cosines, strict=True), start=1)
     ]  # fmt: skip

@@ -73,13 +73,15 @@ def write_structure(prototype: Prototype, elements: Sequence[str], scope: str, p
     structure = candidate_structure(prototype, elements)
     formula = prototype.compound(elements)
     text = str(CifWriter(structure, significant_figures=8))
-    found = ScopeEncoder().encode(Structure.from_str(text, fmt="cif"))
-    if found != scope:
-        raise CloudError(f"{formula} in this structure has the string {found!r}, not {scope!r}.", source=prototype.name)
+    read_scope = ScopeEncoder().encode(Structure.from_str(text, fmt="cif"))
+    if read_scope != scope:
+        raise CloudError(
+            f"{formula} in this structure has the string {read_scope!r}, not {scope!r}.", source=prototype.name
+        )
     note = NOTE.format(formula=formula, prototype=f"{prototype.name} ({prototype.formula})", scope=scope)
     write_text(note + text, path)
-    found = ScopeEncoder().encode(str(path))  # as any user reads it
-    if found != scope:
+    read_scope = ScopeEncoder().encode(str(path))  # as any user reads it
+    if read_scope != scope:
         Path(path).unlink()
-        raise CloudError(f"the file of {formula} has the string {found!r}, not {scope!r}.", source=prototype.name)
+        raise CloudError(f"the file of {formula} has the string {read_scope!r}, not {scope!r}.", source=prototype.name)
     return structure

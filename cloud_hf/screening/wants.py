@@ -55,10 +55,10 @@ def parse_wants(texts: Iterable[str], quantities: Collection[str]) -> list[Want]
     """
     wants: dict[str, Want] = {}
     for text in texts:
-        found = _WANT.fullmatch(text)
-        if found is None:
+        match = _WANT.fullmatch(text)
+        if match is None:
             raise CloudError(f"{text!r}: say what is wanted as NAME>=NUMBER, NAME<=NUMBER or NAME=NUMBER:NUMBER.")
-        name, sign, rest = found.groups()
+        name, sign, rest = match.groups()
         if name not in quantities:
             like = get_close_matches(name, quantities, 1)
             hint = f" Did you mean {like[0]}?" if like else ""

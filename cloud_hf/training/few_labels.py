@@ -232,8 +232,8 @@ class _Table:
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
         if len(seen) > MOST_ROWS:
-            kept = np.sort(np.random.default_rng(seed).choice(len(seen), MOST_ROWS, replace=False))
-            seen, learned = seen[kept], learned[kept]
+            sample = np.sort(np.random.default_rng(seed).choice(len(seen), MOST_ROWS, replace=False))
+            seen, learned = seen[sample], learned[sample]
         statistics = [place for place, name in enumerate(self.feature_names) if name.split("_")[0] in STATISTICS]
         columns = [_standardised(one, seen) for one in (self.vectors, self.features[:, statistics].astype(float))]
         inputs = np.hstack(columns)

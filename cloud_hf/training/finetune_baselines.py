@@ -138,13 +138,13 @@ def few_label_baseline(
 
 def _kind(arguments: FinetuneArguments, column: int, rows: Rows) -> tuple[str, NDArray[np.float64], dict[str, Any]]:
     """What is learned of a target, as `chosen_trees` wants it, and by what the labels are divided before."""
-    one = np.ones(len(rows))
+    single_atom = np.ones(len(rows))
     if arguments.debye:
         kelvin = np.unique(rows.temperature)
         if arguments.debye[column] == "heat_capacity" and len(kelvin) == 1:
-            return "heat_capacity", one, {"n_atoms": rows.n_atoms, "temperature": float(kelvin[0])}
+            return "heat_capacity", single_atom, {"n_atoms": rows.n_atoms, "temperature": float(kelvin[0])}
         if len(kelvin) > 1:
             raise CloudError("the trees know no temperature, and the labels have several.")
         return "value", rows.n_atoms, {}
     transform = arguments.transforms[column]
-    return "log" if transform.startswith("log") else "value", rows.n_atoms if transform in PER_ATOM else one, {}
+    return "log" if transform.startswith("log") else "value", rows.n_atoms if transform in PER_ATOM else single_atom, {}

@@ -238,7 +238,7 @@ def given_arguments(arguments: Any, standard: Any) -> dict[str, Any]:
 
 def command_line(arguments: FinetuneArguments, training: CloudTrainingArguments) -> str:
     """Return the command that repeats a run: every argument that is not the default, and the seed."""
-    words = ["cloud-hf", "finetune"]
+    command = ["cloud-hf", "finetune"]
     standard = FinetuneArguments(model="", data="", target=[])
     first = {name: getattr(arguments, name) for name in ("model", "data", "target")}
     plain = CloudTrainingArguments(output_dir="", use_cpu=training.use_cpu)
@@ -248,8 +248,8 @@ def command_line(arguments: FinetuneArguments, training: CloudTrainingArguments)
     for name, value in (first | given_arguments(arguments, standard) | last).items():
         if value is None or name == "resume_from_checkpoint":
             continue
-        words += [f"--{name.replace('_', '-')}", *map(_word, value if isinstance(value, list | tuple) else [value])]
-    return shlex.join(words)
+        command += [f"--{name.replace('_', '-')}", *map(_word, value if isinstance(value, list | tuple) else [value])]
+    return shlex.join(command)
 
 
 def _word(value: Any) -> str:

@@ -248,10 +248,10 @@ def _refuse_transform(arguments: FinetuneArguments, targets: list[Target], label
 
 
 def _refuse_vocabulary(tokenizer: Any, config: CloudConfig, model: str) -> None:
-    words = len(tokenizer)
-    if words > config.vocab_size:
+    vocabulary_size = len(tokenizer)
+    if vocabulary_size > config.vocab_size:
         raise CheckpointError(
-            f"the tokenizer has {words} words, the model embeddings for {config.vocab_size}; the vocabulary "
+            f"the tokenizer has {vocabulary_size} words, the model embeddings for {config.vocab_size}; the vocabulary "
             "is not the one that the weights were trained with.",
             source=model,
         )
@@ -269,18 +269,18 @@ def _strings(
     encoded, ids = [], []
     made = encode_items(items, encoder, arguments.encode_processes, arguments.encode_timeout)
     for item in tqdm(made, total=len(table), desc="encode", unit="crystal", disable=None):
-        words: list[int] = []
+        token_ids: list[int] = []
         if isinstance(item.error, EncodingTimeoutError):
             reason = f"not encoded within the limit of {arguments.encode_timeout:g} s (--encode-timeout)."
             item = replace(item, error=EncodingTimeoutError(reason, source=item.source, flag="encode_timeout"))
         elif item.error is None:
             try:
-                words = tokenizer(item.scope)["input_ids"]
+                token_ids = tokenizer(item.scope)["input_ids"]
             except CloudError as error:
                 item = Item(item.source).failed(about(error, repr(item.scope)))
-        if len(words) > config.max_position_embeddings:
-            reason = f"{len(words)} tokens are more than the model's {config.max_position_embeddings} positions."
+        if len(token_ids) > config.max_position_embeddings:
+            reason = f"{len(token_ids)} tokens are more than the model's {config.max_position_embeddings} positions."
             item = Item(item.source).failed(ScopeTooLongError(reason))
         encoded.append(item)
-        ids.append(words)
+        ids.append(token_ids)
     return encoded, ids

@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 from cloud_hf.scope import backends, cubic
 from cloud_hf.scope.canonical import ELEMENT_RANK, find_kind_orbits
 from cloud_hf.scope.cubic import find_cubic
-from cloud_hf.scope.found import FoundSymmetry
+from cloud_hf.scope.search_result import SymmetryResult
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 PAIRS = (
@@ -20,7 +20,7 @@ PAIRS = (
 )
 
 
-def searched(structure: Structure) -> FoundSymmetry | None:
+def searched(structure: Structure) -> SymmetryResult | None:
     types = np.array(structure.atomic_numbers, dtype=np.intc)
     return find_cubic(structure.lattice.matrix, structure.frac_coords, types, 0.01, 5.0)
 

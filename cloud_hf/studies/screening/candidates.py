@@ -167,18 +167,18 @@ def family_candidates(
     ]
     of_status = {status: np.flatnonzero([one == status for one in statuses]) for status in STATUSES}
     drawn = np.random.default_rng(seed).permutation(of_status["unknown"])[:most]
-    kept = np.sort(np.concatenate([of_status["stable"], of_status["unstable"], drawn]))
-    hulls = [background.before.at(prototype.amounts(names[place])) for place in kept]
+    chosen = np.sort(np.concatenate([of_status["stable"], of_status["unstable"], drawn]))
+    hulls = [background.before.at(prototype.amounts(names[place])) for place in chosen]
     enumerated = {*scopes}
     missed = [scope for scope in dict.fromkeys(labelled) if scope in background.energies and scope not in enumerated]
     return {
         "counts": str(counts),
         "statuses": {status: len(places) for status, places in of_status.items()},
         "against_rules": sum(_above(scope, background) <= STABLE for scope in missed),
-        "scope": [scopes[place] for place in kept],
-        "formula": [prototype.compound(names[place]) for place in kept],
-        "status": [statuses[place] for place in kept],
-        "distance": [distances[place] for place in kept],
+        "scope": [scopes[place] for place in chosen],
+        "formula": [prototype.compound(names[place]) for place in chosen],
+        "status": [statuses[place] for place in chosen],
+        "distance": [distances[place] for place in chosen],
         "hull": [hull.energy for hull in hulls],
         "competing": [hull.decomposition for hull in hulls],
     }

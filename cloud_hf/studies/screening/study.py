@@ -281,9 +281,12 @@ def _near(known: NDArray[np.float64], unknown: NDArray[np.float64], arm: str, se
 def _means(families: list[dict[str, Any]], names: dict[str, str]) -> dict[str, dict[str, float]]:
     """Mean of each score over the families that have any, for each arm that all of these have."""
     scored = [arms for arms in families if arms]
-    arms = [arm for arm in names if scored and all(arm in one for one in scored)]
+    arms = [arm for arm in names if scored and all(arm in scores_of_run for scores_of_run in scored)]
     scores = ("enrichment_1", "enrichment_5", "auroc")
-    return {arm: {name: float(np.mean([one[arm][name]["value"] for one in scored])) for name in scores} for arm in arms}
+    return {
+        arm: {name: float(np.mean([scores_of_run[arm][name]["value"] for scores_of_run in scored])) for name in scores}
+        for arm in arms
+    }
 
 
 def _labels(crystals: Crystals, hidden: NDArray[np.bool_]) -> dict[str, dict[str, float]]:

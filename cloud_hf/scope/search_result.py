@@ -1,4 +1,4 @@
-"""`FoundSymmetry`: what any symmetry search gives."""
+"""`SymmetryResult`: what any symmetry search gives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FoundSymmetry"]
+__all__ = ["SymmetryResult"]
 
 
 @dataclass(frozen=True, slots=True)
-class FoundSymmetry:
+class SymmetryResult:
     """What a symmetry search says, site by site of the cell that was searched.
 
     Attributes:

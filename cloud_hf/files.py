@@ -10,15 +10,19 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloud_hf.errors import CloudError, OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "new_file",
     "new_folder",
     "refuse_other_settings",
     "replace_path",
+    "save_figure",
     "setting_differences",
     "write_json",
     "write_text",
@@ -80,6 +84,19 @@ def write_json(
 ) -> None:
     """Write what JSON can hold; see `new_file`."""
     write_text(json.dumps(value, ensure_ascii=False, indent=indent) + "\n", path, error=error, remedy=remedy)
+
+
+def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
+    """Write a picture, its extension gives the format; see `new_file`.
+
+    Raises:
+        CloudError: It cannot be written.
+    """
+    with new_file(path) as aside:
+        try:
+            figure.savefig(aside, dpi=150)
+        except ValueError as error:  # no such format
+            raise CloudError(f"the picture cannot be written ({error}).", source=str(path)) from error
 
 
 @contextmanager

@@ -6,12 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import CheckpointError
 from cloud_hf.inference.api import EMBEDDING_HEAD
 from cloud_hf.inference.fast_model import FastPredictor
-from cloud_hf.inference.prediction import Predictors
+from cloud_hf.inference.prediction import Predictors, model_path
 from cloud_hf.screening.known_crystals import vectors_of
 from cloud_hf.screening.search import Collection, nearest, same_first
 
@@ -92,7 +91,7 @@ class NearestKnown:
             (pipeline for pipeline in made if EMBEDDING_HEAD in (pipeline.settings.target_names or ())), None
         )
         try:
-            folder = bundled_model(EMBEDDING_HEAD)
+            folder = model_path("default", EMBEDDING_HEAD)
         except CheckpointError:
             return None
         if predictor is None or known.compact is None or not known.compact.fits(folder):

@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from cloud_hf.baselines.features import tree_features
 from cloud_hf.data.assignment import composition_name
 from cloud_hf.data.splits import folds_by_string
-from cloud_hf.debye import effective_debye_temperature, heat_capacity
 from cloud_hf.errors import CloudError
+from cloud_hf.models.debye import effective_debye_temperature, heat_capacity
 
 __all__ = [
     "TARGET_KINDS", "TREE_MODELS", "TreeBaseline", "TreeChoice", "chosen_trees", "clearly_best", "from_learned",

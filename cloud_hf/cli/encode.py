@@ -6,11 +6,10 @@ import math
 from tqdm import tqdm
 
 from cloud_hf.cli.output import check_table_output, open_rows, show
-from cloud_hf.crystals.readers import MAX_ATOMS
 from cloud_hf.data.strings import STRING_COLUMNS, string_rows
 from cloud_hf.data.tables import ENCODER_COLUMN
 from cloud_hf.errors import CloudError
-from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope import MAX_ATOMS, ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
 from cloud_hf.scope.grammar import GRAMMARS
 

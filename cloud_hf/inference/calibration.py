@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_hf.debye import effective_debye_temperature, heat_capacity
 from cloud_hf.errors import CloudError
 from cloud_hf.models.conformal import (
     DEFAULT_LEVEL,
@@ -21,6 +20,7 @@ from cloud_hf.models.conformal import (
     TargetCalibration,
     string_features,
 )
+from cloud_hf.models.debye import effective_debye_temperature, heat_capacity
 
 __all__ = ["LabelledPredictions", "coverage", "cross_coverage", "fit_target", "halves"]
 

@@ -8,7 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cloud_hf.errors import CloudError
-from cloud_hf.inference.plotting import BAND_OPACITY, LABELLED_CURVES, save_figure
+from cloud_hf.files import save_figure
+from cloud_hf.inference.plotting import BAND_OPACITY, LABELLED_CURVES
 from cloud_hf.inference.prediction import Prediction
 from cloud_hf.models.debye import GAS_CONSTANT
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES

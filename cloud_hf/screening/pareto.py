@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cloud_hf.inference.plotting import save_figure
+from cloud_hf.files import save_figure
 from cloud_hf.screening.plan import Plan
 from cloud_hf.screening.run import ranked_pieces
 from cloud_hf.screening.wants import HULL, Want

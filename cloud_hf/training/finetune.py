@@ -22,7 +22,6 @@ from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.files import new_file, refuse_other_settings, write_json
-from cloud_hf.inference.plotting import Parity, plot_parity
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir
 from cloud_hf.training.few_labels import frozen_vectors
@@ -46,6 +45,7 @@ from cloud_hf.training.finetune_report import (
 from cloud_hf.training.finetune_rows import Rows, Target, parse_targets, read_rows
 from cloud_hf.training.finetune_trainer import FinetuneTrainer
 from cloud_hf.training.metrics import METRICS_FILE
+from cloud_hf.training.parity import Parity, plot_parity
 
 __all__ = ["PARITY_FILE", "PREDICTIONS_FILE", "RUN_FILE", "SKIPPED_FILE", "finetune"]
 

@@ -10,9 +10,9 @@ from torch import nn
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.reading import ENCODER, loading, read_config, refuse_missing_weights
-from cloud_hf.debye import GAS_CONSTANT, effective_debye_temperature
 from cloud_hf.errors import CloudError, TableError
 from cloud_hf.models.configuration_cloud import CloudConfig
+from cloud_hf.models.debye import GAS_CONSTANT, effective_debye_temperature
 from cloud_hf.models.modeling_cloud import CloudForDebye, CloudForPropertyRegression
 from cloud_hf.training.finetune_arguments import PER_ATOM, FinetuneArguments
 from cloud_hf.training.finetune_rows import Rows, Target

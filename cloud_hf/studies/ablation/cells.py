@@ -24,7 +24,7 @@ class Training:
         strings: What is read: the grammar `sites`, `full` or `composition`; `released`, the paper's own strings;
             `described`, one description of each crystal at random; `labelled`, in training all equivalent labellings in
             turn, `COPIES` copies of each crystal.
-        head: One of `debye.study.HEADS`.
+        head: One of `common.heat_capacities.HEAD_TARGETS`.
     """
 
     encoder: str = "mlm"

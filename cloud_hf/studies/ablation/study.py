@@ -31,10 +31,9 @@ from cloud_hf.studies.common.fitting import (
     trees,
 )
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.common.heat_capacities import HEAD_TARGETS, UNIT, check_heat_capacities
 from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.common.scoring import paired
-from cloud_hf.studies.debye.study import HEADS, UNIT
-from cloud_hf.studies.debye.temperatures import check_heat_capacities
 from cloud_hf.training.arguments import in_range
 
 __all__ = ["Arguments", "run", "verdict"]
@@ -157,7 +156,7 @@ class _Grid:
 
     def target(self, head: str) -> StudyTarget:
         """What a head learns."""
-        return StudyTarget(self.arguments.label, UNIT, **HEADS[head])
+        return StudyTarget(self.arguments.label, UNIT, **HEAD_TARGETS[head])
 
     def has_encoder(self, kind: str) -> bool:
         """Whether the encoder is given, or can be made."""

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from cloud_hf.inference.plotting import save_figure
+from cloud_hf.files import save_figure
 from cloud_hf.studies import study_module
 from cloud_hf.studies.common import published
 from cloud_hf.studies.common.folder import StudyFolder

@@ -12,8 +12,9 @@ from cloud_hf.data.tables import read_table
 from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.crystals import Crystals
 from cloud_hf.studies.common.fitting import StudyTarget, predict_quantity, trees
+from cloud_hf.studies.common.heat_capacities import UNIT
 from cloud_hf.studies.debye.rows import KNOWN, DebyeRows
-from cloud_hf.studies.debye.scores import UNIT, Predictions, clipped
+from cloud_hf.studies.debye.scores import Predictions, clipped
 from cloud_hf.studies.debye.temperatures import theta_of
 
 __all__ = ["given_predictions"]

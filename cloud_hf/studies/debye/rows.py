@@ -11,9 +11,9 @@ from cloud_hf.data.assignment import composition_name, folds_of_strings
 from cloud_hf.errors import StudyError, TableError
 from cloud_hf.studies.common.arguments import one_table
 from cloud_hf.studies.common.crystals import Crystals, read_crystals, with_atoms
+from cloud_hf.studies.common.heat_capacities import check_heat_capacities
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known
 from cloud_hf.studies.debye.phonons import Density, phonon_heat_capacity, read_densities
-from cloud_hf.studies.debye.temperatures import check_heat_capacities
 
 __all__ = ["KNOWN", "TABLE", "DebyeRows", "read_debye_rows", "table_of"]
 

@@ -8,20 +8,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cloud_hf.debye import GAS_CONSTANT, LARGEST_SHARE, heat_capacity
 from cloud_hf.errors import StudyError
+from cloud_hf.models.debye import GAS_CONSTANT, LARGEST_SHARE, heat_capacity
+from cloud_hf.studies.common.heat_capacities import UNIT
 from cloud_hf.studies.common.scoring import compared, paired
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known, beside_handbook, beside_measured
 from cloud_hf.studies.debye.phonons import phonon_energy, phonon_heat_capacity
 from cloud_hf.studies.debye.rows import KNOWN, DebyeRows
 from cloud_hf.studies.debye.temperatures import thermal_energy, theta_of
 
-__all__ = ["PAIRS", "UNIT", "Predictions", "clipped", "collect", "debye_results", "predictions_table"]
+__all__ = ["PAIRS", "Predictions", "clipped", "collect", "debye_results", "predictions_table"]
 
 Numbers = NDArray[np.float64]
 Indices = NDArray[np.int64]
-
-UNIT = "J/(mol cell K)"
 
 PAIRS = {
     "extensivity: per atom instead of per cell": ("per_atom", "per_cell"),

@@ -19,6 +19,7 @@ from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals
 from cloud_hf.studies.common.fitting import Fit, StudyTarget, fit_and_predict, training_settings, trees
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.common.heat_capacities import HEAD_TARGETS, UNIT
 from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.debye.figures import (
     NAMES,
@@ -30,20 +31,12 @@ from cloud_hf.studies.debye.figures import (
 )
 from cloud_hf.studies.debye.given import given_predictions
 from cloud_hf.studies.debye.rows import DebyeRows, read_debye_rows, table_of
-from cloud_hf.studies.debye.scores import UNIT, Predictions, collect, debye_results, predictions_table
+from cloud_hf.studies.debye.scores import Predictions, collect, debye_results, predictions_table
 from cloud_hf.training.arguments import in_range
 
-__all__ = ["HEADS", "REPORT_VALUES", "UNIT", "Arguments", "consistency", "model_thetas", "run"]
+__all__ = ["REPORT_VALUES", "Arguments", "consistency", "model_thetas", "run"]
 
 REPORT_VALUES = {"NAMES": NAMES, "THETAS": THETAS}
-
-HEADS: dict[str, dict[str, Any]] = {
-    "debye": {"debye": "heat_capacity", "per_cell": True},
-    "per_atom": {"transform": "per_atom", "per_cell": True},
-    "per_cell": {"transform": "standardise"},
-}
-"""What each head learns: ln of the Debye temperature from which Cv follows, Cv per atom, Cv per cell, the last two
-standardised. The second differs from the third by extensivity alone, the first from the second by physics alone."""
 
 GRID = np.linspace(0.0, 4.0, 241)
 """Temperatures of the consistency check in units of the Debye temperature: steps of theta/60."""
@@ -157,7 +150,7 @@ def _trained(arguments: Arguments, folder: StudyFolder, rows: DebyeRows, chosen:
     empty = [fold for fold in chosen if not (rows.fold == fold).any()]
     if empty:
         raise StudyError(f"no crystal falls into fold {empty[0]}; lower --folds.", source=arguments.data[0])
-    arms = [*HEADS, *(["trees"] if arguments.baselines else [])]
+    arms = [*HEAD_TARGETS, *(["trees"] if arguments.baselines else [])]
     cells: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
     for fold, arm in tqdm([(f, arm) for f in chosen for arm in arms], desc="heads", unit="training", disable=None):
 
@@ -184,7 +177,7 @@ def _figures(rows: DebyeRows, predictions: Predictions, results: Mapping[str, An
 def _head_cell(arguments: Arguments, rows: DebyeRows, fold: int, head: str) -> dict[str, Any]:
     """Predictions of a head for the rows of a fold, and of measured crystals that it was not trained on."""
     train, test, known = rows.split(fold)
-    target = StudyTarget(arguments.label, UNIT, **HEADS[head])
+    target = StudyTarget(arguments.label, UNIT, **HEAD_TARGETS[head])
     fit = fit_and_predict(arguments, target, rows.crystals, train, {"test": test, "known": known})
     atoms = rows.crystals.n_atoms
     cell: dict[str, Any] = {
@@ -200,7 +193,7 @@ def _head_cell(arguments: Arguments, rows: DebyeRows, fold: int, head: str) -> d
 
 def _trees_cell(arguments: Arguments, rows: DebyeRows, fold: int) -> dict[str, Any]:
     train, test, known = rows.split(fold)
-    target = StudyTarget(arguments.label, UNIT, **HEADS["debye"])
+    target = StudyTarget(arguments.label, UNIT, **HEAD_TARGETS["debye"])
     predicted = trees(target, rows.crystals, train, np.concatenate([test, known]), arguments.seed)
     per_atom = predicted[len(test) :] / rows.crystals.n_atoms[known]
     return {"rows": test.tolist(), "prediction": predicted[: len(test)].tolist(), "known": known.tolist(),

@@ -23,8 +23,8 @@ from cloud_hf.studies.common.fitting import (
     trees_and_choice,
 )
 from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.common.heat_capacities import check_heat_capacities
 from cloud_hf.studies.common.report import finish
-from cloud_hf.studies.debye.temperatures import check_heat_capacities
 from cloud_hf.studies.low_data.figures import NAMES, curve_figure
 from cloud_hf.training.arguments import in_range
 

@@ -11,10 +11,11 @@ import pytest
 from cloud_hf import ScopeEncoder
 from cloud_hf.errors import TableError
 from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity, internal_energy
+from cloud_hf.studies.common.heat_capacities import check_heat_capacities
 from cloud_hf.studies.debye.figures import rows_at_quantiles
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS
 from cloud_hf.studies.debye.phonons import phonon_energy, phonon_heat_capacity, read_densities
-from cloud_hf.studies.debye.temperatures import check_heat_capacities, thermal_energy, theta_of
+from cloud_hf.studies.debye.temperatures import thermal_energy, theta_of
 
 
 class TestDensities:

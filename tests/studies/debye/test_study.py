@@ -13,7 +13,7 @@ import pytest
 
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError, TableError
-from cloud_hf.inference.plotting import save_figure
+from cloud_hf.files import save_figure
 from cloud_hf.models.heads_cloud import ThermalProperties, thermal_properties
 from cloud_hf.studies.common.crystals import read_crystals
 from cloud_hf.studies.common.fitting import Fit, StudyTarget, fit_and_predict

@@ -13,7 +13,7 @@ import pytest
 
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError
-from cloud_hf.inference.plotting import save_figure
+from cloud_hf.files import save_figure
 from cloud_hf.studies.common.scoring import paired
 from cloud_hf.studies.low_data import study as low_data
 from cloud_hf.studies.low_data.figures import curve_figure

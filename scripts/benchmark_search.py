@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[30_000, 100_000], help="vectors of the index")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/search.json")
     arguments = parser.parse_args()
-    crystals = read_labelled(arguments.data, LABEL_COLUMNS, arguments.cache, 1)
+    crystals = read_labelled(arguments.data, LABEL_COLUMNS, arguments.cache)
     machine = {"processor": processor(), **versions(["torch", "usearch"])}
     for part in arguments.parts:
         if part == "learned":

@@ -8,12 +8,9 @@ CACHE is a folder of encoded strings, as `cloud-hf split --cache` keeps them.
 import argparse
 from pathlib import Path
 
-import pandas as pd
-
 from cloud_hf.data.names import encoded_strings
-from cloud_hf.files import new_file
 from cloud_hf.scope import ScopeEncoder
-from cloud_hf.screening.known import HASH, KNOWN_FILE, KnownStrings, string_hashes
+from cloud_hf.screening.known import KNOWN_FILE, KnownStrings, string_hashes
 
 TARGET = Path(__file__).resolve().parents[1] / "cloud_hf" / "screening" / KNOWN_FILE
 
@@ -30,8 +27,7 @@ def main() -> None:
         named = encoded_strings(path, encoder, arguments.cache)
         scopes |= {str(scope) for scope in named["scope"].dropna()}
     known = KnownStrings(string_hashes(sorted(scopes)))
-    with new_file(TARGET) as aside:
-        pd.DataFrame({HASH: known.hashes}).to_parquet(aside, index=False)
+    known.save(TARGET)
     print(f"{len(scopes)} strings, {len(known)} hashes -> {TARGET.name}, {TARGET.stat().st_size} bytes")
 
 

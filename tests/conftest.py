@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -78,6 +79,37 @@ def hang(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         pool.Pool, "_limit", lambda self, worker: 1e-9 if hang.hangs(worker.process.pid) else limit(self, worker)
     )
     return hang
+
+
+@pytest.fixture
+def hanging_parser(hang: Hang, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parser that does not come back from content with the word HANGS, in workers that inherit it."""
+    from cloud_hf.crystals import frames, opening
+    from cloud_hf.parallel import pool
+
+    parse, parse_frame = opening._cell_of, frames._ase_read
+
+    def parsed(data: bytes, *arguments: Any) -> Any:
+        return hang() if b"HANGS" in data else parse(data, *arguments)
+
+    def read() -> Any:
+        original = parse_frame()
+        return lambda file, **more: hang() if b"HANGS" in file.getvalue().encode() else original(file, **more)
+
+    monkeypatch.setattr(opening, "_cell_of", parsed)
+    monkeypatch.setattr(frames, "_ase_read", read)
+    monkeypatch.setattr(pool, "start_method", lambda _: multiprocessing.get_context("fork"))
+
+
+@pytest.fixture
+def hanging_table(hanging_parser: None, tmp_path: Path) -> Path:
+    """A table with a CIF in each row, that of copper and that of silicon, whose parser hangs."""
+    import pandas as pd
+
+    texts = [(ROOT / "examples" / f"{name}.cif").read_text() for name in ("Cu", "Si")]
+    path = tmp_path / "hanging.csv"
+    pd.DataFrame({"id": ["good", "bad"], "cif": [texts[0], f"{texts[1]}# HANGS\n"], "gap": [0.0, 1.1]}).to_csv(path)
+    return path
 
 
 @pytest.fixture

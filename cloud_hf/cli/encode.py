@@ -9,11 +9,14 @@ from cloud_hf.cli.output import check_table_output, open_rows, show
 from cloud_hf.data.strings import STRING_COLUMNS, string_rows
 from cloud_hf.data.tables import ENCODER_COLUMN
 from cloud_hf.errors import CloudError
-from cloud_hf.scope import MAX_ATOMS, ScopeEncoder
+from cloud_hf.scope import MAX_ATOMS, TIMEOUT, ScopeEncoder
 from cloud_hf.scope.backends import BACKENDS
 from cloud_hf.scope.grammar import GRAMMARS
 
-__all__ = ["add_encode_parser", "add_encoding_arguments", "add_input_arguments", "add_max_atoms", "positive_integer"]
+__all__ = [
+    "add_encode_parser", "add_encoding_arguments", "add_input_arguments", "add_max_atoms", "add_timeout",
+    "positive_integer",
+]  # fmt: skip
 
 
 def positive_integer(text: str) -> int:
@@ -59,10 +62,14 @@ def add_encoding_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=positive_integer, default=1, help="worker processes that encode crystals (default 1)"
     )
-    parser.add_argument(
-        "--timeout", type=seconds, default=60.0, help="longest time for one crystal, s; 0 sets no limit (default 60)"
-    )
+    add_timeout(parser)
     add_trust_sites(parser)
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """The time that one crystal may take."""
+    text = f"longest time for one crystal, s; 0 sets no limit (default {TIMEOUT:g})"
+    parser.add_argument("--timeout", type=seconds, default=TIMEOUT, help=text)
 
 
 def add_trust_sites(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tabulate import tabulate
 
-from cloud_hf.cli.encode import positive_integer
+from cloud_hf.cli.encode import add_timeout, positive_integer
 from cloud_hf.cli.output import report_failures
 from cloud_hf.cli.predict import PLOT_SUFFIXES, kelvin
 from cloud_hf.corpus.build import import_engine
@@ -97,6 +97,7 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("--write-structures", metavar="DIR", help="a CIF of each kept candidate, to be relaxed")
     parser.add_argument("--plot", help="Pareto front of the first two wants (.png, .svg, .pdf)")
     parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes (default 1)")
+    add_timeout(parser)
     parser.add_argument(
         "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
     )
@@ -151,6 +152,8 @@ def screen(arguments: argparse.Namespace) -> int:
             members=arguments.members,
             sampling=Sampling(arguments.samples, arguments.sampling_temperature, arguments.seed, arguments.mask_sites),
             rows=arguments.rows,
+            processes=arguments.processes if arguments.executor == "local" else 1,
+            timeout=arguments.timeout,
         )
         if arguments.executor != "local":
             from cloud_hf.screening.cluster import write_screen_job

@@ -4,7 +4,7 @@ import argparse
 
 from tabulate import tabulate
 
-from cloud_hf.cli.encode import positive_integer
+from cloud_hf.cli.encode import add_timeout, positive_integer
 from cloud_hf.cli.output import report_failures
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 
@@ -32,6 +32,7 @@ def add_search_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("--model", default="default", help="'default' (inside the package), a folder, or a Hub id")
     parser.add_argument("--head", help="take the bundled checkpoint with this head")
     parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes that encode")
+    add_timeout(parser)
     parser.set_defaults(run=search)
 
 
@@ -50,6 +51,7 @@ def search(arguments: argparse.Namespace) -> int:
         vectors=arguments.vectors,
         index=arguments.index,
         processes=arguments.processes,
+        timeout=arguments.timeout,
     )
     shown = neighbours[neighbours["error"].isna()].drop(columns=list(HIDDEN)).dropna(axis="columns", how="all")
     print(tabulate(shown.to_dict("records"), headers="keys", tablefmt="simple", floatfmt=".4g", missingval=""))

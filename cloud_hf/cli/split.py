@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cloud_hf.cli.encode import add_max_atoms, positive_integer
+from cloud_hf.cli.encode import add_max_atoms, add_timeout, positive_integer
 from cloud_hf.cli.output import report_failures
 from cloud_hf.data.assignment import assign, group_rows
 from cloud_hf.data.leakage import leakage_markdown, leakage_report, own_split_columns
@@ -37,6 +37,7 @@ def add_split_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument("--validation", type=float, default=0.1, help="share of groups for validation (default 0.1)")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives another assignment (default 0)")
     parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes for the encoding")
+    add_timeout(parser)
     parser.add_argument("--cache", help="folder for encoded strings, reused by later calls (default OUTPUT/strings)")
     parser.add_argument("--json", help="write the report's figures here (default OUTPUT/leakage.json)")
     parser.add_argument("--markdown", help="write the report's text here (default OUTPUT/leakage.md)")
@@ -65,7 +66,7 @@ def split(arguments: argparse.Namespace) -> int:
     parts, own_columns = [], {}
     for path in paths:
         print(f"{path.stem}: naming its crystals", flush=True)
-        named = name_rows(path, encoder, cache, arguments.processes, progress=sys.stderr.isatty())
+        named = name_rows(path, encoder, cache, arguments.processes, arguments.timeout, sys.stderr.isatty())
         parts.append(named.assign(table=path.stem))
         own_columns[path.stem] = own_split_columns(read_table(path))
     rows = pd.concat(parts, ignore_index=True)

@@ -11,6 +11,7 @@ from cloud_hf.corpus.report import read_report
 from cloud_hf.corpus.schema import CORPUS_FILE, Folders
 from cloud_hf.data.tables import check_output
 from cloud_hf.errors import CorpusError
+from cloud_hf.scope import TIMEOUT
 
 __all__ = ["BuildSettings", "build_corpus", "import_engine"]
 
@@ -24,7 +25,7 @@ def build_corpus(
     output: str | os.PathLike[str],
     settings: BuildSettings | None = None,
     processes: int = 1,
-    timeout: float | None = 60.0,
+    timeout: float | None = TIMEOUT,
     progress: bool | None = False,
 ) -> dict[str, Any]:
     """Encode crystals to a corpus; a run that was interrupted goes on where it was.

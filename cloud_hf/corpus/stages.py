@@ -37,7 +37,7 @@ from cloud_hf.corpus.schema import (
 )
 from cloud_hf.crystals.sources import Raw
 from cloud_hf.errors import CloudError, WorkerDiedError
-from cloud_hf.parallel.batch import encode_pairs
+from cloud_hf.parallel.batch import TIMEOUT, encode_pairs
 from cloud_hf.parallel.pool import Pool
 from cloud_hf.parallel.worker import start_method
 
@@ -72,7 +72,7 @@ class EncodeStep(CorpusStep):
 
     name = "encode"
 
-    def __init__(self, root: str, processes: int = 1, timeout: float | None = 60.0) -> None:
+    def __init__(self, root: str, processes: int = 1, timeout: float | None = TIMEOUT) -> None:
         super().__init__(root)
         self.processes, self.timeout = processes, timeout
         self.progress: Callable[[int], Any] | None = None

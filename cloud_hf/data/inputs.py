@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloud_hf.crystals.opening import Limits, open_raw
+from cloud_hf.crystals.readers import read_cell
 from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing, raw_row, structure_keys
 from cloud_hf.crystals.sources import Raw, raw_crystals
 from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, read_chunks
 from cloud_hf.errors import CloudError, EncoderFailureError, GrammarError, SeveralCrystalsError, TableError, about
 from cloud_hf.parallel.batch import encode_pairs
 from cloud_hf.parallel.worker import Several, name_of
-from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope import TIMEOUT, ScopeEncoder
 from cloud_hf.scope.grammar import parse
 from cloud_hf.scope.pairing import sites_scope
 
@@ -43,7 +44,7 @@ class Item:
 
     Attributes:
         source: File, `file#block`, `file:row`, the row's `id`, or the string itself.
-        crystal: `Raw` crystal or structure that is still to be encoded.
+        crystal: `Raw` crystal or structure that is still to be encoded; then None, or the `Cell` that was read.
         scope: SCOPE string, given or encoded.
         formula: Reduced formula.
         space_group: Number in the International Tables.
@@ -249,15 +250,21 @@ def _cell_number(value: Any, column: str | None) -> float | None:
 
 
 def encode_items(
-    items: Iterable[Item], encoder: ScopeEncoder, processes: int = 1, timeout: float | None = None
+    items: Iterable[Item],
+    encoder: ScopeEncoder,
+    processes: int = 1,
+    timeout: float | None = TIMEOUT,
+    keep_cells: bool = False,
 ) -> Iterator[Item]:
     """Fill in strings or errors as `encode_item` does, in worker processes, in order.
 
     Args:
         items: May be a generator, which is read as the work proceeds.
         encoder: The encoder; a copy of it works in each process.
-        processes: Worker processes.
+        processes: Worker processes. Crystals are read in one even for 1, unless there is no limit; strings that come
+            before the first crystal need none.
         timeout: Longest time for reading and encoding one crystal, s. `None` sets no limit.
+        keep_cells: Leave the `Cell` that was read in each row as its `crystal`.
 
     Yields:
         One row an item, and one a crystal where an item is a file that holds several. Items of a table stay one row.
@@ -274,7 +281,7 @@ def encode_items(
             yield encode_item(item, encoder)
         else:
             return
-    for item, row in encode_pairs(_ItemEncoder(encoder), items, processes, timeout):
+    for item, row in encode_pairs(_ItemEncoder(encoder, keep_cells), items, processes, timeout):
         if isinstance(row, CloudError):  # its worker died or was stopped
             row.source = item.source
             row = item.failed(row)
@@ -284,11 +291,11 @@ def encode_items(
 class _ItemEncoder:
     """Gives `encode_pairs` items in place of crystals."""
 
-    def __init__(self, encoder: ScopeEncoder) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: ScopeEncoder, keep_cells: bool) -> None:
+        self.encoder, self.keep_cells = encoder, keep_cells
 
     def describe(self, item: Item) -> Item | Several:
-        return _encoded(item, self.encoder)
+        return _encoded(item, self.encoder, self.keep_cells)
 
 
 def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
@@ -299,7 +306,7 @@ def encode_item(item: Item, encoder: ScopeEncoder) -> Item:
     return row
 
 
-def _encoded(item: Item, encoder: ScopeEncoder) -> Item | Several:
+def _encoded(item: Item, encoder: ScopeEncoder, keep_cell: bool = False) -> Item | Several:
     if item.error is not None:
         return item
     try:
@@ -310,6 +317,8 @@ def _encoded(item: Item, encoder: ScopeEncoder) -> Item | Several:
             crystal = open_raw(crystal, Limits(encoder.max_atoms, not encoder.canonical, encoder.trust_sites))
             if isinstance(crystal, list):
                 return Several([replace(item, source=raw.source, crystal=raw) for raw in crystal])
+        elif keep_cell:
+            crystal = read_cell(crystal, encoder.max_atoms, not encoder.canonical, encoder.trust_sites)
         encoded = encoder.describe(crystal)
     except CloudError as error:
         return replace(item, error=error) if item.source == item.scope else item.failed(error)  # it quotes the string
@@ -317,7 +326,7 @@ def _encoded(item: Item, encoder: ScopeEncoder) -> Item | Several:
         return item.failed(EncoderFailureError(f"unexpected {type(error).__name__}: {error}"))
     return replace(
         item,
-        crystal=None,
+        crystal=crystal if keep_cell else None,
         scope=encoded.scope,
         formula=encoded.formula,
         space_group=encoded.space_group,

@@ -1,6 +1,7 @@
 """Every name by which a table knows its crystals: what splitting and the leakage report compare."""
 
 import hashlib
+import math
 import os
 import re
 from pathlib import Path
@@ -10,15 +11,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from cloud_hf.data.assignment import composition_name, database_entry, protostructure
-from cloud_hf.data.inputs import encode_items, table_items
+from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, is_missing, read_table, write_table
-from cloud_hf.errors import CloudError, TableError
-from cloud_hf.scope import ScopeEncoder, parse
+from cloud_hf.errors import CloudError, EncodingTimeoutError, TableError
+from cloud_hf.scope import TIMEOUT, ScopeEncoder, parse
 
-__all__ = ["NAME_COLUMNS", "encoded_strings", "name_rows", "scope_columns"]
+__all__ = ["NAME_COLUMNS", "TIME_LIMIT", "encoded_strings", "is_outdated", "limit_of", "name_rows", "scope_columns"]
 
 NAME_COLUMNS = ("row", "id", "scope", "sites", "names", "entry", "composition", "protostructure", "error")
 """Columns that `name_rows` gives."""
+
+TIME_LIMIT = "time_limit"
+"""Column of kept strings, s: the limit that a row without a string has exceeded."""
 
 _SCOPE_NAME = re.compile(r"(^|_)scope(_|$)")
 
@@ -34,6 +38,7 @@ def encoded_strings(
     encoder: ScopeEncoder,
     cache: str | os.PathLike[str],
     processes: int = 1,
+    timeout: float | None = TIMEOUT,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Encode the structures of a table once and keep the strings.
@@ -43,7 +48,8 @@ def encoded_strings(
         encoder: Writes the strings.
         cache: Folder for one Parquet file per table; its name holds a hash of the table and of the encoder's settings,
             so that a changed table is encoded anew.
-        processes: Worker processes; 1 encodes in this one.
+        processes: Worker processes.
+        timeout: Longest time for one crystal, s; None sets no limit.
         progress: Whether to show a bar.
 
     Returns:
@@ -53,20 +59,37 @@ def encoded_strings(
         TableError: The table cannot be read, or the folder cannot be written to.
     """
     path, table = Path(path), read_table(path)
+    columns = ["scope", "error"]
     digest = hashlib.sha256(f"{encoder.settings}, max_atoms {encoder.max_atoms}\n".encode() + path.read_bytes())
     cache_file = Path(cache) / f"{path.stem}-{digest.hexdigest()[:16]}.parquet"
     if cache_file.is_file():
-        strings = read_table(cache_file).astype(object)
-        if len(strings) == len(table):
+        strings = read_table(cache_file)
+        if len(strings) == len(table) and not is_outdated(strings, timeout):
+            strings = strings[columns].astype(object)
             return strings.where(strings.notna(), None)
-    encoded = encode_items(table_items(table, path), encoder, processes)
+    encoded = encode_items(table_items(table, path), encoder, processes, timeout)
     rows = [
-        (None if item.error else item.scope, item.message)
+        (None if item.error else item.scope, item.message, limit_of(item, timeout))
         for item in tqdm(encoded, total=len(table), desc="encoding", unit="crystal", disable=not progress)
     ]
-    strings = pd.DataFrame(rows, columns=["scope", "error"], dtype=object)
+    strings = pd.DataFrame(rows, columns=[*columns, TIME_LIMIT], dtype=object).astype({TIME_LIMIT: float})
     write_table(strings, cache_file)
-    return strings
+    return strings[columns]
+
+
+def limit_of(item: Item, timeout: float | None) -> float | None:
+    """Return the limit that an item has exceeded, s, if that is why it has no string."""
+    return timeout if isinstance(item.error, EncodingTimeoutError) else None
+
+
+def is_outdated(kept: pd.DataFrame, timeout: float | None) -> bool:
+    """Whether kept strings lack some that the time would be enough for now.
+
+    Args:
+        kept: Strings, with the column `TIME_LIMIT` unless there was none.
+        timeout: Limit, s; None for no limit.
+    """
+    return TIME_LIMIT in kept and bool((kept[TIME_LIMIT] < (math.inf if timeout is None else timeout)).any())
 
 
 def name_rows(
@@ -74,6 +97,7 @@ def name_rows(
     encoder: ScopeEncoder,
     cache: str | os.PathLike[str],
     processes: int = 1,
+    timeout: float | None = TIMEOUT,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Name the crystal of every row of a table.
@@ -84,6 +108,7 @@ def name_rows(
         encoder: Writes the strings of structures; its grammar must be `sites`.
         cache: Folder for the encoded strings.
         processes: Worker processes for the encoding.
+        timeout: Longest time for one crystal, s; None sets no limit.
         progress: Whether to show a bar.
 
     Returns:
@@ -106,7 +131,7 @@ def name_rows(
     given = [[None if is_missing(text) else str(text) for text in table[column]] for column in columns]
     errors: list[str | None] = [None] * len(table)
     if has_structures(table):
-        strings = encoded_strings(path, encoder, cache, processes, progress)
+        strings = encoded_strings(path, encoder, cache, processes, timeout, progress)
         given.insert(0, strings["scope"].tolist())
         errors = strings["error"].tolist()
     ids = table["id"].tolist() if "id" in table.columns else [None] * len(table)

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from cloud_hf.data.inputs import ITEM_COLUMNS, Item, encode_items, item_row, iterate_items
 from cloud_hf.data.tables import ENCODER_COLUMN
-from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope import TIMEOUT, ScopeEncoder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def encode(
     *,
     encoder: ScopeEncoder | None = None,
     processes: int = 1,
-    timeout: float | None = 60.0,
+    timeout: float | None = TIMEOUT,
     progress: bool | None = None,
 ) -> "pd.DataFrame":
     """Write crystals as SCOPE strings.
@@ -55,7 +55,7 @@ def encode(
 
 
 def string_rows(
-    inputs: Any, encoder: ScopeEncoder, processes: int = 1, timeout: float | None = 60.0
+    inputs: Any, encoder: ScopeEncoder, processes: int = 1, timeout: float | None = TIMEOUT
 ) -> Iterator[tuple[Item, dict[str, Any]]]:
     """Yield each crystal's item and its row, as they come; arguments as for `encode`."""
     settings = encoder.settings

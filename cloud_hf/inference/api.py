@@ -14,6 +14,7 @@ from cloud_hf.errors import CloudError
 from cloud_hf.inference.prediction import load_predictor, load_predictors, predict_encoded
 from cloud_hf.inference.prediction_rows import prediction_columns, prediction_row
 from cloud_hf.models.encoder_cloud import first_positions
+from cloud_hf.scope import TIMEOUT
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def predict(
     n_atoms: str | None = None,
     batch_size: int = 256,
     processes: int = 1,
-    timeout: float | None = 60.0,
+    timeout: float | None = TIMEOUT,
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Predict the properties of crystals.
@@ -76,7 +77,7 @@ def embed(
     head: str | None = None,
     batch_size: int = 256,
     processes: int = 1,
-    timeout: float | None = 60.0,
+    timeout: float | None = TIMEOUT,
     progress: bool | None = None,
 ) -> NDArray[np.float32]:
     """Return vectors of crystals for models of one's own: what the checkpoint's heads read.

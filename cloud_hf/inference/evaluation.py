@@ -19,6 +19,7 @@ from cloud_hf.models.debye import GAS_CONSTANT
 from cloud_hf.models.modeling_cloud import CloudForDebye
 from cloud_hf.models.modeling_properties import CloudForCrystalProperties
 from cloud_hf.models.pipeline_cloud import CrystalPropertyPipeline, Quantity
+from cloud_hf.scope import TIMEOUT
 
 __all__ = ["Evaluation", "evaluate_table"]
 
@@ -50,7 +51,7 @@ def evaluate_table(
     temperature: float = 300.0,
     batch_size: int = 256,
     processes: int = 1,
-    timeout: float | None = None,
+    timeout: float | None = TIMEOUT,
 ) -> Evaluation:
     """Predict the rows of a table and compare with a label column.
 

@@ -20,7 +20,7 @@ from cloud_hf.inference.fast_model import FastPredictor, load_fast
 from cloud_hf.inference.likelihood_head import LikelihoodHead
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
 from cloud_hf.models.quantities_cloud import Quantity, QuantityReader
-from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope import TIMEOUT, ScopeEncoder
 
 if TYPE_CHECKING:  # transformers' model classes, whose import takes seconds
     from cloud_hf.inference.likelihood import StringLikelihood
@@ -432,7 +432,7 @@ def predict_items(
     temperature: float = 300.0,
     batch_size: int = 256,
     processes: int = 1,
-    timeout: float | None = None,
+    timeout: float | None = TIMEOUT,
 ) -> list[Prediction]:
     """Encode and predict items in their order; an item that fails keeps its place, with its error.
 

@@ -10,7 +10,10 @@ from cloud_hf.errors import CloudError
 from cloud_hf.parallel.pool import Pool
 from cloud_hf.parallel.worker import Encoder, Several, attempt
 
-__all__ = ["Outcome", "encode_batch", "encode_pairs"]
+__all__ = ["TIMEOUT", "Outcome", "encode_batch", "encode_pairs"]
+
+TIMEOUT = 60.0
+"""s; longest time for one crystal where none is given: of ordinary crystals the slowest take a few seconds."""
 
 Outcome = Any | CloudError
 """What the encoder's `describe` returns, or why there is nothing."""
@@ -20,7 +23,7 @@ def encode_batch(
     encoder: Encoder,
     crystals: Iterable[Any],
     processes: int = 1,
-    timeout: float | None = 60.0,
+    timeout: float | None = TIMEOUT,
     chunk_size: int | None = None,
     progress: bool = False,
 ) -> Iterator[Outcome]:
@@ -49,7 +52,7 @@ def encode_batch(
 
 
 def encode_pairs(
-    encoder: Encoder, crystals: Iterable[Any], processes: int = 1, timeout: float | None = 60.0
+    encoder: Encoder, crystals: Iterable[Any], processes: int = 1, timeout: float | None = TIMEOUT
 ) -> Iterator[tuple[Any, Outcome]]:
     """Encode as `encode_batch` does, where an input may hold several crystals.
 

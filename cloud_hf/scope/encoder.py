@@ -10,7 +10,7 @@ import numpy as np
 from cloud_hf.crystals.cell import Cell
 from cloud_hf.crystals.readers import MAX_ATOMS, Crystal, read_cell
 from cloud_hf.errors import CloudError, DisorderedStructureError
-from cloud_hf.parallel.batch import encode_batch
+from cloud_hf.parallel.batch import TIMEOUT, encode_batch
 from cloud_hf.scope.backends import check_backend
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK, KindOrbits, find_kind_orbits
 from cloud_hf.scope.formula import reduced_formula
@@ -201,7 +201,7 @@ class ScopeEncoder:
         self,
         crystals: Iterable[Crystal],
         processes: int = 1,
-        timeout: float | None = 60.0,
+        timeout: float | None = TIMEOUT,
         progress: bool = False,
     ) -> Iterator["EncodedCrystal | CloudError"]:
         """Encode crystals in worker processes; each gives one row, in the order of the inputs.

@@ -19,6 +19,7 @@ from cloud_hf.errors import CloudError
 from cloud_hf.files import write_json
 from cloud_hf.inference.likelihood import StringLikelihood
 from cloud_hf.inference.prediction import Predictors
+from cloud_hf.scope import TIMEOUT
 from cloud_hf.screening.candidates import DEFAULT_LIMIT, Counts, Product
 from cloud_hf.screening.chemistry import Rules
 from cloud_hf.screening.elements import parse_elements, parse_slots
@@ -85,6 +86,7 @@ def screen(
     temperature: float = 300.0,
     limit: int | None = DEFAULT_LIMIT,
     processes: int = 1,
+    timeout: float | None = TIMEOUT,
     batch_size: int = 256,
     members: int | None = None,
     sampling: Sampling | None = None,
@@ -112,6 +114,7 @@ def screen(
         temperature: K, for thermal properties.
         limit: Most products of prototypes and elements; None: any number.
         processes: Worker processes.
+        timeout: Longest time for reading one crystal of `prototypes` and `known`, s; None sets no limit.
         batch_size: Strings per forward pass.
         members: Predict by the first members of an ensemble alone, which is faster; None: by all.
         sampling: How the language model draws proposals.
@@ -129,7 +132,7 @@ def screen(
         plan, evaluator = prepare(
             folder, prototypes, elements, want, model=model, rules=Rules(neutral, ordered, alloys), known=known,
             phases=phases, structures=structures, temperature=temperature, limit=limit, batch_size=batch_size,
-            members=members, sampling=sampling,
+            members=members, sampling=sampling, processes=processes, timeout=timeout,
         )  # fmt: skip
         return run_screening(
             plan, evaluator, top=top, new=new, whole_hull=whole_hull, structures=structures, processes=processes,
@@ -154,6 +157,8 @@ def prepare(
     members: int | None = None,
     sampling: Sampling | None = None,
     rows: int = 20_000,
+    processes: int = 1,
+    timeout: float | None = TIMEOUT,
 ) -> tuple[Plan, Evaluator]:
     """Check everything that a screening needs and save its plan; arguments as for `screen`.
 
@@ -168,7 +173,7 @@ def prepare(
     given = [elements] if isinstance(elements, str) else elements
     automatic = not isinstance(given, Mapping) and AUTO in given
     slots = _slots([text for text in given if text != AUTO] if automatic else given)
-    chosen = read_prototypes(prototypes)
+    chosen = read_prototypes(prototypes, processes, timeout)
     if structures is not None:
         if automatic and sampling is not None and sampling.sites:
             raise CloudError("sites that the language model draws have no structure to write; leave one of both out.")
@@ -178,17 +183,19 @@ def prepare(
     proposing: dict[str, Any] = {}
     if automatic:
         draw = sampling or Sampling()
-        source, proposed = _proposals(chosen, slots, draw, rules, known)
+        strings = KnownStrings.bundled().and_of(known, processes, timeout)
+        source, proposed = _proposals(chosen, slots, draw, rules, strings)
         proposing = {"sampling": asdict(draw), "proposed": proposed.record()}
     else:
         source = Product.of(chosen, slots, rules, limit)
         if next(source.candidates(counts=(counts := Counts())), None) is None:
             raise CloudError(f"nothing is left to screen. {counts}.")
+        strings = KnownStrings.bundled().and_of(known, processes, timeout)
     plan = Plan(
         folder, source, wants, model, temperature, tuple(map(str, known)), phases, rows, batch_size, members, proposing
     )
-    evaluator = make_evaluator(plan, flags=True)
-    plan.save()
+    evaluator = make_evaluator(plan, strings, flags=True)
+    plan.save(strings)
     return plan, evaluator
 
 
@@ -256,7 +263,7 @@ def _proposals(
     slots: Mapping[str, Sequence[str]],
     sampling: Sampling,
     rules: Rules | None,
-    known: Sequence[str],
+    known: KnownStrings,
 ) -> tuple[Proposals, Proposed]:
     folder = bundled_likelihood()
     if folder is None:
@@ -264,8 +271,7 @@ def _proposals(
     for name in slots:
         if all(prototype.slot(name) is None for prototype in prototypes):
             raise CloudError(f"no prototype has a slot {name!r}.")
-    strings = KnownStrings.bundled().and_of(known)
-    source, proposed = propose(prototypes, slots, StringLikelihood.load(folder), strings, sampling, rules)
+    source, proposed = propose(prototypes, slots, StringLikelihood.load(folder), known, sampling, rules)
     if not len(source):
         raise CloudError(f"nothing is left to screen. {proposed}.")
     return source, proposed

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from cloud_hf.data.inputs import encode_items, iterate_items
 from cloud_hf.errors import CloudError
-from cloud_hf.scope import ScopeEncoder
+from cloud_hf.files import new_file
+from cloud_hf.scope import TIMEOUT, ScopeEncoder
 
 __all__ = ["HASH", "KNOWN_FILE", "KnownStrings", "string_hashes"]
 
@@ -37,23 +39,29 @@ class KnownStrings:
     def __len__(self) -> int:
         return len(self._hashes)
 
-    @property
-    def hashes(self) -> NDArray[np.uint64]:
-        """The hashes, each once, in rising order."""
-        return self._hashes
-
     @classmethod
     def bundled(cls) -> "KnownStrings":
         """Return those of the crystals of the Materials Project that the package knows."""
         with as_file(files(__package__) / KNOWN_FILE) as path:
-            return cls(pd.read_parquet(path)[HASH].to_numpy(dtype=np.uint64))
+            return cls.load(path)
 
-    def and_of(self, inputs: Sequence[str], processes: int = 1) -> "KnownStrings":
+    @classmethod
+    def load(cls, path: Path) -> "KnownStrings":
+        """Read what `save` wrote."""
+        return cls(pd.read_parquet(path)[HASH].to_numpy(dtype=np.uint64))
+
+    def save(self, path: Path) -> None:
+        """Write the hashes to a Parquet file."""
+        with new_file(path) as aside:
+            pd.DataFrame({HASH: self._hashes}).to_parquet(aside, index=False)
+
+    def and_of(self, inputs: Sequence[str], processes: int = 1, timeout: float | None = TIMEOUT) -> "KnownStrings":
         """Return these and those of the user's crystals.
 
         Args:
             inputs: Tables with a column `scope` or structures, crystal files, folders.
             processes: Worker processes that encode crystals.
+            timeout: Longest time for one crystal, s; None sets no limit.
 
         Raises:
             CloudError: An input that holds no crystal that can be read.
@@ -61,7 +69,7 @@ class KnownStrings:
         hashes, last = [self._hashes], None
         for given in inputs:
             scopes = []
-            for item in encode_items(iterate_items([given]), ScopeEncoder(), processes):
+            for item in encode_items(iterate_items([given]), ScopeEncoder(), processes, timeout):
                 if item.error is None:
                     scopes.append(str(item.scope))
                 else:

@@ -1,6 +1,7 @@
 """What a screening is: settings in a folder, from which any process on any machine can work on a piece of it.
 
 FOLDER/screen.json          the settings
+FOLDER/known.parquet        hashes of known crystals, if the user named some, so that no process reads those again
 FOLDER/proposals.parquet    candidates that a language model proposed, if it did
 FOLDER/all/000000.parquet   every candidate of a piece, with what was predicted
 FOLDER/top.csv              the best of all, with FOLDER/summary.json
@@ -21,12 +22,14 @@ from cloud_hf.errors import CloudError, OutputError
 from cloud_hf.files import refuse_other_settings, write_json
 from cloud_hf.screening.candidates import Candidate, Counts, Product
 from cloud_hf.screening.chemistry import Rules
+from cloud_hf.screening.known import KnownStrings
 from cloud_hf.screening.prototypes import Prototype
 
 __all__ = ["PLAN_FILE", "Plan", "Proposals", "load_plan"]
 
 PLAN_FILE = "screen.json"
 PROPOSALS_FILE = "proposals.parquet"
+KNOWN = "known.parquet"
 PIECES = "all"
 
 
@@ -98,6 +101,11 @@ class Plan:
         """Pieces that are not done."""
         return [number for number in range(self.pieces) if not self.piece_path(number).is_file()]
 
+    def known_strings(self) -> KnownStrings:
+        """Return the strings of known crystals that `save` kept."""
+        path = self.folder / KNOWN
+        return KnownStrings.load(path) if path.is_file() else KnownStrings.bundled().and_of(self.known)
+
     def settings(self) -> dict[str, Any]:
         """All that decides the rows, as JSON can hold it."""
         product = self.source if isinstance(self.source, Product) else None
@@ -112,8 +120,11 @@ class Plan:
             "batch_size": self.batch_size, "members": self.members, "proposing": self.proposing,
         }  # fmt: skip
 
-    def save(self) -> None:
+    def save(self, known: KnownStrings | None = None) -> None:
         """Write the settings, or find that the folder holds a screening with the same ones.
+
+        Args:
+            known: Strings of known crystals; None keeps none.
 
         Raises:
             CloudError: It holds another screening, or other files.
@@ -129,6 +140,8 @@ class Plan:
             raise OutputError("holds other files; give a new folder.", source=str(self.folder))
         if isinstance(self.source, Proposals):
             write_table(_proposal_table(self.source.listed), self.folder / PROPOSALS_FILE)
+        if known is not None and self.known:
+            known.save(self.folder / KNOWN)
         write_json(settings, path)
 
 

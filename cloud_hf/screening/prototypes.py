@@ -19,18 +19,13 @@ from pymatgen.core import Lattice, Structure
 
 from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.corpus.shards import open_corpus
-from cloud_hf.crystals.cell import Cell
-from cloud_hf.crystals.opening import Limits, open_raw
-from cloud_hf.crystals.readers import read_cell
-from cloud_hf.crystals.sources import Raw
-from cloud_hf.data.inputs import iterate_items
-from cloud_hf.errors import CloudError, about
-from cloud_hf.scope import Scope, ScopeEncoder, parse
+from cloud_hf.data.inputs import Item, encode_items, iterate_items
+from cloud_hf.errors import CloudError
+from cloud_hf.scope import TIMEOUT, Scope, ScopeEncoder, parse
 from cloud_hf.scope._relabelings import wyckoff_table
 from cloud_hf.scope.canonical import ELEMENT_ORDER, ELEMENT_RANK, canonical_orbits
 from cloud_hf.scope.formula import reduced_formula
 from cloud_hf.scope.generators import generator_words
-from cloud_hf.scope.pairing import sites_scope
 
 __all__ = ["Prototype", "bundled_prototypes", "prototype_of_scope", "read_prototypes", "slot_maps"]
 
@@ -159,13 +154,16 @@ def prototype_of_scope(
     )
 
 
-def read_prototypes(inputs: Iterable[Any] | None = None, encoder: ScopeEncoder | None = None) -> list[Prototype]:
+def read_prototypes(
+    inputs: Iterable[Any] | None = None, processes: int = 1, timeout: float | None = TIMEOUT
+) -> list[Prototype]:
     """Return the prototypes that a user names; those that differ only in their elements are one.
 
     Args:
         inputs: Names of bundled prototypes, and what `cloud_hf.data.inputs.iterate_items` takes: crystal files, SCOPE
             strings, tables, structures; or folders of corpora. None: all bundled ones.
-        encoder: Writes the strings; None: with the default settings.
+        processes: Worker processes that read crystals.
+        timeout: Longest time for one crystal, s; None sets no limit.
 
     Raises:
         CloudError: There is none, an unknown name, or a crystal that cannot be a prototype: it cannot be read, has
@@ -174,7 +172,6 @@ def read_prototypes(inputs: Iterable[Any] | None = None, encoder: ScopeEncoder |
     bundled = bundled_prototypes()
     if inputs is None:
         return list(bundled.values())
-    encoder = encoder or ScopeEncoder()
     given = [inputs] if isinstance(inputs, str | Path) or not isinstance(inputs, Iterable) else list(inputs)
     found: list[Prototype] = []
     for one in given:
@@ -183,7 +180,7 @@ def read_prototypes(inputs: Iterable[Any] | None = None, encoder: ScopeEncoder |
         elif isinstance(one, str | Path) and (Path(one) / CORPUS_FILE).is_file():
             found += _of_corpus(str(one))
         else:
-            found += _of_input(one, encoder, bundled)
+            found += _of_input(one, bundled, processes, timeout)
     distinct: dict[Any, Prototype] = {}
     for prototype in found:
         distinct.setdefault(_shape(prototype), prototype)
@@ -192,40 +189,25 @@ def read_prototypes(inputs: Iterable[Any] | None = None, encoder: ScopeEncoder |
     return list(distinct.values())
 
 
-def _of_input(given: Any, encoder: ScopeEncoder, bundled: Mapping[str, Prototype]) -> list[Prototype]:
+def _of_input(given: Any, bundled: Mapping[str, Prototype], processes: int, timeout: float | None) -> list[Prototype]:
     if isinstance(given, str) and "|" not in given and not Path(given).exists() and not set("*?[") & {*given}:
         raise CloudError(
             f"{given!r} is neither a file nor one of the prototypes of this package: {', '.join(bundled)}."
         )
-    found = []
-    for item in iterate_items([given]):
-        if item.error is not None:
-            raise item.error
-        try:
-            if item.scope is not None:
-                scope = sites_scope(parse(item.scope)).canonical()
-                found.append(prototype_of_scope(scope, str(scope.formula)))
-                continue
-            found += [_of_crystal(cell, item.source, encoder) for cell in _cells(item.crystal, encoder)]
-        except CloudError as problem:
-            raise about(problem, item.source) from problem.__cause__
-    return found
+    return [
+        _of_item(item)
+        for item in encode_items(iterate_items([given]), ScopeEncoder(), processes, timeout, keep_cells=True)
+    ]
 
 
-def _cells(crystal: Any, encoder: ScopeEncoder) -> list[Cell]:
-    if not isinstance(crystal, Raw):
-        return [read_cell(crystal, encoder.max_atoms)]
-    opened = open_raw(crystal, Limits(encoder.max_atoms, False, encoder.trust_sites))
-    if isinstance(opened, list):
-        return [cell for raw in opened for cell in _cells(raw, encoder)]
-    return [opened if isinstance(opened, Cell) else read_cell(opened, encoder.max_atoms)]
-
-
-def _of_crystal(cell: Cell, source: str, encoder: ScopeEncoder) -> Prototype:
-    sites = ScopeEncoder("sites", True, encoder.symprec, encoder.angle_tolerance, encoder.symmetry, encoder.max_atoms)
-    encoded = sites.describe(cell)
+def _of_item(item: Item) -> Prototype:
+    if item.error is not None:
+        raise item.error
+    scope, cell = parse(str(item.scope)), item.crystal
+    if cell is None:  # a string
+        return prototype_of_scope(scope, str(scope.formula))
     structure = Structure(Lattice(cell.lattice), [content[0][0] for content in cell.contents], cell.frac_coords)
-    return prototype_of_scope(parse(encoded.scope), Path(source).stem or encoded.formula, structure)
+    return prototype_of_scope(scope, Path(item.source).stem or str(item.formula), structure)
 
 
 def _of_corpus(folder: str) -> list[Prototype]:

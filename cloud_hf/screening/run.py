@@ -73,11 +73,12 @@ def check_wants(wants: Sequence[str], model: str) -> tuple[list[Want], KnownPhas
     return parsed_wants, phases
 
 
-def make_evaluator(plan: Plan, flags: bool = False) -> Evaluator:
+def make_evaluator(plan: Plan, known: KnownStrings | None = None, flags: bool = False) -> Evaluator:
     """Load what a piece needs: models, known phases and strings.
 
     Args:
         plan: What is screened.
+        known: Strings of known crystals; None: those in the folder of the plan.
         flags: Load what tells unusual strings too.
 
     Raises:
@@ -86,7 +87,7 @@ def make_evaluator(plan: Plan, flags: bool = False) -> Evaluator:
     wants, phases = check_wants(plan.wants, plan.model)
     if phases is not None and plan.phases is not None:
         phases.add_table(plan.phases)
-    known = KnownStrings.bundled().and_of(plan.known)
+    known = plan.known_strings() if known is None else known
     predictors = load_predictors(plan.model, likelihood="default" if flags else None, members=plan.members)
     return Evaluator(predictors, wants, plan.source.prototypes, phases, known, plan.temperature, plan.batch_size)
 

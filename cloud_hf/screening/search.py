@@ -24,7 +24,7 @@ from cloud_hf.data.tables import SCOPE_COLUMN, read_table
 from cloud_hf.errors import CloudError
 from cloud_hf.files import new_file
 from cloud_hf.inference.api import EMBEDDING_HEAD, embed
-from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope import TIMEOUT, ScopeEncoder
 from cloud_hf.screening.index import open_index, search_index
 from cloud_hf.screening.known import string_hashes
 from cloud_hf.screening.known_crystals import CompactVectors, known_crystals
@@ -64,8 +64,13 @@ class Collection:
         return cls(table["id"].tolist(), table[SCOPE_COLUMN].tolist(), labels, CompactVectors.bundled())
 
     @classmethod
-    def read(cls, given: Any, processes: int = 1) -> "Collection":
+    def read(cls, given: Any, processes: int = 1, timeout: float | None = TIMEOUT) -> "Collection":
         """Read a table, a corpus, or crystals of any other kind; those that cannot be read are left out.
+
+        Args:
+            given: As for `search`.
+            processes: Worker processes that read and encode crystals.
+            timeout: Longest time for one crystal, s; None sets no limit.
 
         Raises:
             CloudError: No crystal is left.
@@ -77,7 +82,7 @@ class Collection:
             table = read_table(given)
         name = "table" if isinstance(given, pd.DataFrame) else os.fspath(given) if table is not None else "inputs"
         items = iterate_items(given) if table is None else table_items(table, name)
-        rows = list(encode_items(items, ScopeEncoder(), processes))
+        rows = list(encode_items(items, ScopeEncoder(), processes, timeout))
         kept = [place for place, item in enumerate(rows) if item.error is None]
         if not kept:
             raise CloudError("holds no crystal that can be read.", source=name)
@@ -109,6 +114,7 @@ def search(
     vectors: str | os.PathLike[str] | None = None,
     index: str | os.PathLike[str] | None = None,
     processes: int = 1,
+    timeout: float | None = TIMEOUT,
     batch_size: int = 256,
     progress: bool | None = None,
 ) -> pd.DataFrame:
@@ -125,6 +131,7 @@ def search(
         index: A file that keeps an approximate index of the vectors, for collections above a million crystals (needs
             the extra `search`); None: every vector is compared.
         processes: Worker processes that read and encode crystals.
+        timeout: Longest time for one crystal, s; None sets no limit. A crystal that takes longer is a failed row.
         batch_size: Strings per forward pass.
         progress: Whether to show a bar; None: on a terminal.
 
@@ -141,8 +148,8 @@ def search(
     if collection is None:
         found = Collection.known()
     else:
-        found = collection if isinstance(collection, Collection) else Collection.read(collection, processes)
-    asked = list(encode_items(iterate_items(queries), ScopeEncoder(), processes))
+        found = collection if isinstance(collection, Collection) else Collection.read(collection, processes, timeout)
+    asked = list(encode_items(iterate_items(queries), ScopeEncoder(), processes, timeout))
     settings: dict[str, Any] = {"model": model, "head": head, "batch_size": batch_size, "progress": progress}
     good = [str(item.scope) for item in asked if item.error is None]
     near: list[tuple[list[int], list[float]]] = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 
 from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.errors import CloudError
+from cloud_hf.scope import TIMEOUT
 from cloud_hf.training.arguments import in_range
 
 __all__ = ["DEBYE_QUANTITIES", "LOSSES", "METHODS", "PER_ATOM", "TRANSFORMS", "FinetuneArguments"]
@@ -41,7 +42,7 @@ class FinetuneArguments:
     )
     encode_processes: int = field(default=1, metadata={"help": "Processes that encode the crystals."})
     encode_timeout: float = field(
-        default=60.0, metadata={"help": "Longest time for encoding one crystal, s; its row fails."}
+        default=TIMEOUT, metadata={"help": "Longest time for encoding one crystal, s; its row fails."}
     )
     debye: list[str] | None = field(
         default=None,

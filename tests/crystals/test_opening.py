@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 import json
-import multiprocessing
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -20,9 +19,7 @@ from cloud_hf.crystals import frames, opening
 from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.inputs import Item, encode_items, iterate_items, table_items
 from cloud_hf.errors import SeveralCrystalsError
-from cloud_hf.parallel import pool
 from cloud_hf.scope import ScopeEncoder
-from waiting import Hang
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ("Cu", "Si", "MgO")
@@ -252,23 +249,6 @@ def test_an_archive_without_crystals_is_one_error(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ limits
-
-
-@pytest.fixture
-def hanging_parser(hang: Hang, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A parser that does not come back from content with a certain word, in workers that inherit it."""
-    parse, parse_frame = opening._cell_of, frames._ase_read
-
-    def parsed(data: bytes, *arguments: Any) -> Any:
-        return hang() if b"HANGS" in data else parse(data, *arguments)
-
-    def read() -> Any:
-        original = parse_frame()
-        return lambda file, **more: hang() if b"HANGS" in file.getvalue().encode() else original(file, **more)
-
-    monkeypatch.setattr(opening, "_cell_of", parsed)
-    monkeypatch.setattr(frames, "_ase_read", read)
-    monkeypatch.setattr(pool, "start_method", lambda _: multiprocessing.get_context("fork"))
 
 
 def write_route(route: str, texts: list[str], folder: Path) -> Path:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from cloud_hf import encode, predict, screen, search
 from cloud_hf.data import tables
 from cloud_hf.data.inputs import Item, collect_items, encode_item, encode_items, iterate_items, table_items
+from cloud_hf.data.names import encoded_strings, name_rows
 from cloud_hf.errors import CloudError, TableError
-from cloud_hf.scope import EncodedCrystal, ScopeEncoder
+from cloud_hf.inference.evaluation import evaluate_table
+from cloud_hf.inference.prediction import predict_items
+from cloud_hf.scope import TIMEOUT, EncodedCrystal, ScopeEncoder, encode_batch
+from cloud_hf.screening.known import KnownStrings
+from cloud_hf.screening.prototypes import read_prototypes
 from waiting import Hang
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -402,6 +411,23 @@ def test_items_of_all_kinds_are_encoded_in_order(folder: Path, processes: int, t
     assert [replace(item, error=None) for item in found] == [replace(item, error=None) for item in expected]
     assert [repr_of(item.error) for item in found] == [repr_of(item.error) for item in expected]
     assert [item.is_encoded for item in expected] == [False, False, *[True] * 8, False, False]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [encode, encode_batch, encode_items, encoded_strings, evaluate_table, KnownStrings.and_of, name_rows, predict,
+     predict_items, read_prototypes, screen, search],
+)  # fmt: skip
+def test_every_way_to_a_crystal_has_the_same_limit(function: Callable[..., Any]) -> None:
+    assert inspect.signature(function).parameters["timeout"].default == TIMEOUT
+
+
+def test_strings_need_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_hf.data.inputs.encode_pairs", None)
+    assert [item.error for item in encode_items(iterate_items([COPPER, COPPER]), ScopeEncoder("composition"))] == [
+        None,
+        None,
+    ]
 
 
 def test_a_crystal_that_kills_or_hangs_costs_its_row_and_is_named(hang: Hang) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Element
 
-from cloud_hf.errors import CloudError, DisorderedStructureError
+from cloud_hf.errors import CloudError, DisorderedStructureError, EncodingTimeoutError
 from cloud_hf.scope import ScopeEncoder, parse
 from cloud_hf.screening.candidates import Counts, Product
 from cloud_hf.screening.chemistry import Rules
@@ -162,6 +163,22 @@ def test_what_cannot_be_a_prototype(tmp_path) -> None:
     )
     with pytest.raises(DisorderedStructureError, match="order the crystal"):
         read_prototypes([str(mixed)])
+
+
+def test_a_file_that_hangs_is_no_prototype(hanging_table: Path) -> None:
+    with pytest.raises(EncodingTimeoutError, match=r"^bad: "):
+        read_prototypes([str(hanging_table)], timeout=600.0)
+
+
+def test_every_crystal_of_a_file_is_a_prototype(examples: list[Path], tmp_path: Path) -> None:
+    names = ("Cu", "NaCl", "MgO")
+    both = tmp_path / "both.cif"
+    both.write_text("\n".join(path.read_text() for path in examples if path.stem in names))
+    apart = read_prototypes([path for path in examples if path.stem in names])
+    found = read_prototypes([both])
+    assert len(found) > 1
+    assert [one.orbits for one in found] == [one.orbits for one in apart]
+    assert all(one.structure is not None for one in found)
 
 
 def test_limits_are_said_before_the_work() -> None:

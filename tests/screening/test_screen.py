@@ -19,6 +19,7 @@ from cloud_hf.screening.api import prepare, run_screening
 from cloud_hf.screening.candidates import Product
 from cloud_hf.screening.evaluation import Evaluator
 from cloud_hf.screening.hull import KnownPhases
+from cloud_hf.screening.known import KnownStrings, string_hashes
 from cloud_hf.screening.pareto import front_of, pareto_front
 from cloud_hf.screening.plan import load_plan
 from cloud_hf.screening.prototypes import bundled_prototypes, read_prototypes
@@ -26,6 +27,7 @@ from cloud_hf.screening.run import best_rows, gather, run_piece
 from cloud_hf.screening.structures import candidate_structure, write_structure
 from cloud_hf.screening.wants import Want
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ELEMENTS = ["A=Na,Mg,Ca,Fe", "X=O,Cl,S"]
 WANT = ["band_gap=1:2.2", "bulk_modulus>=20"]
 
@@ -122,6 +124,17 @@ def test_unusual_strings_are_flagged() -> None:
     predicted = cloud_hf.predict(found["scope"].tolist(), progress=False)
     assert found["log_likelihood"].to_numpy() == pytest.approx(predicted["log_likelihood"].to_numpy(), rel=1e-3)
     assert found["out_of_distribution"].tolist() == predicted["out_of_distribution"].tolist()
+
+
+def test_known_crystals_are_read_once_and_one_that_hangs_is_left_out(hanging_table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    plan, _ = prepare(folder, ["rock-salt"], ELEMENTS, WANT, known=[str(hanging_table)], rows=10, timeout=600.0)
+    copper = ScopeEncoder().encode(str(EXAMPLES / "Cu.cif"))
+    own = KnownStrings(string_hashes([])).and_of([str(hanging_table)], timeout=600.0)
+    assert (len(own), own.holds([copper]).all()) == (1, True)
+    assert len(plan.known_strings()) == len(KnownStrings.bundled().and_strings([copper]))
+    hanging_table.unlink()  # no worker needs it again
+    assert load_plan(folder).known_strings().holds([copper]).all()
 
 
 def test_known_crystals_are_marked(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import cloud_hf
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError
 from cloud_hf.screening.prototypes import bundled_prototypes
-from cloud_hf.screening.search import nearest, shared_words
+from cloud_hf.screening.search import Collection, nearest, shared_words
 
 SALTS = [
     bundled_prototypes()["rock-salt"].string(pair) for pair in (("Na", "Cl"), ("Mg", "O"), ("Ca", "O"), ("Li", "F"))
@@ -98,6 +98,12 @@ class TestSearch:
         assert main(["search", *map(str, argv)]) == 0
         assert "space group" in capsys.readouterr().out
         assert pd.read_csv(output)["source"].tolist()[0] == "a"
+
+    def test_a_crystal_that_hangs_costs_its_own_row(self, hanging_table: Path) -> None:
+        assert Collection.read(hanging_table, timeout=600.0).sources == ["good"]
+        found = cloud_hf.search(str(hanging_table), SALTS, 1, head="band_gap", timeout=600.0, progress=False)
+        assert found["error"].isna().tolist() == [True, False]
+        assert "600 s" in found["error"][1]
 
     def test_nothing_to_search_in(self) -> None:
         with pytest.raises(CloudError, match="no crystal"):

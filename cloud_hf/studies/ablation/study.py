@@ -140,7 +140,7 @@ class _Grid:
         }  # fmt: skip
         self.folder = StudyFolder(arguments.out, "ablation", settings)
         self.strings_folder = self.folder.path / "cells" / "strings"
-        table = read_crystals(path, [arguments.label], self.strings_folder, arguments.encode_processes)
+        table = read_crystals(path, [arguments.label], self.strings_folder, arguments.workers)
         self.crystals = table.labelled(arguments.label)
         if not len(self.crystals):
             raise StudyError(f"no row with a string has a label in the column {arguments.label!r}.", source=str(path))
@@ -256,7 +256,7 @@ class _Grid:
         items = [*table_items(read_table(path).iloc[self.crystals.position], str(path))]
         cache_file = self.strings_folder / f"{path.stem}-{digest_of(path)}-{self.arguments.label}-{kind}.parquet"
         encoder = ScopeEncoder(kind)
-        strings = encode_crystals(items, cache_file, self.arguments.encode_processes, kind, encoder=encoder)
+        strings = encode_crystals(items, cache_file, self.arguments.workers, kind, encoder=encoder)
         failed = strings[strings["error"].notna()]
         if len(failed):
             raise StudyError(

@@ -168,7 +168,7 @@ def _sample(arguments: Arguments, encoder: ScopeEncoder, longest: int) -> Sample
         chosen = [rows[index] for index in order[start : start + piece]]
         for table, path in enumerate(arguments.data):
             part = tables[table].iloc[sorted(row for which, row in chosen if which == table)]
-            for item in encode_items(table_items(part, path), encoder, arguments.encode_processes):
+            for item in encode_items(table_items(part, path), encoder, *arguments.workers):
                 reason = item.message
                 if reason is None and len(str(item.scope).split()) + 2 > longest:
                     reason = f"{item.source}: the string has more than {longest} tokens"

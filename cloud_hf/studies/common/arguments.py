@@ -8,6 +8,8 @@ import torch
 
 from cloud_hf.errors import StudyError
 from cloud_hf.models.configuration_cloud import TARGET_TRANSFORMS
+from cloud_hf.scope import TIMEOUT
+from cloud_hf.studies.common.crystals import Workers
 from cloud_hf.training.arguments import in_range
 
 __all__ = ["LabelStudyArguments", "StudyArguments", "TrainingStudyArguments", "one_table"]
@@ -21,15 +23,24 @@ class StudyArguments:
     out: str = field(metadata={"help": "Folder for results.json, report.md and pictures; a study goes on in its own."})
     seed: int = field(default=0, metadata={"help": "Seed of every random choice."})
     encode_processes: int = field(default=1, metadata={"help": "Processes that encode crystals."})
+    encode_timeout: float = field(
+        default=TIMEOUT, metadata={"help": "Longest time for encoding one crystal, s; its row fails."}
+    )
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         in_range("encode_processes", self.encode_processes, 1, 1000)
+        in_range("encode_timeout", self.encode_timeout, 0.001, 1e6)
         in_range("seed", self.seed, 0, 2**31)
         if not self.data or not all(self.data):
             raise StudyError("--data names no table or folder.")
         if not self.out:
             raise StudyError("--out names no folder.")
+
+    @property
+    def workers(self) -> Workers:
+        """What encodes crystals."""
+        return Workers(self.encode_processes, self.encode_timeout)
 
 
 @dataclass

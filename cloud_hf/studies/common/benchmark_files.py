@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cloud_hf.data.inputs import Item, table_items
+from cloud_hf.data.names import is_outdated
 from cloud_hf.data.tables import (
     SCOPE_COLUMN,
     STRUCTURE_COLUMNS,
@@ -28,7 +29,7 @@ from cloud_hf.data.tables import (
     write_table,
 )
 from cloud_hf.errors import StudyError
-from cloud_hf.studies.common.crystals import encode_crystals
+from cloud_hf.studies.common.crystals import Workers, encode_crystals
 
 __all__ = [
     "SplitJson", "encode_split_json", "open_split_json", "read_fold_file", "read_items", "read_labelled_table",
@@ -304,7 +305,7 @@ def encode_split_json(
     target: str | None,
     identify: Callable[[SplitJson], list[str]],
     cache_file: Path,
-    processes: int,
+    workers: Workers,
     name: str,
 ) -> tuple[pd.DataFrame, list[str], NDArray[np.float64]]:
     """Read a data set in split-oriented JSON row by row and encode it, or read what an earlier call kept.
@@ -314,7 +315,7 @@ def encode_split_json(
         target: Column of the target; None: the only other one.
         identify: Gives the rows' ids.
         cache_file: Parquet file of strings, ids and labels.
-        processes: Processes that encode crystals.
+        workers: Processes that encode crystals.
         name: What the progress bar shows.
 
     Returns:
@@ -323,9 +324,8 @@ def encode_split_json(
     Raises:
         StudyError: The file is damaged or of another task, or a target is no number.
     """
-    if cache_file.is_file():
-        strings = pd.read_parquet(cache_file)
-    else:
+    strings = pd.read_parquet(cache_file) if cache_file.is_file() else None
+    if strings is None or is_outdated(strings, workers.timeout):
         data = open_split_json(path)
         ids, labels = identify(data), []
         if target is None and len(data.columns) == 2:
@@ -343,7 +343,7 @@ def encode_split_json(
                 labels.append(_number(row[number], f"{path}: the row {identifier}", str(target)))
                 yield Item(source=identifier, crystal=row[crystal])
 
-        strings = encode_crystals(items(), None, processes, name, len(data)).assign(id=ids, label=labels)
+        strings = encode_crystals(items(), None, workers, name, len(data)).assign(id=ids, label=labels)
         write_table(strings, cache_file)
     texts = {
         column: strings[column].astype(object).where(strings[column].notna(), None) for column in ("scope", "error")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,15 @@ from tqdm import tqdm
 from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.assignment import folds_of_strings
 from cloud_hf.data.inputs import Item, encode_items, table_items
+from cloud_hf.data.names import TIME_LIMIT, is_outdated, limit_of
 from cloud_hf.data.tables import numeric_column, read_table, write_table
 from cloud_hf.errors import StudyError, TableError
-from cloud_hf.scope import ScopeEncoder, parse
+from cloud_hf.scope import TIMEOUT, ScopeEncoder, parse
 from cloud_hf.studies.common.folder import digest_of
 
 __all__ = [
-    "MAX_TOKENS", "Crystals", "assigned_folds", "crystals_from_strings", "encode_crystals", "file_of",
-    "read_crystals", "with_atoms",
+    "MAX_TOKENS", "ONE_WORKER", "Crystals", "Workers", "assigned_folds", "crystals_from_strings", "encode_crystals",
+    "file_of", "read_crystals", "with_atoms",
 ]  # fmt: skip
 
 MAX_TOKENS = 128
@@ -30,6 +31,21 @@ MAX_TOKENS = 128
 
 Indices = NDArray[np.int64]
 Numbers = NDArray[np.float64]
+
+
+class Workers(NamedTuple):
+    """What encodes crystals.
+
+    Attributes:
+        processes: Worker processes.
+        timeout: Longest time for one crystal, s.
+    """
+
+    processes: int = 1
+    timeout: float | None = TIMEOUT
+
+
+ONE_WORKER = Workers()
 
 
 @dataclass(frozen=True)
@@ -136,7 +152,7 @@ def read_crystals(
     path: str | Path,
     labels: Sequence[str] = (),
     cache: str | Path | None = None,
-    processes: int = 1,
+    workers: Workers = ONE_WORKER,
     max_tokens: int = MAX_TOKENS,
     rows: Indices | None = None,
 ) -> Crystals:
@@ -147,7 +163,7 @@ def read_crystals(
             grammars are translated where they tell who sits where.
         labels: Columns of numbers.
         cache: Folder that keeps the strings for the next time.
-        processes: Processes that encode crystals.
+        workers: Processes that encode crystals.
         max_tokens: Rows with longer strings, [CLS] and [SEP] counted, are failures.
         rows: Only these rows of the table, from 0.
 
@@ -163,7 +179,7 @@ def read_crystals(
     if cache is not None and not any(file_of(item) for item in items):
         which = hashlib.sha256(chosen.tobytes()).hexdigest()[:6]
         cache_file = Path(cache) / f"{Path(path).stem}-{digest_of(path)}-{which}.parquet"
-    strings = encode_crystals(items, cache_file, processes, str(Path(path).stem))
+    strings = encode_crystals(items, cache_file, workers, str(Path(path).stem))
     sources = [item.source for item in items]
     return crystals_from_strings(strings, sources, numbers, path, max_tokens, chosen, table.drop(columns=[*labels]))
 
@@ -280,7 +296,7 @@ def assigned_folds(crystals: Crystals, split: str | Path | None, folds: int, see
 def encode_crystals(
     items: Iterable[Item],
     cache_file: Path | None = None,
-    processes: int = 1,
+    workers: Workers = ONE_WORKER,
     name: str = "crystals",
     total: int | None = None,
     encoder: ScopeEncoder | None = None,
@@ -291,22 +307,22 @@ def encode_crystals(
         items: Of `table_items`, or `Item(source=..., crystal=structure)` for anything that `ScopeEncoder` takes; may be
             a generator, which is read as the work proceeds.
         cache_file: Parquet file of the strings; None keeps nothing.
-        processes: Processes that encode crystals.
+        workers: Processes that encode crystals.
         name: What the progress bar shows.
         total: Number of items where they are a generator.
         encoder: What encodes; None: that of the grammar `sites`.
 
     Returns:
-        Columns `scope`, `formula`, `space_group`, `n_atoms` (per primitive cell) and `error`, None where the others are
-        not; one row an item, in order.
+        Columns `scope`, `formula`, `space_group`, `n_atoms` (per primitive cell), `error`, None where the others are
+        not, and `TIME_LIMIT`; one row an item, in order.
     """
     total = len(items) if isinstance(items, Sized) else total
     if cache_file is not None and cache_file.is_file():
         cached = pd.read_parquet(cache_file)
-        if len(cached) == total:
+        if len(cached) == total and not is_outdated(cached, workers.timeout):
             return _with_none(cached)
     rows: list[dict[str, Any]] = []
-    encoded = encode_items(items, encoder or ScopeEncoder(), processes)
+    encoded = encode_items(items, encoder or ScopeEncoder(), *workers)
     for item in tqdm(encoded, total=total, desc=f"encoding {name}", unit="crystal", disable=None):
         failed = item.error is not None
         rows.append(
@@ -316,10 +332,11 @@ def encode_crystals(
                 "space_group": None if failed else item.space_group,
                 "n_atoms": None if failed else item.n_atoms,
                 "error": item.message,
+                TIME_LIMIT: limit_of(item, workers.timeout),
             }
         )
-    frame = pd.DataFrame(rows, columns=["scope", "formula", "space_group", "n_atoms", "error"])
-    frame = frame.astype({"space_group": "Int64", "n_atoms": "float64"})
+    frame = pd.DataFrame(rows, columns=["scope", "formula", "space_group", "n_atoms", "error", TIME_LIMIT])
+    frame = frame.astype({"space_group": "Int64", "n_atoms": "float64", TIME_LIMIT: "float64"})
     if cache_file is not None:
         write_table(frame, cache_file)
     return _with_none(frame)

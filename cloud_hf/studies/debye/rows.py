@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cloud_hf.data.assignment import composition_name, folds_of_strings
 from cloud_hf.errors import StudyError, TableError
 from cloud_hf.studies.common.arguments import one_table
-from cloud_hf.studies.common.crystals import Crystals, read_crystals, with_atoms
+from cloud_hf.studies.common.crystals import ONE_WORKER, Crystals, Workers, read_crystals, with_atoms
 from cloud_hf.studies.common.heat_capacities import check_heat_capacities
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known
 from cloud_hf.studies.debye.phonons import Density, phonon_heat_capacity, read_densities
@@ -90,8 +90,8 @@ def table_of(data: list[str]) -> Path:
 
 
 def read_debye_rows(
-    path: Path, label: str, columns: tuple[str, str] | None, folds: int, seed: int, cache: Path, processes: int = 1,
-    n_atoms: str | None = None,
+    path: Path, label: str, columns: tuple[str, str] | None, folds: int, seed: int, cache: Path,
+    workers: Workers = ONE_WORKER, n_atoms: str | None = None,
 ) -> DebyeRows:  # fmt: skip
     """Read and check the table, give each crystal its fold, and add the crystals with measured values.
 
@@ -102,14 +102,14 @@ def read_debye_rows(
         folds: Number of folds.
         seed: Seed of the folds.
         cache: Folder that keeps the strings.
-        processes: Processes that encode crystals.
+        workers: Processes that encode crystals.
         n_atoms: Column of atoms per primitive cell; None: as the strings say.
 
     Raises:
         TableError: A column is missing or holds something else.
         StudyError: Too few labelled crystals for the folds.
     """
-    table = read_crystals(path, [label], cache, processes)
+    table = read_crystals(path, [label], cache, workers)
     crystals = table.labelled(label)
     if not len(crystals):
         raise StudyError(

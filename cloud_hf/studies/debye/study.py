@@ -128,7 +128,7 @@ def run(arguments: Arguments) -> Path:
     folder = StudyFolder(arguments.out, "debye", settings)
     rows = read_debye_rows(
         path, arguments.label, columns, arguments.folds, arguments.seed, folder.path / "cells" / "strings",
-        arguments.encode_processes, arguments.n_atoms,
+        arguments.workers, arguments.n_atoms,
     )  # fmt: skip
     folds = arguments.folds
     if given is None:

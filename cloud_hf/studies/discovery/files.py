@@ -14,7 +14,14 @@ import pandas as pd
 from cloud_hf.data.inputs import Item
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import StudyError, TableError
-from cloud_hf.studies.common.crystals import Crystals, crystals_from_strings, encode_crystals, read_crystals
+from cloud_hf.studies.common.crystals import (
+    ONE_WORKER,
+    Crystals,
+    Workers,
+    crystals_from_strings,
+    encode_crystals,
+    read_crystals,
+)
 from cloud_hf.studies.common.folder import digest_of
 
 __all__ = [
@@ -110,7 +117,7 @@ def read_hull(path: str | Path) -> pd.DataFrame:
     return hull
 
 
-def read_test_crystals(path: str | Path, label: str | None, cache: Path, processes: int = 1) -> Crystals:
+def read_test_crystals(path: str | Path, label: str | None, cache: Path, workers: Workers = ONE_WORKER) -> Crystals:
     """Read the crystals to be predicted.
 
     Args:
@@ -118,7 +125,7 @@ def read_test_crystals(path: str | Path, label: str | None, cache: Path, process
             and a pymatgen dict, e.g. under `initial_structure`.
         label: Column of labels; None: they come from elsewhere. JSON lines of the benchmark have none.
         cache: Folder that keeps the strings.
-        processes: Processes that encode crystals.
+        workers: Processes that encode crystals.
 
     Raises:
         StudyError: No crystal can be encoded, or JSON lines are damaged.
@@ -126,7 +133,7 @@ def read_test_crystals(path: str | Path, label: str | None, cache: Path, process
     """
     path = Path(path)
     if not path.name.lower().endswith(".jsonl.gz"):
-        return read_crystals(path, [] if label is None else [label], cache, processes)
+        return read_crystals(path, [] if label is None else [label], cache, workers)
     if label is not None:
         raise StudyError(
             "structures of the benchmark have no labels; give the summary of WBM with --hull.", source=str(path)
@@ -134,7 +141,7 @@ def read_test_crystals(path: str | Path, label: str | None, cache: Path, process
     names = [source for source, _ in _structures(path)]
     items = (Item(source=source, crystal=crystal) for source, crystal in _structures(path))
     cache_file = cache / f"{path.stem}-{digest_of(path)}.parquet"
-    strings = encode_crystals(items, cache_file, processes, path.stem, len(names))
+    strings = encode_crystals(items, cache_file, workers, path.stem, len(names))
     return crystals_from_strings(strings, names, {}, path)
 
 

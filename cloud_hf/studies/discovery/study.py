@@ -117,9 +117,9 @@ def run(arguments: Arguments) -> Path:
     hull = None if arguments.hull is None else read_hull(arguments.hull)
     folder = StudyFolder(arguments.out, "discovery", _settings(arguments))
     cache = folder.path / "cells" / "strings"
-    known = read_crystals(arguments.data[0], [arguments.target], cache, arguments.encode_processes)
+    known = read_crystals(arguments.data[0], [arguments.target], cache, arguments.workers)
     column = (arguments.test_target or arguments.target) if hull is None else None
-    wbm = read_test_crystals(arguments.data[1], column, cache, arguments.encode_processes)
+    wbm = read_test_crystals(arguments.data[1], column, cache, arguments.workers)
     learned = known.labelled(arguments.target)
     if not len(learned):
         raise StudyError(
@@ -284,7 +284,7 @@ def _nomad(arguments: Arguments, folder: StudyFolder, cache: Path) -> dict[str, 
     missing = [name for name in NOMAD_TARGETS if name not in read_table(path).columns]
     if missing:
         raise TableError(f"has no column {', '.join(missing)}, so it is not the table of NOMAD-2018.", source=path)
-    crystals = read_crystals(path, [*NOMAD_TARGETS], cache, arguments.encode_processes)
+    crystals = read_crystals(path, [*NOMAD_TARGETS], cache, arguments.workers)
     changed = replace(arguments, num_train_epochs=arguments.nomad_epochs)
     scores = {}
     for name, unit in tqdm(NOMAD_TARGETS.items(), desc="NOMAD-2018", unit="target", disable=None):

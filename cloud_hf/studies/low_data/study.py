@@ -102,7 +102,7 @@ def run(arguments: Arguments) -> Path:
         **({"split": digest_of(arguments.split)} if arguments.split else {}),
     }  # fmt: skip
     folder = StudyFolder(arguments.out, "low-data", settings)
-    table = read_crystals(path, [target.name], folder.path / "cells" / "strings", arguments.encode_processes)
+    table = read_crystals(path, [target.name], folder.path / "cells" / "strings", arguments.workers)
     crystals, fold = _checked(arguments, target, table)
     train, test = np.flatnonzero(fold != arguments.fold), np.flatnonzero(fold == arguments.fold)
     sizes = _checked_sizes(arguments, train, test)

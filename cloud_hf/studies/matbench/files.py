@@ -26,7 +26,7 @@ from cloud_hf.studies.common.benchmark_files import (
     read_fold_file,
     read_labelled_table,
 )
-from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals, file_of
+from cloud_hf.studies.common.crystals import ONE_WORKER, Workers, crystals_from_strings, encode_crystals, file_of
 from cloud_hf.studies.common.folder import sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, kfold_rows, rows_of_ids
 from cloud_hf.studies.common.published import MATBENCH_UNITS
@@ -169,7 +169,7 @@ def _where(name: str) -> str:
 
 def load_task(
     name: str, source: Source, cache: Path, folds: Sequence[int] = (), inner_folds: int = 5, seed: int = 0,
-    processes: int = 1, target: str | None = None, structure: str | None = None,
+    workers: Workers = ONE_WORKER, target: str | None = None, structure: str | None = None,
 ) -> FoldedTask:  # fmt: skip
     """Read a task's rows and folds, and encode its crystals.
 
@@ -180,7 +180,7 @@ def load_task(
         folds: Those to return; none: all.
         inner_folds: Folds that a table without official test rows is dealt out into.
         seed: Seed of those folds.
-        processes: Processes that encode crystals.
+        workers: Processes that encode crystals.
         target: Column of the target in a table, if it has another name.
         structure: Column of the crystals in a table, if it has another name.
 
@@ -195,9 +195,9 @@ def load_task(
         items, ids, labels = read_labelled_table(source.path, target, structure, [task.target, name])
         in_files = any(file_of(item) for item in items)  # which may change while the table does not
         cache_file = None if in_files else cache / f"{name}-{sha256[:12]}-{structure or 'crystals'}.parquet"
-        strings = encode_crystals(items, cache_file, processes, name)
+        strings = encode_crystals(items, cache_file, workers, name)
     else:
-        strings, ids, labels = _read_data_set(name, source.path, cache / f"{name}-{sha256[:12]}.parquet", processes)
+        strings, ids, labels = _read_data_set(name, source.path, cache / f"{name}-{sha256[:12]}.parquet", workers)
         facts["sha256_published"] = task.sha256
     facts["rows"] = len(ids)
     crystals = crystals_from_strings(strings, ids, {name: labels}, source.path)
@@ -235,7 +235,7 @@ def _official(name: str, source: Source, ids: list[str], folds: Sequence[int]) -
 
 
 def _read_data_set(
-    name: str, path: Path, cache_file: Path, processes: int = 1
+    name: str, path: Path, cache_file: Path, workers: Workers = ONE_WORKER
 ) -> tuple[pd.DataFrame, list[str], NDArray[np.float64]]:
     """What `encode_crystals` returns, the benchmark's ids (`mb-dielectric-0001`), and the labels."""
     prefix = f"mb-{name.replace('_', '-')}"
@@ -247,4 +247,4 @@ def _read_data_set(
             for name_or_number in data.index
         ]
 
-    return encode_split_json(path, MATBENCH_TASKS[name].target, identify, cache_file, processes, name)
+    return encode_split_json(path, MATBENCH_TASKS[name].target, identify, cache_file, workers, name)

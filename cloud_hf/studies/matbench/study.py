@@ -74,7 +74,7 @@ def run(arguments: Arguments) -> Path:
     tasks = [
         load_task(
             name, source, folder.path / "strings", arguments.folds, arguments.inner_folds, arguments.seed,
-            arguments.encode_processes, arguments.target_column, arguments.structure_column,
+            arguments.workers, arguments.target_column, arguments.structure_column,
         )
         for name, source in sources.items()
     ]  # fmt: skip

@@ -150,9 +150,7 @@ def _open(arguments: Arguments, target: StudyTarget) -> tuple[StudyFolder, Cryst
         "rows": arguments.rows, "share": arguments.share,
     }  # fmt: skip
     folder = StudyFolder(arguments.out, "ood", settings)
-    crystals = read_crystals(
-        path, [target.name], folder.path / "cells" / "strings", arguments.encode_processes, rows=rows
-    )
+    crystals = read_crystals(path, [target.name], folder.path / "cells" / "strings", arguments.workers, rows=rows)
     return folder, crystals, {"rows": len(labels), "labelled": len(labelled)}
 
 

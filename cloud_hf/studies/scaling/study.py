@@ -181,7 +181,7 @@ def _settings(arguments: Arguments, world_size: int) -> dict[str, Any]:
 def _strings(arguments: Arguments, folder: Path, is_first: bool) -> tuple[list[str], pd.DataFrame]:
     """Strings of all tables, and the rows without one, which are listed in `failures.csv`."""
     parts = [
-        read_crystals(path, cache=folder / "strings", processes=arguments.encode_processes,
+        read_crystals(path, cache=folder / "strings", workers=arguments.workers,
                       max_tokens=arguments.max_tokens)
         for path in arguments.data
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import ScopeError, StudyError
 from cloud_hf.scope import parse
 from cloud_hf.screening.prototypes import Prototype, bundled_prototypes, prototype_of_scope, slot_maps
-from cloud_hf.studies.common.crystals import Crystals, read_crystals
+from cloud_hf.studies.common.crystals import ONE_WORKER, Crystals, Workers, read_crystals
 
 __all__ = ["BULK", "ENERGY", "GAP", "UNITS", "families_of", "family_prototypes", "read_labelled"]
 
@@ -85,7 +85,11 @@ def families_of(scopes: Sequence[str], families: dict[str, Prototype]) -> NDArra
 
 
 def read_labelled(
-    data: Sequence[str], columns: dict[str, list[str]], cache: Path, processes: int, rows: int | None = None
+    data: Sequence[str],
+    columns: dict[str, list[str]],
+    cache: Path,
+    workers: Workers = ONE_WORKER,
+    rows: int | None = None,
 ) -> Crystals:
     """Read crystals and their labels.
 
@@ -93,7 +97,7 @@ def read_labelled(
         data: The table of crystals, and tables whose labels belong to it by `id`.
         columns: For each quantity its label columns, `TABLE:COLUMN`; the first that has a number counts.
         cache: Folder that keeps the strings.
-        processes: Processes that encode crystals.
+        workers: Processes that encode crystals.
         rows: Only the first rows of the table; None: all.
 
     Returns:
@@ -115,7 +119,7 @@ def read_labelled(
     labelled = labelled if rows is None else labelled[:rows]
     if not len(labelled):
         raise StudyError("no row has a label.", source=data[0])
-    crystals = read_crystals(data[0], (), cache, processes, rows=labelled)
+    crystals = read_crystals(data[0], (), cache, workers, rows=labelled)
     labels = {name: values[crystals.position] for name, values in labels.items()}
     return Crystals(**{**vars(crystals), "labels": labels})
 

@@ -125,7 +125,7 @@ def run(arguments: Arguments) -> Path:
     }  # fmt: skip
     folder = StudyFolder(arguments.out, "screening", settings)
     crystals = read_labelled(
-        arguments.data, columns, folder.path / "cells" / "strings", arguments.encode_processes, arguments.rows or None
+        arguments.data, columns, folder.path / "cells" / "strings", arguments.workers, arguments.rows or None
     )
     family = families_of(crystals.scopes, prototypes)
     hidden = np.array([name is not None for name in family])

@@ -30,7 +30,7 @@ from cloud_hf.studies.common.benchmark_files import (
     read_fold_file,
     read_labelled_table,
 )
-from cloud_hf.studies.common.crystals import crystals_from_strings, encode_crystals, file_of
+from cloud_hf.studies.common.crystals import ONE_WORKER, Workers, crystals_from_strings, encode_crystals, file_of
 from cloud_hf.studies.common.folder import sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, rows_of_ids
 
@@ -124,7 +124,7 @@ def _fold_number(path: Path) -> int | None:
 
 
 def load_folder(
-    name: str, path: Path, cache: Path, folds: Sequence[int] = (), processes: int = 1,
+    name: str, path: Path, cache: Path, folds: Sequence[int] = (), workers: Workers = ONE_WORKER,
     target: str | None = None, structure: str | None = None,
 ) -> FoldedTask:  # fmt: skip
     """Read a task's rows and folds, and encode its crystals.
@@ -134,7 +134,7 @@ def load_folder(
         path: What `find_folders` returned.
         cache: Folder that keeps the strings for the next time.
         folds: Those to return; none: all.
-        processes: Processes that encode crystals.
+        workers: Processes that encode crystals.
         target: Column of the target, if it cannot be told.
         structure: Column of the crystals, if it cannot be told.
 
@@ -144,12 +144,12 @@ def load_folder(
     """
     task = UNCONVBENCH_TASKS.get(name) or UnconvTask(name, target or "", target or name, "unit of the table", 0)
     if path.is_dir():
-        return _from_tables(task, path, cache, folds, processes, target, structure)
-    return _from_json(task, path, cache, folds, processes, target)
+        return _from_tables(task, path, cache, folds, workers, target, structure)
+    return _from_json(task, path, cache, folds, workers, target)
 
 
 def _from_json(
-    task: UnconvTask, path: Path, cache: Path, folds: Sequence[int], processes: int, target: str | None
+    task: UnconvTask, path: Path, cache: Path, folds: Sequence[int], workers: Workers, target: str | None
 ) -> FoldedTask:
     fold_file = path.with_name(FOLD_FILE)
     if not fold_file.is_file():
@@ -167,7 +167,7 @@ def _from_json(
 
     sha256 = sha256_of(path)
     cache_file = cache / f"{task.name}-{sha256[:12]}.parquet"
-    strings, ids, labels = encode_split_json(path, target, identify, cache_file, processes, task.name)
+    strings, ids, labels = encode_split_json(path, target, identify, cache_file, workers, task.name)
     crystals = crystals_from_strings(strings, ids, {task.name: labels}, path)
     facts = {"file": path.name, "sha256": sha256, "fold_file_sha256": sha256_of(fold_file), "rows": len(ids)}
     return FoldedTask(
@@ -177,7 +177,7 @@ def _from_json(
 
 
 def _from_tables(
-    task: UnconvTask, path: Path, cache: Path, chosen: Sequence[int], processes: int, target: str | None,
+    task: UnconvTask, path: Path, cache: Path, chosen: Sequence[int], workers: Workers, target: str | None,
     structure: str | None,
 ) -> FoldedTask:  # fmt: skip
     folders = {number: fold for fold in sorted(path.iterdir()) if (number := _fold_number(fold)) is not None}
@@ -210,7 +210,7 @@ def _from_tables(
         folds.append(Fold(fold.number, *parts))
     facts |= {"rows": len(folds[0].train) + len(folds[0].test), "rows_read": len(ids)}
     every = np.concatenate(labels)
-    strings = _encoded(task.name, items, cache, processes)
+    strings = _encoded(task.name, items, cache, workers)
     crystals = crystals_from_strings(strings, ids, {task.name: every}, path)
     loaded = FoldedTask(
         task.name, task.quantity, task.unit, task.transform, crystals, ids, every, folds,
@@ -220,7 +220,7 @@ def _from_tables(
     return loaded
 
 
-def _encoded(name: str, items: Sequence[Item], cache: Path, processes: int) -> pd.DataFrame:
+def _encoded(name: str, items: Sequence[Item], cache: Path, workers: Workers) -> pd.DataFrame:
     """What `encode_crystals` returns; a crystal stands in the tables of every fold, and is encoded once."""
     first: dict[Any, int] = {}
     for row, item in enumerate(items):
@@ -228,7 +228,7 @@ def _encoded(name: str, items: Sequence[Item], cache: Path, processes: int) -> p
     in_files = any(file_of(item) for item in items)  # which may change while the tables do not
     digest = hashlib.sha256(repr(list(first)).encode()).hexdigest()[:12]
     cache_file = None if in_files else cache / f"{name}-{digest}.parquet"
-    strings = encode_crystals([items[row] for row in first.values()], cache_file, processes, name)
+    strings = encode_crystals([items[row] for row in first.values()], cache_file, workers, name)
     place = {key: number for number, key in enumerate(first)}
     return strings.iloc[[place[_key(item)] for item in items]].reset_index(drop=True)
 

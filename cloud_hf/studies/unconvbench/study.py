@@ -51,7 +51,7 @@ def run(arguments: Arguments) -> Path:
     folder = StudyFolder(arguments.out, "unconvbench", training_settings(arguments) | fold_settings(arguments))
     tasks = [
         load_folder(
-            name, path, folder.path / "strings", arguments.folds, arguments.encode_processes, arguments.target_column,
+            name, path, folder.path / "strings", arguments.folds, arguments.workers, arguments.target_column,
             arguments.structure_column,
         )
         for name, path in folders.items()

@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError
-from cloud_hf.studies.common.arguments import TrainingStudyArguments
+from cloud_hf.studies.common.arguments import StudyArguments, TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals, assigned_folds, read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, encoder_folder, fit_and_predict, fit_arms, training_settings
 from cloud_hf.studies.common.folder import StudyFolder
@@ -114,6 +114,12 @@ class TestCrystals:
             (tmp_path / f"{name}.cif").replace(tmp_path / "x.cif")
             strings += read_crystals(tmp_path / "rows.csv", ["energy"], tmp_path / "kept").scopes
         assert ["Cl" in strings[0], "Br" in strings[1]] == [True, True]
+
+    def test_a_crystal_that_hangs_costs_its_own_row(self, hanging_table: Path, tmp_path: Path) -> None:
+        arguments = StudyArguments([str(hanging_table)], str(tmp_path), encode_timeout=600.0)
+        found = read_crystals(hanging_table, ["gap"], tmp_path / "kept", arguments.workers)
+        assert (found.ids, found.failures["source"].tolist()) == (["good"], ["bad"])
+        assert "600 s" in found.failures["reason"][0]
 
     def test_a_table_without_any_crystal(self, tmp_path: Path) -> None:
         pd.DataFrame({"scope": ["nonsense"], "energy": [1.0]}).to_csv(tmp_path / "rows.csv")

@@ -52,7 +52,7 @@ class TestFamilies:
 
 class TestLabels:
     def test_the_first_number_counts_and_ids_join(self, tables: list[Path], tmp_path: Path) -> None:
-        found = read_labelled([*map(str, tables)], COLUMNS, tmp_path, 1)
+        found = read_labelled([*map(str, tables)], COLUMNS, tmp_path)
         assert len(found) > 50
         assert set(found.labels) == {ENERGY, GAP, BULK}
         gap, energy = found.labels[GAP], found.labels[ENERGY]
@@ -64,7 +64,7 @@ class TestLabels:
     )
     def test_refusals(self, tables: list[Path], tmp_path: Path, column: str, words: str) -> None:
         with pytest.raises(StudyError, match=words):
-            read_labelled([*map(str, tables)], {ENERGY: [column]}, tmp_path, 1)
+            read_labelled([*map(str, tables)], {ENERGY: [column]}, tmp_path)
 
 
 class TestBackground:

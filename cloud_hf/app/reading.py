@@ -9,7 +9,7 @@ from typing import Any
 
 from cloud_hf.app.scene import Scene, scene_of
 from cloud_hf.crystals.archives import unpacked
-from cloud_hf.crystals.opening import Limits, open_raw
+from cloud_hf.crystals.opening import Limits, open_all
 from cloud_hf.crystals.readers import kind_of_text
 from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.inputs import Item, encode_item
@@ -64,18 +64,16 @@ class FileReader:
         if b"\0" in content or content.startswith(b"%PDF"):
             raise CrystalReadError("this is no text; drop one CIF or POSCAR, compressed by gzip at most.", source=name)
         kind = kind_of_text(content)
-        try:
-            opened = open_raw(raw._replace(value=(f".{kind}", content)), limits)
-        except CloudError as error:
-            if kind == "cif" or _POSCAR_NAME.search(name):
-                raise
-            raise CrystalReadError(
-                "this is no CIF, as it has no data block, and no POSCAR either: " + error.reason, source=name
-            ) from error
-        while isinstance(opened, list):
+        first, cell = next(open_all(raw._replace(value=(f".{kind}", content)), limits))
+        if first.source != name:
             note = "the file holds several crystals; this is the first"
-            opened = open_raw(opened[0], limits)
-        item = encode_item(Item(name, crystal=opened), encoder)
+        elif isinstance(cell, CloudError) and kind != "cif" and not _POSCAR_NAME.search(name):
+            raise CrystalReadError(
+                "this is no CIF, as it has no data block, and no POSCAR either: " + cell.reason, source=name
+            ) from cell
+        if isinstance(cell, CloudError):
+            raise cell
+        item = encode_item(Item(name, crystal=cell), encoder)
         if isinstance(item.error, DisorderedStructureError):
             raise DisorderedStructureError(
                 "some of its sites are shared by elements or partly empty, and the model reads ordered crystals only; "
@@ -85,7 +83,7 @@ class FileReader:
         if item.error is not None:
             raise item.error
         item = replace(item, note="; ".join(filter(None, (item.note, note))))
-        return ReadCrystal(item, scene_of(opened))
+        return ReadCrystal(item, scene_of(cell))
 
 
 class Readers:

@@ -5,7 +5,7 @@ the same crystal or the same error.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from cloud_hf.crystals.rows import cell_from_row, is_missing, raw_row, without_g
 from cloud_hf.crystals.sources import Raw
 from cloud_hf.errors import CloudError, CrystalReadError, SeveralCrystalsError, about
 
-__all__ = ["Limits", "open_line", "open_raw", "read_cells", "read_texts"]
+__all__ = ["Limits", "open_all", "open_line", "open_raw", "read_cells", "read_texts"]
 
 _CIF = (".cif", ".mcif")
 _SHOWN_NAMES = 4
@@ -64,6 +64,30 @@ def open_raw(raw: Raw, limits: Limits) -> Opened:
     except CloudError as error:
         about(error, raw.source)
         raise
+
+
+def open_all(raw: Raw, limits: Limits) -> Iterator[tuple[Raw, Cell | CloudError]]:
+    """Read the crystals of a file one by one, here and without a limit of time.
+
+    Args:
+        raw: Anything but a table.
+        limits: How to read.
+
+    Yields:
+        At least once, what holds a crystal, and its cell, not yet judged by `check_cell`, or what is wrong with it.
+    """
+    waiting = [raw]
+    while waiting:
+        inner = waiting.pop()
+        try:
+            opened = open_raw(inner, limits)
+        except CloudError as error:
+            yield inner, error
+        else:
+            if isinstance(opened, Cell):
+                yield inner, opened
+            else:
+                waiting += reversed(opened)
 
 
 def read_cells(
@@ -110,17 +134,11 @@ def read_texts(
 
 def _all_cells(raw: Raw, limits: Limits) -> list[tuple[str, Cell | CloudError]]:
     cells: list[tuple[str, Cell | CloudError]] = []
-    waiting = [raw]
-    while waiting:
-        raw = waiting.pop()
+    for inner, cell in open_all(raw, limits):
         try:
-            opened = open_raw(raw, limits)
-            if isinstance(opened, Cell):
-                cells.append((raw.source, check_cell(opened, limits.max_atoms)))
-            else:
-                waiting += reversed(opened)
+            cells.append((inner.source, check_cell(cell, limits.max_atoms) if isinstance(cell, Cell) else cell))
         except CloudError as error:
-            cells.append((raw.source, about(error, raw.source)))
+            cells.append((inner.source, about(error, inner.source)))
     return cells
 
 

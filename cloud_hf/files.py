@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "copy_file",
     "new_file",
     "new_folder",
     "refuse_other_settings",
@@ -84,6 +85,12 @@ def write_json(
 ) -> None:
     """Write what JSON can hold; see `new_file`."""
     write_text(json.dumps(value, ensure_ascii=False, indent=indent) + "\n", path, error=error, remedy=remedy)
+
+
+def copy_file(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Copy the content of a file; see `new_file`."""
+    with new_file(path) as aside:
+        shutil.copyfile(source, aside)
 
 
 def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:

@@ -9,7 +9,7 @@ from pymatgen.analysis.graphs import EL_COLORS
 from pymatgen.core import Element
 
 from cloud_hf.app.scene import Scene
-from cloud_hf.inference.phonon_plot import STEP
+from cloud_hf.inference.phonon_plot import STEP, highest_wavenumber
 from cloud_hf.inference.prediction import Prediction
 from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 from cloud_hf.models.einstein import heat_capacity as einstein_heat_capacity
@@ -159,8 +159,7 @@ def dos_figure(prediction: Prediction, temperature: float) -> go.Figure | None:
         return None
     edges = torch.arange(0.0, float(dos.edges[-1]) + STEP, STEP, dtype=torch.float64)
     density = 3 * dos.shares(edges) / STEP
-    filled = torch.cumsum(density, 0) * STEP < 3 * 0.999
-    last = float(edges[1:][filled].amax(0)) if bool(filled.any()) else float(edges[-1])
+    last = highest_wavenumber(edges, density)
     middle = ((edges[1:] + edges[:-1]) / 2).numpy()
     share = _excited(middle, temperature)
     figure = go.Figure()

@@ -1,12 +1,13 @@
 """The checkpoints that ship inside the package: folders under `weights/`, each with one or several heads."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cloud_hf.errors import CheckpointError
 
-__all__ = ["DEFAULT_HEAD", "HEADS", "bundled_heads", "bundled_likelihood", "bundled_model"]
+__all__ = ["DEFAULT_HEAD", "HEADS", "bundled_heads", "bundled_likelihood", "bundled_model", "heads_in"]
 
 HEADS = (
     "heat_capacity",
@@ -62,14 +63,18 @@ def _folders(auxiliary: bool = True) -> dict[str, Path]:
     for path in sorted(_WEIGHTS.glob("*/config.json")):
         config = json.loads(path.read_text(encoding="utf-8"))
         hidden = () if auxiliary else config.get("auxiliary_targets") or ()
-        for head in _heads(config):
+        for head in heads_in(config):
             if head not in hidden and (head not in folders or path.parent.name == head):
                 folders[head] = path.parent
     return folders
 
 
-def _heads(config: dict[str, Any]) -> list[str]:
-    """Names of what a checkpoint was trained for; read without transformers, which takes seconds to import."""
+def heads_in(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of what a checkpoint was trained for.
+
+    Args:
+        config: What its `config.json` holds; read without transformers, which takes seconds to import.
+    """
     architectures = config.get("architectures") or []
     if "CloudForDebye" in architectures:
         return list(config.get("debye_targets") or ["heat_capacity"])

@@ -19,14 +19,14 @@ from tabulate import tabulate
 
 from cloud_hf.checkpoints.records import Records, baseline_errors, read_records, rows_of
 from cloud_hf.files import write_text
+from cloud_hf.models.configuration_cloud import MODELS_WITH_HEADS
 from cloud_hf.models.conformal import CALIBRATION_FILE
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS
 
-__all__ = ["CARD_FILE", "MODELS_WITH_HEADS", "is_empty", "is_generated", "model_card", "write_card"]
+__all__ = ["CARD_FILE", "is_empty", "is_generated", "model_card", "write_card"]
 
 CARD_FILE = "README.md"
 
-MODELS_WITH_HEADS = ("CloudForPropertyRegression", "CloudForDebye", "CloudForCrystalProperties")
 KINDS = ("CloudModel", "CloudForMaskedLM", *MODELS_WITH_HEADS)
 
 EMPTY = "that has been pushed on the Hub. This model card has been automatically generated."

@@ -1,6 +1,5 @@
 """What saved folders and pushes to the Hub carry beside the weights: a model card and the records of the weights."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel
 
 from cloud_hf.checkpoints.cards import CARD_FILE, is_empty, is_generated, write_card
 from cloud_hf.checkpoints.records import carry_records, source_folder
+from cloud_hf.files import copy_file
 
 __all__ = ["complete", "explained", "push"]
 
@@ -31,7 +31,7 @@ def complete(folder: Path, model: PreTrainedModel, online: bool = False) -> None
     theirs = source / CARD_FILE if carry_records(source, folder) and source else None
     if theirs and theirs.is_file() and not is_generated(theirs.read_text(encoding="utf-8")):
         if not (folder / CARD_FILE).is_file() or is_generated((folder / CARD_FILE).read_text(encoding="utf-8")):
-            shutil.copyfile(theirs, folder / CARD_FILE)
+            copy_file(theirs, folder / CARD_FILE)
     else:
         write_card(folder)
 

@@ -29,6 +29,7 @@ from transformers import PreTrainedConfig
 from cloud_hf import files
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.configuration_cloud import CloudConfig
+from cloud_hf.models.pretrained_cloud import missing_weights
 
 __all__ = [
     "ENCODER",
@@ -157,9 +158,7 @@ def refuse_missing_weights(path: str, loaded: Mapping[str, Any], prefix: str = "
     absent = [*loaded["missing_keys"], *(key[0] for key in loaded.get("mismatched_keys") or ())]
     missing = sorted(name for name in absent if name.startswith(prefix))
     if missing:
-        kind = "encoder weights" if prefix == ENCODER else "weights"
-        reason = f"{len(missing)} {kind} are missing or of another shape, e.g. {missing[0]}."
-        raise CheckpointError(f"{reason} {remedy}".strip(), source=path)
+        raise missing_weights(path, missing, "encoder weights" if prefix == ENCODER else "weights", remedy)
 
 
 @dataclass

@@ -6,7 +6,6 @@ The records hold for one set of weights, whose checksum they carry; beside other
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
 
-from cloud_hf.files import write_json
+from cloud_hf.files import copy_file, write_json
 from cloud_hf.models.conformal import CALIBRATION_FILE
 
 __all__ = [
@@ -152,7 +151,7 @@ def record_training_data(
     if start and step == "fine-tuning":
         for name in (PRETRAINED_METRICS_FILE, PRETRAINING_FILE):
             if (start / name).is_file():
-                shutil.copyfile(start / name, folder / PRETRAINING_FILE)
+                copy_file(start / name, folder / PRETRAINING_FILE)
     entry = {"step": step, "data": [Path(name).name for name in data], "rows": rows, "license": data_license}
     record = {
         "license": license,
@@ -192,7 +191,7 @@ def carry_records(source: Path | None, folder: Path) -> bool:
     if source.resolve() != folder.resolve():
         for name in RECORDS:
             if (source / name).is_file():
-                shutil.copyfile(source / name, folder / name)
+                copy_file(source / name, folder / name)
     return True
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from cloud_hf.corpus.schema import open_rows, save_json
 from cloud_hf.errors import CorpusError
+from cloud_hf.files import refuse_other_settings
 
 __all__ = ["FETCHED_SCHEMA", "Fetched", "Request", "base_urls", "fetch_structures"]
 
@@ -286,13 +287,9 @@ class _Provider:
             state = Fetched(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise CorpusError(f"cannot be read ({error}); fetch into another folder.", source=str(path)) from error
-        if (state.url, state.filter, state.most) != (new.url, new.filter, new.most):
-            limit = f", at most {state.most}" if state.most is not None else ""
-            raise CorpusError(
-                f"holds what {state.url} gave for the filter {state.filter!r}{limit}; repeat that, or "
-                "choose another folder.",
-                source=str(self.folder),
-            )
+        before, now = ({"url": s.url, "filter": s.filter, "most": s.most} for s in (state, new))
+        remedy = "Repeat that request, or choose another folder."
+        refuse_other_settings(self.folder, before, now, remedy=remedy, error=CorpusError)
         return state
 
 

@@ -16,6 +16,7 @@ from cloud_hf.data.assignment import composition_name, database_entry, protostru
 from cloud_hf.data.leakage import NAME_KINDS
 from cloud_hf.errors import CorpusError, TableError
 from cloud_hf.scope import parse
+from cloud_hf.scope.grammar import CANONICAL_FIRST
 
 __all__ = ["DEFAULT_KINDS", "EXCLUSION_SCHEMA", "Known", "corpus_leakage", "leakage_text"]
 
@@ -117,7 +118,7 @@ def corpus_leakage(
 
 
 def _rows(corpus: Corpus) -> Iterator[dict[str, Any]]:
-    strings = [name for name in ("sites", "full", "composition") if name in corpus.grammars]
+    strings = [name for name in CANONICAL_FIRST if name in corpus.grammars]
     for number in range(len(corpus.files)):
         for table in corpus.shard(number, ("hash", "id", "source", *strings)):
             for row in table.to_pylist():

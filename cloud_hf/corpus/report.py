@@ -21,6 +21,7 @@ from cloud_hf.corpus.schema import (
     save_json,
 )
 from cloud_hf.errors import CorpusError
+from cloud_hf.scope.grammar import CANONICAL_FIRST
 
 __all__ = ["equation", "read_report", "write_report"]
 
@@ -115,7 +116,7 @@ def _counts(folders: Folders, plan: Plan) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {}
     names = ("providers", "licenses", "space_groups", "words", "errors")
     counts = {name: Counter() for name in names}
-    strings = [name for name in ("sites", "full", "composition") if name in plan.settings.grammars]
+    strings = [name for name in CANONICAL_FIRST if name in plan.settings.grammars]
     for task in range(plan.tasks):
         table = parquet.read_table(
             folders.table(SHARDS, task), columns=["provider", "license", "space_group", *strings]

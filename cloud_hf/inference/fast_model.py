@@ -12,6 +12,7 @@ from torch import Tensor
 from cloud_hf.checkpoints.reading import loading
 from cloud_hf.inference.fast_encoder import FastEncoder, FastMember, supports
 from cloud_hf.inference.likelihood_head import LikelihoodHead
+from cloud_hf.models.configuration_cloud import MODELS_WITH_HEADS
 from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
 from cloud_hf.models.heads_cloud import (
     OLDER_NAMES,
@@ -29,15 +30,13 @@ __all__ = ["FastPredictor", "load_fast"]
 
 WEIGHTS_FILE = "model.safetensors"
 
-KINDS = ("CloudForPropertyRegression", "CloudForDebye", "CloudForCrystalProperties")
-
 
 class FastPredictor(QuantityReader):
     """Serves where a `CrystalPropertyPipeline` collates, runs and reads a batch.
 
     Args:
         config: Of the model; `n_members` says how many members there are.
-        kind: One of `KINDS`.
+        kind: One of `MODELS_WITH_HEADS`.
         encoder: Its members.
         tokenizer: Of the checkpoint.
         calibration: Of the checkpoint, if it has one.
@@ -138,7 +137,7 @@ def load_fast(
     Raises:
         CheckpointError: Files that cannot be read, or fewer members.
     """
-    file, kinds = Path(path, WEIGHTS_FILE), [kind for kind in KINDS if kind in (config.architectures or [])]
+    file, kinds = Path(path, WEIGHTS_FILE), [kind for kind in MODELS_WITH_HEADS if kind in (config.architectures or [])]
     if not file.is_file() or len(kinds) != 1 or not supports(config) or not config.target_units:
         return None
     if kinds[0] == "CloudForCrystalProperties" and config.grammar == "sites" and not config.reads_chemistry:

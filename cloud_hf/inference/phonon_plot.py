@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 
 from cloud_hf.errors import CloudError
 from cloud_hf.files import save_figure
-from cloud_hf.inference.plotting import BAND_OPACITY, LABELLED_CURVES
+from cloud_hf.inference.plotting import BAND_OPACITY, LABELLED_CURVES, heat_capacity_axes
 from cloud_hf.inference.prediction import Prediction
-from cloud_hf.models.debye import GAS_CONSTANT
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES
 
-__all__ = ["plot_phonon_dos"]
+__all__ = ["STEP", "highest_wavenumber", "plot_phonon_dos"]
 
 STEP = 10.0
 """Width in 1/cm of the bins that are drawn."""
@@ -56,17 +55,9 @@ def plot_phonon_dos(predictions: Sequence[Prediction], path: str, highest: float
             left.fill_between(temperature, stiff, soft, color=colour, alpha=BAND_OPACITY, linewidth=0)
         left.plot(temperature, dos.heat_capacity(temperature), color=colour, linewidth=1.6, label=label)
         right.stairs(density.numpy(), edges.numpy(), color=colour, linewidth=1.2, label=label)
-    limit = 3 * GAS_CONSTANT
-    left.axhline(limit, color="0.25", linestyle="--", linewidth=1.2)
-    left.annotate(
-        f"Dulong-Petit limit, 3R = {limit:.2f} J/(mol atom K)", (0.99 * highest, limit), xytext=(0, 4),
-        textcoords="offset points", ha="right", color="0.25",
-    )  # fmt: skip
-    left.set(
-        xlabel="Temperature, K", ylabel="Heat capacity Cv, J/(mol atom K)", xlim=(0, highest), ylim=(0, 1.09 * limit),
-        title="Heat capacity from the predicted phonon density of states",
-    )  # fmt: skip
-    last = max(float(edges[1:][torch.cumsum(density, 0) * STEP < 3 * 0.999].amax(0)) for density in densities)
+    heat_capacity_axes(left, highest)
+    left.set_title("Heat capacity from the predicted phonon density of states")
+    last = max(highest_wavenumber(edges, density) for density in densities)
     right.set(
         xlabel="Wavenumber, 1/cm", ylabel="Modes per atom and 1/cm (3 in all)", xlim=(0, 1.05 * last),
         title="Predicted phonon density of states",
@@ -80,6 +71,17 @@ def plot_phonon_dos(predictions: Sequence[Prediction], path: str, highest: float
     if labelled:
         right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
     save_figure(figure, path)
+
+
+def highest_wavenumber(edges: torch.Tensor, density: torch.Tensor) -> float:
+    """Return where a picture of a density of states ends, 1/cm: 99.9 % of the modes lie below.
+
+    Args:
+        edges: Of the bins, `STEP` wide, 1/cm, shape (n + 1,).
+        density: Modes per atom and 1/cm, shape (n,).
+    """
+    below = torch.cumsum(density, 0) * STEP < 3 * 0.999
+    return float(edges[1:][below].amax(0)) if bool(below.any()) else float(edges[-1])
 
 
 def _factor(prediction: Prediction) -> tuple[float | None, float | None]:

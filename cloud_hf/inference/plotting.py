@@ -12,7 +12,7 @@ from cloud_hf.files import save_figure
 from cloud_hf.inference.prediction import Prediction
 from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 
-__all__ = ["plot_heat_capacity"]
+__all__ = ["heat_capacity_axes", "plot_heat_capacity"]
 
 LABELLED_CURVES = 24
 """More curves than this are drawn without names and bands."""
@@ -61,19 +61,8 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
         if banded and "low" in quantity:
             axes.fill_between(temperature, stiff[index], soft[index], color=colour, alpha=BAND_OPACITY, linewidth=0)
         axes.plot(temperature, middle[index], color=colour, linewidth=1.6, label=label, zorder=3)
-    limit = 3 * GAS_CONSTANT
-    axes.axhline(limit, color="0.25", linestyle="--", linewidth=1.2)
-    axes.annotate(
-        f"Dulong-Petit limit, 3R = {limit:.2f} J/(mol atom K)", (0.99 * highest, limit), xytext=(0, 4),
-        textcoords="offset points", ha="right", color="0.25",
-    )  # fmt: skip
-    axes.set(
-        xlabel="Temperature, K",
-        ylabel="Heat capacity Cv, J/(mol atom K)",
-        title="Heat capacity from the predicted Debye temperature",
-        xlim=(0, highest),
-        ylim=(0, 1.09 * limit),
-    )
+    heat_capacity_axes(axes, highest)
+    axes.set_title("Heat capacity from the predicted Debye temperature")
     axes.grid(alpha=0.25)
     if len(curves) <= LABELLED_CURVES:
         axes.legend(title="Crystal, Debye temperature", loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
@@ -83,6 +72,24 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
         note += f"\nBands: {level:.0%} intervals of the Debye temperature."
     figure.supxlabel(note, fontsize=9, color="0.35")
     save_figure(figure, path)
+
+
+def heat_capacity_axes(axes: Any, highest: float) -> None:
+    """Name the axes of Cv(T) and draw the Dulong-Petit limit.
+
+    Args:
+        axes: Of matplotlib.
+        highest: End of the temperature axis, K.
+    """
+    limit = 3 * GAS_CONSTANT
+    axes.axhline(limit, color="0.25", linestyle="--", linewidth=1.2)
+    axes.annotate(
+        f"Dulong-Petit limit, 3R = {limit:.2f} J/(mol atom K)", (0.99 * highest, limit), xytext=(0, 4),
+        textcoords="offset points", ha="right", color="0.25",
+    )  # fmt: skip
+    axes.set(
+        xlabel="Temperature, K", ylabel="Heat capacity Cv, J/(mol atom K)", xlim=(0, highest), ylim=(0, 1.09 * limit)
+    )
 
 
 def _curves(debye_temperatures: Sequence[float], temperature: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 from transformers.utils import logging
 
-from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_likelihood, bundled_model
+from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads, bundled_likelihood, bundled_model, heads_in
 from cloud_hf.checkpoints.reading import loading, read_config, refuse_missing_weights
 from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.tables import CHUNK_ROWS
@@ -410,12 +410,7 @@ def model_path(model: str = "default", head: str | None = None) -> str:
 
 def heads_of(config: Any) -> list[str]:
     """Return the names of the quantities that a checkpoint was trained for."""
-    architectures = config.architectures or []
-    if "CloudForDebye" in architectures:
-        return list(config.debye_targets)
-    if "CloudForCrystalProperties" in architectures:
-        return ["heat_capacity", *(config.target_names or [])]
-    return list(config.target_names or []) if "CloudForPropertyRegression" in architectures else []
+    return heads_in(config.to_dict())
 
 
 def shown_heads(config: Any) -> list[str]:

@@ -13,7 +13,18 @@ from transformers.utils import logging
 from .chemistry_tables import VOCAB_SIZE
 from .saving_cloud import PushedWithCard
 
-__all__ = ["AUTO_MAP", "DEBYE_TARGETS", "PUBLISHED_STRINGS", "TARGET_TRANSFORMS", "TASK", "CloudConfig"]
+__all__ = [
+    "AUTO_MAP",
+    "DEBYE_TARGETS",
+    "MODELS_WITH_HEADS",
+    "PUBLISHED_STRINGS",
+    "TARGET_TRANSFORMS",
+    "TASK",
+    "CloudConfig",
+]
+
+MODELS_WITH_HEADS = ("CloudForPropertyRegression", "CloudForDebye", "CloudForCrystalProperties")
+"""Names of the classes that predict properties."""
 
 AUTO_MAP: dict[str, Any] = {
     "AutoConfig": "configuration_cloud.CloudConfig",
@@ -306,7 +317,7 @@ class CloudConfig(PushedWithCard, PreTrainedConfig):
         if self.num_hidden_layers < 1 or self.n_members < 1 or self.head_layers < 0:
             raise ValueError("num_hidden_layers and n_members must be at least 1 and head_layers at least 0.")
         _one_of("symmetry", self.symmetry, ("spglib", "moyopy"))
-        _one_of("grammar", self.grammar, ("composition", "full", "sites"))
+        _one_of("grammar", self.grammar, ("sites", "composition", "full"))
         _one_of("pooling", self.pooling, ("cls", "cls_multiplicity"))
         _one_of("regression_loss", self.regression_loss, ("l1", "huber", "mse"))
         _one_of("theta_link", self.theta_link, ("exp", "linear"))

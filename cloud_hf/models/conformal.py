@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from .errors import CheckpointError
+from .saving_cloud import write_whole
 
 __all__ = [
     "CALIBRATION_FILE", "DEFAULT_LEVEL", "ELEMENTS", "LEVELS", "SCALES", "STRING_FEATURES", "Calibration", "Difficulty",
@@ -235,11 +236,9 @@ class Calibration:
     fingerprints: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write `calibration.json` into a folder, aside and then in its place, and return its path."""
+        """Write `calibration.json` into a folder and return its path."""
         path = Path(folder) / CALIBRATION_FILE
-        aside = path.with_name(f".{CALIBRATION_FILE}")
-        aside.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        aside.replace(path)
+        write_whole(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", path)
         return path
 
     @classmethod

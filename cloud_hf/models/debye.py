@@ -50,6 +50,7 @@ temperature, stand for 0.04 K, seventeen standard deviations of ln(theta) below 
 _SPLIT = 3.0  # x = theta/T where the two expansions meet
 _SERIES_TERMS = 26  # (3 / 2 pi)^(2 * 26) = 4e-17
 _TAIL_TERMS = 13  # e^(-3 * 13) = 1e-17
+_SMALLEST_SHARE = 1e-290  # of 3NR; for a smaller Cv, t^3 would vanish on the way to theta
 _DEEP = 800.0  # e^-800 is 0 in float64, so that the tail is exactly 0 from there on
 _COLDEST = 1e-30  # K; quotients by T that vanish at T = 0 are cut here so that none overflows in float32
 _CHAIN = ("s", "c", "c1", "c2", "c3", "c4")
@@ -358,7 +359,7 @@ def debye_temperature_from_heat_capacity(heat_capacity: Any, temperature: Any, n
         broadcast: list[Tensor] = list(torch.broadcast_tensors(*(v.double() for v in given)))
         cv, t, n = broadcast
         ratio = cv / (3 * GAS_CONSTANT * n)
-        outside = (ratio >= 1) | (ratio < 1e-290)  # below, t^3 would vanish on the way
+        outside = (ratio >= 1) | (ratio < _SMALLEST_SHARE)
         _refuse(outside, "heat_capacity", cv, "heat capacities between 0 and 3 n_atoms GAS_CONSTANT")
         x = torch.where(ratio > 0.5, (40 * (1 - ratio)).sqrt(), (_FORMS["c"].law / ratio) ** (1 / 3))
         for _ in range(8):  # 5 reach rounding error for every x
@@ -380,8 +381,8 @@ def effective_debye_temperature(
             have no Debye temperature.
 
     Returns:
-        theta in K, of the broadcast shape; NaN at 0 and below, where Cv is NaN, and above `LARGEST_SHARE` of the limit
-        unless `clip`.
+        theta in K, of the broadcast shape; NaN at 0 (or 1e-290 of 3NR) and below, where Cv is NaN, and above
+        `LARGEST_SHARE` of the limit unless `clip`.
 
     Raises:
         DebyeInputError: A temperature or a number of atoms that cannot be.
@@ -393,7 +394,7 @@ def effective_debye_temperature(
     if clip:
         cv = np.minimum(cv, most)
     theta = np.full(cv.shape, np.nan)
-    inside = (cv > 0) & (cv <= most)
+    inside = (cv > _SMALLEST_SHARE * most) & (cv <= most)
     if inside.any():
         solved = debye_temperature_from_heat_capacity(cv[inside], kelvin[inside], atoms[inside])
         theta[inside] = solved.numpy()

@@ -25,7 +25,9 @@ import torch
 from torch import Tensor
 
 from .debye import (
+    _SMALLEST_SHARE,
     GAS_CONSTANT,
+    LARGEST_SHARE,
     debye_temperature_from_heat_capacity,
     entropy_unchecked,
     heat_capacity_unchecked,
@@ -147,13 +149,19 @@ class PhononDOS(NamedTuple):
         return self.cumulative(self.edges if edges is None else edges).diff(dim=-1)
 
     def debye_temperature_from_heat_capacity(self, temperature: float = 300.0) -> Tensor:
-        """The theta in K whose Debye model has this crystal's Cv at T > 0; of the batch's shape, without gradient."""
+        """The theta in K whose Debye model has this crystal's Cv at T > 0; of the batch's shape, without gradient.
+
+        So close to the Dulong-Petit limit that Cv tells little of theta (`debye.LARGEST_SHARE`), it is that of the
+        second moment, which governs Cv there. NaN where the density of states is not finite or Cv vanishes.
+        """
         with torch.no_grad():
             wide = PhononDOS(*(part.double() for part in self))
-            cv = wide.heat_capacity(temperature)
-            known = cv.isfinite()  # a density of states of a network may not be finite; its row alone has no theta
-            theta = debye_temperature_from_heat_capacity(torch.where(known, cv, 1.0), temperature)
-            return torch.where(known, theta, torch.nan).to(self.optical)
+            share = wide.heat_capacity(temperature) / (3 * GAS_CONSTANT)
+            inside = (share > _SMALLEST_SHARE) & (share <= LARGEST_SHARE)  # a row outside must not stop the others
+            cv = 3 * GAS_CONSTANT * torch.where(inside, share, 0.5)
+            theta = debye_temperature_from_heat_capacity(cv, temperature)
+            hot = torch.where(share > LARGEST_SHARE, wide.moment_debye_temperature(2), torch.nan)
+            return torch.where(inside, theta, hot).to(self.optical)
 
     def low_temperature_debye_temperature(self) -> Tensor:
         """The theta in K of Cv = 12 pi^4 / 5 R (T / theta)^3 an atom as T -> 0, of the batch's shape.

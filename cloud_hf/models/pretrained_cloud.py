@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ from .heads_cloud import OLDER_NAMES
 from .pipeline_cloud import CrystalPropertyPipeline
 from .saving_cloud import PushedWithCard
 
-__all__ = ["CloudPreTrainedModel", "rename_older_weights"]
+__all__ = ["CloudPreTrainedModel", "missing_weights", "rename_older_weights"]
 
 ENCODER_WEIGHTS = (
     r"(members\.\d+\.)?(bert\.)?"
@@ -65,11 +65,7 @@ class CloudPreTrainedModel(PushedWithCard, BertPreTrainedModel):
         )
         missing = sorted(name for name in loaded[1]["missing_keys"] if re.match(ENCODER_WEIGHTS, name))
         if missing:
-            raise CheckpointError(
-                f"{len(missing)} encoder weights are missing, e.g. {missing[0]}; they would be random. Give a complete "
-                "checkpoint.",
-                source=str(pretrained_model_name_or_path),
-            )
+            raise missing_weights(str(pretrained_model_name_or_path), missing, "encoder weights")
         return loaded if output_loading_info else loaded[0]
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -170,6 +166,19 @@ def rename_older_weights(module: nn.Module, state_dict: dict[str, Tensor], prefi
             new = re.sub(pattern, replacement, new)
         if prefix + new != name:
             state_dict[prefix + new] = state_dict.pop(name)
+
+
+def missing_weights(path: str, names: Sequence[str], kind: str = "weights", remedy: str = "") -> CheckpointError:
+    """The error of a checkpoint without all weights, with which transformers would go on.
+
+    Args:
+        path: The checkpoint.
+        names: What is missing or of another shape.
+        kind: What they are called.
+        remedy: What became of it or what to do, a sentence.
+    """
+    reason = f"{len(names)} {kind} are missing or of another shape, e.g. {names[0]}; they would be random."
+    return CheckpointError(f"{reason} {remedy or 'Give a complete checkpoint.'}", source=path)
 
 
 def _complete(folder: Path, model: CloudPreTrainedModel) -> None:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PushedWithCard"]
+__all__ = ["PushedWithCard", "write_whole"]
 
 PUSH_OPTIONS = ("commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
 
@@ -68,3 +68,19 @@ class PushedWithCard:
         except ImportError:
             return super().push_to_hub(repo_id, **options)
         return push(self, repo_id, **options)
+
+
+def write_whole(text: str, path: Path) -> None:
+    """Write a text file that is whole or not there, whenever the process ends.
+
+    `cloud_hf.files` does this for the package; what travels to the Hub has to do without it.
+    """
+    aside = path.with_name(f".{path.stem}.aside-{os.getpid()}{path.suffix}")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a rename that reaches the disk before the content would leave an empty file
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

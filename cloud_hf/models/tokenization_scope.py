@@ -10,7 +10,7 @@ import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from .errors import CloudError, GrammarError, ScopeTooLongError, UnknownWordError
-from .saving_cloud import PushedWithCard
+from .saving_cloud import PushedWithCard, write_whole
 
 __all__ = ["ScopeTokenizer", "grammar_of"]
 
@@ -292,7 +292,7 @@ class ScopeTokenizer(PushedWithCard, PreTrainedTokenizer):
         """Write `vocab.txt` into a folder and return its path."""
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         path = Path(save_directory) / (prefix + VOCAB_FILES_NAMES["vocab_file"])
-        path.write_text("\n".join(self._words) + "\n", encoding="utf-8")
+        write_whole("\n".join(self._words) + "\n", path)
         return (str(path),)
 
 

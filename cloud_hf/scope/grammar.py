@@ -23,9 +23,12 @@ from cloud_hf.scope.canonical import ELEMENT_RANK, canonical_orbits
 from cloud_hf.scope.formula import reduced_formula
 from cloud_hf.scope.generators import generator_words, space_group_of
 
-__all__ = ["GRAMMARS", "Scope", "parse"]
+__all__ = ["CANONICAL_FIRST", "GRAMMARS", "Scope", "parse"]
 
 GRAMMARS = ("sites", "composition", "full")
+
+CANONICAL_FIRST = ("sites", "full", "composition")
+"""From the grammar that says most of a crystal to the one that says least."""
 """Forms of a SCOPE string, the default first."""
 
 Pair = tuple[str, str]

@@ -1,6 +1,5 @@
 """`PublishingTrainer`: what a run writes for readers, the model card and the pipeline's code, and what it pushes."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from cloud_hf.checkpoints.cards import CARD_FILE, is_generated, write_card
 from cloud_hf.checkpoints.hub import explained
 from cloud_hf.errors import CheckpointError
+from cloud_hf.files import copy_file
 
 __all__ = ["PublishingTrainer"]
 
@@ -42,10 +42,10 @@ class PublishingTrainer(Trainer):
         output, checkpoint = Path(self.args.output_dir or "."), Path(checkpoint_folder)
         if self.is_world_process_zero():
             for path in checkpoint.glob("*.py"):
-                shutil.copyfile(path, output / path.name)
+                copy_file(path, output / path.name)
             present = output / CARD_FILE
             if not present.is_file() or is_generated(present.read_text(encoding="utf-8")):
-                shutil.copyfile(checkpoint / CARD_FILE, present)
+                copy_file(checkpoint / CARD_FILE, present)
         super()._push_from_checkpoint(checkpoint_folder)
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:

@@ -634,7 +634,8 @@ def test_examples_in_the_documentation():
 
 def test_everything_public_is_there_and_documented():
     assert sorted(debye.__all__, key=str.lower) == sorted(
-        ["GAS_CONSTANT", "DebyeInputError", "debye_temperature_from_heat_capacity"]
+        ["GAS_CONSTANT", "LARGEST_SHARE", "DebyeInputError", "debye_temperature_from_heat_capacity"]
+        + ["effective_debye_temperature"]
         + [f"{name}{suffix}" for name in PUBLIC for suffix in ("", "_unchecked")],
         key=str.lower,
     )

@@ -129,6 +129,31 @@ def test_one_atom_in_the_cell_has_acoustic_modes_only():
     assert dos.debye_temperature_from_heat_capacity(40.0).item() == pytest.approx(theta, rel=1e-9)
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), kelvin=st.floats(min_value=0.5, max_value=1e6), atoms=st.integers(1, 200))
+def test_the_effective_debye_temperature_has_the_heat_capacity(seed, kelvin, atoms):
+    dos = made(seed, atoms=atoms)
+    theta = dos.debye_temperature_from_heat_capacity(kelvin)
+    cv = dos.heat_capacity(kelvin).item()
+    assert debye.heat_capacity(theta.item(), kelvin).item() == pytest.approx(cv, rel=1e-7)
+
+
+def test_soft_crystals_have_the_debye_temperature_of_their_second_moment():
+    """Rounding gives some of them Cv >= 3R; they must not stop the other crystals of a batch either."""
+    soft = phonon_dos.phonon_dos([0.0, 1.0], [[1e-5], [0.3], [100.0]], 1e12, edges=[0.0, 1e-6, 2e-6])
+    soft = soft._replace(acoustic_share=torch.ones(3, dtype=torch.float64), optical=torch.zeros(3, 2).double())
+    theta = soft.debye_temperature_from_heat_capacity(300.0)
+    torch.testing.assert_close(theta, KELVIN_CM * soft.acoustic_cutoff[:, 0], rtol=1e-6, atol=0)
+
+
+def test_without_a_heat_capacity_there_is_no_debye_temperature():
+    stiff = phonon_dos.phonon_dos([0.0, 1.0], [1.0], 1e12, edges=[0.0, 3000.0, 3010.0])
+    stiff = stiff._replace(acoustic_share=torch.zeros((), dtype=torch.float64))
+    assert stiff.heat_capacity(1.0) == 0
+    assert stiff.debye_temperature_from_heat_capacity(1.0).isnan()
+    assert stiff.debye_temperature_from_heat_capacity(300.0).isfinite()
+
+
 def test_optical_modes_count_as_uniform_in_their_bin():
     edges = [0.0, 300.0, 360.0]
     dos = phonon_dos.phonon_dos([0.0, 1.0], [100.0], 1e12, edges=edges)

@@ -41,7 +41,7 @@ __all__ = ["Arguments", "run", "verdict"]
 FOLDS = 5
 """Folds of the crystals, where no split is given."""
 
-GRAMMARS = {"released": "composition", "composition": "composition", "full": "full"}
+GRAMMAR_OF = {"released": "composition", "composition": "composition", "full": "full"}
 """Grammar of each kind of string that is not of `sites`."""
 
 NEEDED = {"multitask": "multitask", "quarter": "corpus"}
@@ -276,7 +276,7 @@ class _Grid:
             return encoder_folder(str(self.arguments.multitask), seed)
         if training.encoder == "quarter":
             return self._pretrained_on_a_quarter()
-        grammar = GRAMMARS.get(training.strings, "sites")
+        grammar = GRAMMAR_OF.get(training.strings, "sites")
         changes = dict(training.changes)
         name = "_".join(["random", grammar, *(f"{key}-{value}" for key, value in changes.items()), f"seed{seed}"])
         return random_encoder(self.folder.path / "encoders" / name, grammar, seed, **(BASE | changes))

@@ -35,8 +35,8 @@ from cloud_hf.training.pretrain import new_config
 
 __all__ = [
     "ARCHITECTURE", "Fit", "StudyTarget", "auto_predictions", "encoder_folder", "encoder_vectors", "fit_and_predict",
-    "fit_arms", "predict_quantity", "random_encoder", "study_target", "target_settings", "training_settings", "trees",
-    "trees_and_choice",
+    "fit_arms", "predict_quantity", "random_encoder", "study_target", "target_settings", "training_rows",
+    "training_settings", "trees", "trees_and_choice",
 ]  # fmt: skip
 
 ARCHITECTURE: dict[str, Any] = {
@@ -297,14 +297,28 @@ def predict_quantity(path: str, crystals: Crystals, quantity: str, unit: str, he
     return np.array(predicted)
 
 
-def _rows(crystals: Crystals, target: StudyTarget, tokenizer: Any) -> Rows:
+def training_rows(
+    crystals: Crystals, labels: NDArray[np.float64], tokenizer: Any, n_atoms: NDArray[np.float64] | None = None
+) -> Rows:
+    """Return crystals as rows that a fine-tuning reads; those of one string are one group.
+
+    Args:
+        crystals: n of them, with canonical strings.
+        labels: Shape (n, n_targets), NaN where there is none.
+        tokenizer: Of the model.
+        n_atoms: Atoms that each label is meant for, shape (n,); None: 1.
+    """
     return Rows(
         position=crystals.position, source=crystals.ids, scope=crystals.scopes,
         input_ids=tokenizer(crystals.scopes)["input_ids"], group=crystals.scopes, identifier=list(crystals.ids),
-        labels=crystals.labels[target.name][:, None],
-        n_atoms=crystals.n_atoms if target.per_cell else np.ones(len(crystals)),
+        labels=labels, n_atoms=np.ones(len(crystals)) if n_atoms is None else n_atoms,
         temperature=np.full(len(crystals), 300.0),
     )  # fmt: skip
+
+
+def _rows(crystals: Crystals, target: StudyTarget, tokenizer: Any) -> Rows:
+    n_atoms = crystals.n_atoms if target.per_cell else None
+    return training_rows(crystals, crystals.labels[target.name][:, None], tokenizer, n_atoms)
 
 
 def encoder_folder(model: str, seed: int = 0) -> Path | str:

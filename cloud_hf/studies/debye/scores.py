@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cloud_hf.errors import StudyError
-from cloud_hf.models.debye import GAS_CONSTANT, LARGEST_SHARE, heat_capacity
+from cloud_hf.models.debye import effective_debye_temperature, heat_capacity
 from cloud_hf.studies.common.heat_capacities import UNIT
 from cloud_hf.studies.common.scoring import compared, paired
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known, beside_handbook, beside_measured
@@ -101,8 +101,8 @@ def collect(rows: DebyeRows, cells: Mapping[str, Sequence[Mapping[str, Any]]]) -
 
 def clipped(values: Mapping[str, Numbers], n_atoms: Numbers) -> dict[str, int]:
     """Return how many heat capacities of each arm, J/(mol cell K), have no Debye temperature at N atoms a cell."""
-    limit = 3 * GAS_CONSTANT * n_atoms
-    return {arm: int(((given <= 0) | (given > LARGEST_SHARE * limit)).sum()) for arm, given in values.items()}
+    thetas = {arm: effective_debye_temperature(given, 300.0, n_atoms) for arm, given in values.items()}
+    return {arm: int(np.isnan(theta).sum()) for arm, theta in thetas.items()}
 
 
 def _models(first: int, cells: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -9,6 +9,9 @@ __all__ = ["thermal_energy", "theta_of"]
 
 Numbers = NDArray[np.float64]
 
+SMALLEST = 1e-6
+"""J/(mol atom K); for predictions of no heat capacity at all: theta is 4e5 K at 300 K, stiffer than any solid."""
+
 
 def theta_of(per_atom: ArrayLike, temperature: float = 300.0) -> Numbers:
     """Return the Debye temperature in K at which Cv is the given one.
@@ -18,7 +21,7 @@ def theta_of(per_atom: ArrayLike, temperature: float = 300.0) -> Numbers:
             nearest that one has.
         temperature: K.
     """
-    return effective_debye_temperature(np.maximum(per_atom, 1e-6), temperature, clip=True)
+    return effective_debye_temperature(np.maximum(per_atom, SMALLEST), temperature, clip=True)
 
 
 def thermal_energy(theta: ArrayLike, temperature: float) -> Numbers:

@@ -13,7 +13,7 @@ from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals
-from cloud_hf.studies.common.fitting import encoder_folder
+from cloud_hf.studies.common.fitting import encoder_folder, training_rows
 from cloud_hf.studies.screening.rows import BULK, UNITS
 from cloud_hf.training.arguments import CloudTrainingArguments
 from cloud_hf.training.finetune_arguments import FinetuneArguments
@@ -73,8 +73,4 @@ def fitted_predictions(
 
 def _rows(crystals: Crystals, tokenizer: Any, n_labels: int | None = None) -> Rows:
     labels = [*crystals.labels.values()] if n_labels is None else [np.full(len(crystals), np.nan)] * n_labels
-    return Rows(
-        position=crystals.position, source=crystals.ids, scope=crystals.scopes,
-        input_ids=tokenizer(crystals.scopes)["input_ids"], group=crystals.scopes, identifier=list(crystals.ids),
-        labels=np.stack(labels, axis=1), n_atoms=np.ones(len(crystals)), temperature=np.full(len(crystals), 300.0),
-    )  # fmt: skip
+    return training_rows(crystals, np.stack(labels, axis=1), tokenizer)

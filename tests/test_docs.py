@@ -110,3 +110,9 @@ def test_every_public_name_is_in_the_api_page(room: str) -> None:
     public = set(importlib.import_module(f"cloud_hf{room}").__all__) - {"__version__"}
     of_errors = set(importlib.import_module("cloud_hf.errors").__all__)  # the page has them as a whole
     assert public - listed - of_errors == set()
+
+
+def test_the_recipe_of_the_pretraining_guide_is_the_one_in_the_source() -> None:
+    page = (ROOT / "docs" / "guides" / "pretrain.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert recipe == (ROOT / "scripts" / "recipes" / "pretrain_small.yaml").read_text(encoding="utf-8")

@@ -21,9 +21,11 @@ def study(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_listed())
         return 0
-    name = argv[0].replace("_", "-")
+    name = argv[0]
     if name not in STUDIES:
-        raise CloudError(f"There is no study {argv[0]!r}; there are: {', '.join(STUDIES)}.")
+        hyphenated = name.replace("_", "-")
+        right = f"it is called {hyphenated!r}" if hyphenated in STUDIES else f"there are: {', '.join(STUDIES)}"
+        raise CloudError(f"There is no study {name!r}; {right}.")
     from transformers.utils import logging
 
     from cloud_hf.cli.recipes import parse_flags

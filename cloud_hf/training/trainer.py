@@ -178,8 +178,8 @@ class CloudTrainer(PublishingTrainer):
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         """Wrap the model, with word embeddings and MLM head in one group of FSDP: they share weight and bias.
 
-        Accelerate puts embedding and output layer in a group of their own, which tears the shared bias from the head. It
-        asks the model for them, and no setting keeps it from that; so for this call the model has neither.
+        Accelerate puts embedding and output layer in a group of their own, which tears the shared bias from the head.
+        It asks the model for them, and no setting keeps it from that; so for this call the model has neither.
         """
         model: Any = self.model
         hidden = ("get_input_embeddings", "get_output_embeddings") if self.is_fsdp_enabled else ()

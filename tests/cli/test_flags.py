@@ -50,3 +50,11 @@ def test_an_unknown_flag(argv: list[str], said: str, capsys: pytest.CaptureFixtu
 def test_words_that_are_no_flags() -> None:
     assert unknown_flag(["a", "-1", "-", "--n=--x", "--", "--later"], {"--n"}) is None
     assert re.match("unknown flag --m; did", unknown_flag(["--m"], {"--n", "--max"}) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("low_data", "it is called 'low-data'"), ("lowdata", "there are: .*low-data")]
+)
+def test_a_study_by_a_name_that_it_has_not(name: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", name, "--help"]) == 2
+    assert re.search(f"no study '{name}'; {reason}", capsys.readouterr().err)

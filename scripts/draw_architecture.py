@@ -22,7 +22,7 @@ from matplotlib.path import Path as Line
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "cloud_hf"
 
-WIDTH, HEIGHT, GAP, LANE = 4.3, 1.25, 0.65, 0.22
+WIDTH, HEIGHT, GAP, LANE = 4.3, 1.0, 0.6, 0.22
 """Inch: a box, the space between rows, the distance of two lines."""
 
 COLOURS = ("#dbe9f6", "#e3f1de", "#fdebd0", "#f5dfe4", "#e9e3f3")
@@ -31,7 +31,8 @@ COLOURS = ("#dbe9f6", "#e3f1de", "#fdebd0", "#f5dfe4", "#e9e3f3")
 def layers() -> list[list[str]]:
     """Rooms from the top down, those of one layer together."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (contract,) = (one for one in config["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
+    contracts = config["tool"]["importlinter"]["contracts"]
+    (contract,) = (contract for contract in contracts if contract["type"] == "layers")
     return [[name.strip().removeprefix(f"{PACKAGE}.") for name in layer.split("|")] for layer in contract["layers"]]
 
 
@@ -47,14 +48,12 @@ def room_imports(rooms: list[str]) -> nx.DiGraph:
     return graph
 
 
-def what_lives_there(room: str) -> tuple[str, str]:
-    """First line of the docstring of a room, and how much code there is."""
+def what_lives_there(room: str) -> str:
+    """First line of the docstring of a room."""
     folder = ROOT / PACKAGE / room
-    files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
-    texts = {path: path.read_text(encoding="utf-8") for path in files}
-    docstring = ast.get_docstring(ast.parse(texts[files[0]])) or ""
-    lines = sum(len(text.splitlines()) for text in texts.values())
-    return docstring.partition("\n")[0], f"{len(files)} file{'s' * (len(files) > 1)}, {lines:,} lines"
+    file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
 
 
 class Picture:
@@ -81,14 +80,13 @@ class Picture:
     def box(self, room: str) -> None:
         """Draw a room."""
         x, y = self.centres[room]
-        text, size = what_lives_there(room)
+        text = textwrap.fill(what_lives_there(room).replace("`", ""), 52)
         colour = COLOURS[self.row_of[room] % len(COLOURS)]
         shape = FancyBboxPatch((x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, "round,pad=0,rounding_size=0.08")
         shape.set(facecolor=colour, edgecolor="#555")
         self.axes.add_patch(shape)
-        self.axes.text(x, y + 0.42, room, ha="center", va="center", fontsize=14, weight="bold")
-        self.axes.text(x, y + 0.22, textwrap.fill(text.replace("`", ""), 52), ha="center", va="top", fontsize=8.5)
-        self.axes.text(x, y - 0.51, size, ha="center", va="center", fontsize=7, color="#555")
+        self.axes.text(x, y + 0.31, room, ha="center", va="center", fontsize=14, weight="bold")
+        self.axes.text(x, y + 0.17, text, ha="center", va="top", fontsize=8.5)
 
     def arrow(self, importer: str, imported: str) -> None:
         """Draw a line from the lower edge of one room to another below it."""

@@ -34,8 +34,8 @@ COLUMNS: dict[str, tuple[int, dict[str, str]]] = {
     "Shear modulus (GPa)": (0, {"shear_modulus (GPa)": ""}),
     "Heat capacity at 300 K (J/(mol atom K))": (1, {"heat_capacity_per_atom_300K (J/(mol atom K))": ""}),
 }
-"""What is shown: decimals, and the columns of the table of which the first that has a value is taken, with the year of
-its release."""
+"""For each quantity shown: its decimals, and table columns in order of preference with their release year; the first
+that has a value is shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,10 +287,10 @@ def _number(foreign: ForeignCheckpoint, key: str) -> float | None:
 
 
 def _trim(foreign: ForeignCheckpoint, weights: dict[str, Tensor], words: list[str]) -> dict[str, Tensor]:
-    """Keep the published words and give rows to those that the published vocabulary lacks, all of them elements.
+    """Keep the published words and add rows for missing elements, each copied from the element above it in its group.
 
-    Each starts as the element 32 places before it, the one above it in its group (At as I, Fr as Cs, Es as Ho); as an
-    output of the MLM it gets the lowest bias of all words. Weights that have rows for our words keep them.
+    That is the one 32 places before it (At from I, Fr from Cs, Es from Ho). As MLM outputs they get the lowest bias of
+    all words. Weights that have rows for our words keep them.
     """
     trimmed = dict(weights)
     table = weights[WORDS]

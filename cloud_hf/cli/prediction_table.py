@@ -17,8 +17,8 @@ OUTSIDE = "(!)"
 UNKNOWN = "unknown\nelements"
 
 NARROW = 3
-"""With more quantities than this intervals stand below the values, and strings, values per cell, `IN_FILE` and the
-heads that do not know an element are left to the output file."""
+"""With more quantities than this, intervals are printed below the values; strings, values per cell, `IN_FILE` and
+unknown elements appear only in the output file."""
 
 IN_FILE = frozenset(
     {f"{name}_per_atom" for name in ("entropy", "thermal_energy", "thermal_helmholtz_energy", "zero_point_energy")}

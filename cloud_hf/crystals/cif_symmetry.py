@@ -223,9 +223,9 @@ def _clear(stated: _Stated) -> Group | None:
 
 
 def _settings_agree(listed: Group, stated: _Stated) -> bool:
-    """Whether the names may mean the setting of the list; one that agrees makes up for others that do not.
+    """Whether the symbols agree with the listed setting; one that agrees is enough.
 
-    A list in a setting without a name, and a short monoclinic symbol, which is used for any setting, say nothing.
+    Settings without a symbol decide nothing. Short monoclinic symbols, which are used for any setting, do not either.
     """
     exact = [group.same_as(listed) for _, group in stated.halls]
     for text, settings in stated.names:

@@ -17,7 +17,7 @@ TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 class Raw(NamedTuple):  # travels to a worker in half the time that a data class takes
-    """A crystal that nobody has looked into, or a file that may hold several.
+    """A crystal not yet parsed, or a file that may hold several.
 
     Attributes:
         source: What rows and error messages call it: its file, `file#block`, `archive#member`, `table:row`, its id.

@@ -137,7 +137,7 @@ def _between_tables(key: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def _own_splits(rows: pd.DataFrame, own_columns: Mapping[str, Mapping[str, pd.Series]]) -> dict[str, Any]:
-    """Groups that one own split column trains on while itself or another one holds them out."""
+    """Count groups that a table's own split column uses for training and the same or another column holds out."""
     sides: dict[str, dict[str, set[str]]] = {}
     columns: dict[str, dict[str, int]] = {}
     for table, splits in sorted(own_columns.items()):

@@ -134,7 +134,7 @@ def _atoms(table: pd.DataFrame, n_atoms: str | None, data: str, extensive: bool)
 
 
 def _with_atoms(item: Item, atoms: float, column: str | None) -> Item:
-    """Have the item stand for the cell that its label is for, which need not be primitive."""
+    """Give the item the number of atoms of the cell that its label is for, which need not be primitive."""
     if item.error is None and not 1 <= atoms < np.inf:
         return item.failed(TableError(f"column {column!r} must hold at least 1 atom per cell, not {atoms}"))
     return replace(item, n_atoms=float(atoms))

@@ -29,7 +29,7 @@ Weights = Mapping[str, Tensor]
 
 
 def supports(config: Any) -> bool:
-    """Whether the encoder of a configuration is one that is written down here."""
+    """Whether `FastEncoder` implements the encoder of this configuration."""
     return bool(config.hidden_act == "gelu" and not config.is_decoder and not config.add_cross_attention)
 
 

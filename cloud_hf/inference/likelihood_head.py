@@ -35,7 +35,8 @@ HEAD_FILE = "head.safetensors"
 WIDTH, DROPOUT, EPOCHS, BATCH, RATE, DECAY = 128, 0.1, 20, 256, 2e-3, 0.01
 
 SIMILAR = 0.3
-"""Mean square difference of standardised descriptors over which elements become e times less likely to be exchanged."""
+"""How quickly unlike elements stop being exchanged: the chance falls by a factor e for each such mean square difference
+of their standardised descriptors."""
 
 
 @dataclass

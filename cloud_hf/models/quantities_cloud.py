@@ -187,11 +187,10 @@ class QuantityReader(ABC):
         debye_temperatures: tuple[torch.Tensor, torch.Tensor],
         factor: torch.Tensor | float = 1.0,
     ) -> dict[str, torch.Tensor]:
-        """What follows from densities of states with all their frequencies times a factor, float64.
+        """Thermal quantities after all frequencies are multiplied by `factor`, float64.
 
+        Cv and S at T are those of the predicted spectrum at T/factor, energies are `factor` times those at T/factor.
         Of the shape (batch,), or that of factors of the shape (..., batch).
-
-        Cv and S at T are then those of the predicted spectrum at T/factor, energies `factor` times those at T/factor.
         """
         dos: Any = self.phonon_dos(outputs)
         kelvin, atoms = (outputs[name].double().cpu() for name in ("temperature", "n_atoms"))
@@ -276,10 +275,10 @@ class QuantityReader(ABC):
         calibration: Calibration,
         level: float,
     ) -> dict[str, Interval]:
-        """One factor on all frequencies of a crystal gives the band of everything that follows from them.
+        """Intervals of everything that follows from the phonon frequencies: all of them are multiplied by one factor.
 
-        How large it may be was learned as differences of ln(Debye temperature): of the predicted ones, or of those that
-        belong to Cv at 300 K.
+        The size of the factor was calibrated on errors of ln(Debye temperature): of the predicted one, or of the one
+        that Cv at 300 K gives.
         """
         labels = self.settings.debye_targets if self.is_debye else ("heat_capacity",)
         target = next((calibration.targets[name] for name in labels if name in calibration.targets), None)

@@ -1,7 +1,6 @@
-"""What saving and pushing do beyond transformers' own. Flat: ships as Hub remote code.
+"""Saving and pushing: what this package adds to transformers. Flat: ships as Hub remote code.
 
-Every push is one commit. With the package it carries a model card and what is recorded of the weights; without it, it
-is transformers' own.
+Every push is one commit. Where the package is installed it carries a model card and the records of the weights.
 """
 
 import os

@@ -129,9 +129,14 @@ def _answer(encoder: Encoder, payload: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Task:
-    """One input on its way: its place in the order, what it is, itself as bytes, and itself if it is to come back.
+    """One input that waits for a worker or is in one.
 
-    An input that holds several is replaced by them: theirs are the places (3, 0), (3, 1), ... where its was (3,).
+    Attributes:
+        place: Where it stands in the order. An input that holds several is replaced by them: instead of (3,) theirs are
+            (3, 0), (3, 1), ...
+        what: What messages call it.
+        payload: The input, pickled.
+        crystal: The input itself, if it is to come back.
     """
 
     place: tuple[int, ...]

@@ -171,8 +171,8 @@ _RETRIES = (
     ("spglib", -1.0, "spglib without an angle tolerance"),
     ("moyopy", -1.0, "moyopy"),
 )
-"""Back-end, angle tolerance and name of the searches that follow one that fails. Where the angle tolerance lets a
-lattice pass as more symmetric than symprec allows, spglib has no answer; without one it goes by distances alone."""
+"""What is tried when a search fails: back-end, angle tolerance, name. Without an angle tolerance spglib uses distances
+only, which helps where the two tolerances disagree."""
 
 
 def _is_installed(backend: str) -> bool:

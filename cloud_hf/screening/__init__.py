@@ -1,1 +1,1 @@
-"""Hypothetical crystals: prototypes and elements to candidates, their chance to meet wishes, structures, neighbours."""
+"""Hypothetical crystals: prototypes and elements to candidates, their chance to meet wants, structures, neighbours."""

@@ -29,10 +29,10 @@ INCOMPLETE = "hull_incomplete"
 """Column that says that phases must be missing from the hull at this composition."""
 
 LARGEST_DROP = 0.25
-"""eV/atom below all known phases beyond which phases must be missing, as new ones hardly lie so much lower.
+"""eV/atom. A candidate this far below every known phase means that phases are missing there.
 
-No candidate is credited with more, so that the size of a gap in the hull puts no candidate before others; one that is
-not ranked at all would be lost, and known stable crystals are among these candidates more often than others.
+It is credited with no more than this, so that the size of a gap in the hull ranks no candidate before others. It stays
+in the list, because known stable crystals are more frequent among such candidates than among others.
 """
 HULL_UNIT = "eV/atom"
 

@@ -1,7 +1,4 @@
-"""`cloud_hf.search`: known crystals, or those of a table, that lie nearest to others by what the model makes of them.
-
-Vectors are those of `cloud_hf.embed`, nearness is the cosine between them. Every vector is compared, block after block.
-"""
+"""`cloud_hf.search`: the nearest crystals of a collection, by the cosine between encoder vectors (`cloud_hf.embed`)."""
 
 import os
 from collections.abc import Sequence

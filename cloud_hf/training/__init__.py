@@ -1,1 +1,1 @@
-"""Pre-training and fine-tuning on the HF `Trainer`."""
+"""Pre-training, fine-tuning, and joint training of all heads, on the HF `Trainer`."""

@@ -131,10 +131,10 @@ def cumulative_curves(true: ArrayLike, predicted: ArrayLike) -> tuple[Numbers, N
 def offset_removed(
     labels: ArrayLike, predictions: Mapping[str, ArrayLike], scopes: Sequence[str], seed: int = 0
 ) -> tuple[dict[str, Numbers], dict[str, list[float]]]:
-    """Subtract from each half of the rows the mean difference to the labels that the other half has.
+    """Remove a constant offset between predictions and labels.
 
-    Energies of different settings differ by an offset that no model of one of them can know. Estimated on the rows
-    that are scored, it would flatter; so no row's own label has a part in its correction.
+    Energies of different settings differ by an offset that no model of one of them can know. It is estimated on the
+    other half of the rows, so that no row's label corrects its own prediction.
 
     Args:
         labels: Finite, shape (n,).

@@ -181,7 +181,7 @@ def table_items(
         path: The table's file.
         n_atoms: As for `iterate_items`.
         column: The one column that holds the crystals: paths, absolute or relative to the table's folder, texts of CIF
-            or POSCAR files, or pymatgen, JARVIS or OPTIMADE dicts (JSON text or a nested column).
+            or POSCAR files, pymatgen, JARVIS or OPTIMADE dicts (JSON text or a nested column), or SCOPE strings.
 
     Raises:
         TableError: The table has no such columns, or `n_atoms` names a column that is missing.
@@ -208,16 +208,20 @@ def table_items(
         source = str(row["id"]) if "id" in row and not is_missing(row["id"]) else f"{path}:{index}"
         item = Item(source)
         try:
-            if column is not None:
+            if column is not None and not _is_scope(row[column]):
                 yield replace(item, crystal=Raw(source, "value", (row[column], column, folder)))
-            elif keys is not None:
+            elif column is None and keys is not None:
                 yield replace(item, crystal=raw_row(row, source, folder))
-            elif is_missing(row[SCOPE_COLUMN]):
+            elif is_missing(text := row[column or SCOPE_COLUMN]):
                 raise TableError(f"the column {SCOPE_COLUMN!r} is empty.")
             else:
-                yield replace(item, scope=str(row[SCOPE_COLUMN]), n_atoms=_cell_number(atoms[position], n_atoms))
+                yield replace(item, scope=str(text), n_atoms=_cell_number(atoms[position], n_atoms))
         except CloudError as error:
             yield item.failed(error)
+
+
+def _is_scope(cell: Any) -> bool:
+    return isinstance(cell, str) and "|" in cell and "\n" not in cell and not cell.lstrip().startswith("{")
 
 
 def _listed(table: "pd.DataFrame") -> str:

@@ -91,6 +91,13 @@ def test_a_cell_that_is_no_crystal(cell: object, reason: str, tmp_path: Path) ->
     assert str(item.error).startswith(f"{tmp_path / 't.csv'}:0: ")
 
 
+def test_strings_among_the_crystals(crystals: list[Path], tmp_path: Path) -> None:
+    scope = ScopeEncoder().encode(crystals[0])
+    table = pd.DataFrame({"cell": [scope, str(crystals[0]), None], "n": [1, 1, 1]})
+    items = list(table_items(table, tmp_path / "t.csv", column="cell"))
+    assert [encode_item(item, ScopeEncoder()).scope for item in items] == [scope, scope, None]
+
+
 def test_the_id_names_the_row(crystals: list[Path], tmp_path: Path) -> None:
     table = pd.DataFrame({"id": ["mp-1", None], "cell": [str(crystals[0]), "absent.cif"]})
     first, second = table_items(table, tmp_path / "t.csv", column="cell")

@@ -257,11 +257,10 @@ class _Grid:
         cache_file = self.strings_folder / f"{path.stem}-{digest_of(path)}-{self.arguments.label}-{kind}.parquet"
         encoder = ScopeEncoder(kind)
         strings = encode_crystals(items, cache_file, self.arguments.workers, kind, encoder=encoder)
-        failed = strings[strings["error"].notna()]
+        failed = strings[strings["reason"].notna()]
         if len(failed):
-            raise StudyError(
-                f"{len(failed)} rows have no string of {kind!r}; {failed['error'].iloc[0]}", source=str(path)
-            )
+            first = "{source}: {reason}".format(**failed.iloc[0])
+            raise StudyError(f"{len(failed)} rows have no string of {kind!r}; {first}", source=str(path))
         return strings["scope"].tolist()
 
     @property

@@ -169,9 +169,9 @@ def _sample(arguments: Arguments, encoder: ScopeEncoder, longest: int) -> Sample
         for table, path in enumerate(arguments.data):
             part = tables[table].iloc[sorted(row for which, row in chosen if which == table)]
             for item in encode_items(table_items(part, path), encoder, *arguments.workers):
-                reason = item.message
+                reason = None if item.error is None else item.error.reason
                 if reason is None and len(str(item.scope).split()) + 2 > longest:
-                    reason = f"{item.source}: the string has more than {longest} tokens"
+                    reason = f"the string has more than {longest} tokens"
                 if reason is None:
                     scopes[str(item.scope)] = None
                 else:
@@ -179,7 +179,7 @@ def _sample(arguments: Arguments, encoder: ScopeEncoder, longest: int) -> Sample
         if len(scopes) >= arguments.n_crystals:
             break
     if len(scopes) < 2:
-        first = f"; the first: {failures[0][1]}" if failures else ""
+        first = f"; the first: {': '.join(failures[0])}" if failures else ""
         raise StudyError(f"fewer than two rows have a usable SCOPE string{first}", source=", ".join(arguments.data))
     drawn = np.random.default_rng(arguments.seed).permutation(sorted(scopes))[: arguments.n_crystals]
     return Sample([str(scope) for scope in drawn], pd.DataFrame(failures, columns=["source", "reason"]))

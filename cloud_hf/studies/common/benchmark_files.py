@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cloud_hf.crystals.rows import structure_keys
 from cloud_hf.data.inputs import Item, table_items
-from cloud_hf.data.names import is_outdated
 from cloud_hf.data.tables import (
     SCOPE_COLUMN,
     STRUCTURE_COLUMNS,
@@ -29,7 +29,7 @@ from cloud_hf.data.tables import (
     write_table,
 )
 from cloud_hf.errors import StudyError
-from cloud_hf.studies.common.crystals import Workers, encode_crystals
+from cloud_hf.studies.common.crystals import Workers, encode_crystals, kept_strings
 
 __all__ = [
     "SplitJson", "encode_split_json", "open_split_json", "read_fold_file", "read_items", "read_labelled_table",
@@ -44,8 +44,8 @@ DAMAGED = (OSError, EOFError, ValueError, zlib.error)
 
 T = TypeVar("T")
 
-NAMES_OF_STRUCTURES = (SCOPE_COLUMN, "gen_str", "string", "structure", "cif", "atoms")
-"""Column names that are looked for, in this order; `gen_str` is the paper's code's."""
+NAMES_OF_STRINGS = (SCOPE_COLUMN, "gen_str", "string")
+"""Columns of strings that are looked for, in this order; `gen_str` is the paper's code's."""
 
 NOT_TARGETS = {"id", "nsites", "n_atoms", "natoms", "index", "fold", "split", "space_group", *STRUCTURE_COLUMNS}
 
@@ -275,29 +275,28 @@ def read_items(table: pd.DataFrame, path: str | Path, structure: str | None, tar
         StudyError: No column holds crystals.
         TableError: There is no column `structure`.
     """
-    path = Path(path)
-    if structure is None and not has_structures(table):
-        lower = {str(name).lower(): str(name) for name in table.columns}
-        usual = [lower[name] for name in NAMES_OF_STRUCTURES if name in lower]
-        structure = usual[0] if usual else str(table.columns[0])
-    if structure is None:
-        return list(table_items(table, path.name))
-    if structure in table.columns:
-        values = [value for value in table[structure] if not is_missing(value)]
-        if not values or structure == target or not all(isinstance(value, str | dict) for value in values[:100]):
+    column = structure or _structure_column(table)
+    if column in table.columns:
+        values = [value for value in table[column] if not is_missing(value)][:100]
+        if not values or column == target or not all(isinstance(value, str | dict) for value in values):
             raise StudyError(
-                f"the column {structure!r} holds no strings or crystals; name theirs with --structure-column "
+                f"the column {column!r} holds no strings or crystals; name theirs with --structure-column "
                 f"(the table has {', '.join(map(str, table.columns))}).",
                 source=str(path),
             )
-        if all(_is_scope(value) for value in values[:100]):
-            named = table.rename(columns={structure: SCOPE_COLUMN}) if structure != SCOPE_COLUMN else table
-            return list(table_items(named.loc[:, ~named.columns.duplicated()], path.name))
-    return list(table_items(table, path, column=structure))
+    return list(table_items(table, path, column=column))
 
 
-def _is_scope(value: object) -> bool:
-    return isinstance(value, str) and "|" in value and "\n" not in value and not value.lstrip().startswith("{")
+def _structure_column(table: pd.DataFrame) -> str | None:
+    """Return the column that holds the crystals, in other tables the first one; None: several hold them together."""
+    names = {str(name).lower(): str(name) for name in table.columns}
+    if has_structures(table):
+        return None
+    strings = [names[name] for name in NAMES_OF_STRINGS if name in names]
+    keys = structure_keys(names)
+    if not strings and keys is not None and len(keys) > 1:
+        return None
+    return [*strings, *(names[key] for key in keys or ()), str(table.columns[0])][0]
 
 
 def encode_split_json(
@@ -324,8 +323,8 @@ def encode_split_json(
     Raises:
         StudyError: The file is damaged or of another task, or a target is no number.
     """
-    strings = pd.read_parquet(cache_file) if cache_file.is_file() else None
-    if strings is None or is_outdated(strings, workers.timeout):
+    strings = kept_strings(cache_file, workers)
+    if strings is None:
         data = open_split_json(path)
         ids, labels = identify(data), []
         if target is None and len(data.columns) == 2:
@@ -345,10 +344,7 @@ def encode_split_json(
 
         strings = encode_crystals(items(), None, workers, name, len(data)).assign(id=ids, label=labels)
         write_table(strings, cache_file)
-    texts = {
-        column: strings[column].astype(object).where(strings[column].notna(), None) for column in ("scope", "error")
-    }
-    return strings.assign(**texts), strings["id"].tolist(), strings["label"].to_numpy(dtype=float)
+    return strings, strings["id"].tolist(), strings["label"].to_numpy(dtype=float)
 
 
 def _number(value: Any, where: str, column: str) -> float:

@@ -23,7 +23,7 @@ from cloud_hf.studies.common.folder import digest_of
 
 __all__ = [
     "MAX_TOKENS", "ONE_WORKER", "Crystals", "Workers", "assigned_folds", "crystals_from_strings", "encode_crystals",
-    "file_of", "read_crystals", "with_atoms",
+    "file_of", "kept_strings", "read_crystals", "with_atoms",
 ]  # fmt: skip
 
 MAX_TOKENS = 128
@@ -31,6 +31,10 @@ MAX_TOKENS = 128
 
 Indices = NDArray[np.int64]
 Numbers = NDArray[np.float64]
+
+
+STRING_COLUMNS = ("source", "scope", "formula", "space_group", "n_atoms", "reason", TIME_LIMIT)
+"""Of tables of strings."""
 
 
 class Workers(NamedTuple):
@@ -135,7 +139,7 @@ class Crystals:
         """The failures' sources by reason, as results list them."""
         sources: dict[str, list[str]] = {}
         for source, reason in zip(self.failures["source"], self.failures["reason"], strict=True):
-            sources.setdefault(str(reason).removeprefix(f"{source}: "), []).append(str(source))
+            sources.setdefault(str(reason), []).append(str(source))
         return sources
 
     @property
@@ -180,8 +184,9 @@ def read_crystals(
         which = hashlib.sha256(chosen.tobytes()).hexdigest()[:6]
         cache_file = Path(cache) / f"{Path(path).stem}-{digest_of(path)}-{which}.parquet"
     strings = encode_crystals(items, cache_file, workers, str(Path(path).stem))
-    sources = [item.source for item in items]
-    return crystals_from_strings(strings, sources, numbers, path, max_tokens, chosen, table.drop(columns=[*labels]))
+    return crystals_from_strings(
+        strings, strings["source"].tolist(), numbers, path, max_tokens, chosen, table.drop(columns=[*labels])
+    )
 
 
 def file_of(item: Item) -> Path | None:
@@ -220,17 +225,17 @@ def crystals_from_strings(
         StudyError: No row has a usable string.
     """
     chosen = np.arange(len(strings)) if rows is None else rows
-    reasons = strings["error"].tolist()
+    reasons = strings["reason"].tolist()
     for row, scope in enumerate(strings["scope"]):
         if reasons[row] is None and len(scope.split()) + 2 > max_tokens:
-            reasons[row] = f"{sources[row]}: the string has more than {max_tokens} tokens"
+            reasons[row] = f"the string has more than {max_tokens} tokens"
     good = np.array([row for row, reason in enumerate(reasons) if reason is None], dtype=np.int64)
     failures = pd.DataFrame(
         [(int(chosen[row]), sources[row], reason) for row, reason in enumerate(reasons) if reason is not None],
         columns=["row", "source", "reason"],
     )
     if not len(good):
-        first = f"; the first: {failures['reason'].iloc[0]}" if len(failures) else ""
+        first = "; the first: {source}: {reason}".format(**failures.iloc[0]) if len(failures) else ""
         raise StudyError(f"none of {len(strings)} rows has a usable SCOPE string{first}", source=str(path))
     usable = strings.iloc[good]
     rest = pd.DataFrame(index=range(len(good))) if table is None else table.iloc[chosen[good]].reset_index(drop=True)
@@ -313,35 +318,50 @@ def encode_crystals(
         encoder: What encodes; None: that of the grammar `sites`.
 
     Returns:
-        Columns `scope`, `formula`, `space_group`, `n_atoms` (per primitive cell), `error`, None where the others are
-        not, and `TIME_LIMIT`; one row an item, in order.
+        `STRING_COLUMNS`: `source` of the item; `n_atoms` per primitive cell; `reason`, None where the others are not;
+        one row an item, in order.
     """
     total = len(items) if isinstance(items, Sized) else total
-    if cache_file is not None and cache_file.is_file():
-        cached = pd.read_parquet(cache_file)
-        if len(cached) == total and not is_outdated(cached, workers.timeout):
-            return _with_none(cached)
+    cached = None if cache_file is None else kept_strings(cache_file, workers, total)
+    if cached is not None:
+        return cached
     rows: list[dict[str, Any]] = []
     encoded = encode_items(items, encoder or ScopeEncoder(), *workers)
     for item in tqdm(encoded, total=total, desc=f"encoding {name}", unit="crystal", disable=None):
         failed = item.error is not None
         rows.append(
             {
+                "source": item.source,
                 "scope": None if failed else item.scope,
                 "formula": None if failed else item.formula,
                 "space_group": None if failed else item.space_group,
                 "n_atoms": None if failed else item.n_atoms,
-                "error": item.message,
+                "reason": None if item.error is None else item.error.reason,
                 TIME_LIMIT: limit_of(item, workers.timeout),
             }
         )
-    frame = pd.DataFrame(rows, columns=["scope", "formula", "space_group", "n_atoms", "error", TIME_LIMIT])
+    frame = pd.DataFrame(rows, columns=[*STRING_COLUMNS])
     frame = frame.astype({"space_group": "Int64", "n_atoms": "float64", TIME_LIMIT: "float64"})
     if cache_file is not None:
         write_table(frame, cache_file)
     return _with_none(frame)
 
 
+def kept_strings(cache_file: Path, workers: Workers, total: int | None = None) -> pd.DataFrame | None:
+    """Return what `encode_crystals` kept; None if there is nothing that can be used.
+
+    Args:
+        cache_file: The file.
+        workers: What would encode the crystals now.
+        total: Number of items, if it is known.
+    """
+    if not cache_file.is_file():
+        return None
+    kept = pd.read_parquet(cache_file)
+    usable = {*STRING_COLUMNS} <= {*kept.columns} and not is_outdated(kept, workers.timeout)
+    return _with_none(kept) if usable and len(kept) == (len(kept) if total is None else total) else None
+
+
 def _with_none(frame: pd.DataFrame) -> pd.DataFrame:
-    texts = ["scope", "formula", "error"]
+    texts = ["scope", "formula", "reason"]
     return frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), None) for name in texts})

@@ -1,8 +1,6 @@
 """Files of MatBench Discovery: the summary of WBM with distances to the hull, and its structures."""
 
-import gzip
 import hashlib
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cloud_hf.data.inputs import Item
-from cloud_hf.data.tables import numeric_column, read_table
+from cloud_hf.data.inputs import Item, table_items
+from cloud_hf.data.tables import numeric_column, read_chunks, read_table
 from cloud_hf.errors import StudyError, TableError
 from cloud_hf.studies.common.crystals import (
     ONE_WORKER,
@@ -35,6 +33,7 @@ ENERGY = "e_form_per_atom_mp2020_corrected"
 DISTANCE = "e_above_hull_mp2020_corrected_ppd_mp"
 """Energy above the hull of the Materials Project, eV/atom; stable up to 0."""
 UNIQUE = "unique_prototype"
+STRUCTURE = "initial_structure"
 
 SUMMARY_MD5 = "1555268d3aa59d20262cb9d01ce0994b"
 STRUCTURES_MD5 = "b809f101dd42a745ec2baabe7eb16f11"
@@ -122,14 +121,14 @@ def read_test_crystals(path: str | Path, label: str | None, cache: Path, workers
 
     Args:
         path: A table as `read_crystals` takes, or the benchmark's JSON lines (`.jsonl.gz`): objects with `material_id`
-            and a pymatgen dict, e.g. under `initial_structure`.
+            and a pymatgen dict under `initial_structure`.
         label: Column of labels; None: they come from elsewhere. JSON lines of the benchmark have none.
         cache: Folder that keeps the strings.
         workers: Processes that encode crystals.
 
     Raises:
-        StudyError: No crystal can be encoded, or JSON lines are damaged.
-        TableError: The table or its label column cannot be read.
+        StudyError: No crystal can be encoded.
+        TableError: The table or its label column cannot be read, or JSON lines are damaged or of other crystals.
     """
     path = Path(path)
     if not path.name.lower().endswith(".jsonl.gz"):
@@ -138,28 +137,20 @@ def read_test_crystals(path: str | Path, label: str | None, cache: Path, workers
         raise StudyError(
             "structures of the benchmark have no labels; give the summary of WBM with --hull.", source=str(path)
         )
-    names = [source for source, _ in _structures(path)]
-    items = (Item(source=source, crystal=crystal) for source, crystal in _structures(path))
-    cache_file = cache / f"{path.stem}-{digest_of(path)}.parquet"
-    strings = encode_crystals(items, cache_file, workers, path.stem, len(names))
-    return crystals_from_strings(strings, names, {}, path)
+    strings = encode_crystals(_items(path), cache / f"{path.stem}-{digest_of(path)}.parquet", workers, path.stem)
+    return crystals_from_strings(strings, strings["source"].tolist(), {}, path)
 
 
-def _structures(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the id and the crystal of each line."""
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
-            for line in stream:
-                number += 1
-                row = json.loads(line)
-                crystals = [value for value in row.values() if isinstance(value, dict) and "lattice" in value]
-                if IDENTIFIER not in row or len(crystals) != 1:
-                    raise ValueError(f"an object with {IDENTIFIER!r} and one structure is needed")
-                yield str(row[IDENTIFIER]), crystals[0]
-    except (OSError, EOFError, ValueError, AttributeError, zlib.error) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise StudyError(f"line {number} cannot be read as a structure of WBM ({reason}).", source=str(path)) from error
+def _items(path: Path) -> Iterator[Item]:
+    """Yield the crystal of each line, named by its id."""
+    for lines in read_chunks(path, 1024):
+        missing = [name for name in (IDENTIFIER, STRUCTURE) if name not in lines.columns]
+        if missing:
+            raise TableError(
+                f"has no {' and no '.join(map(repr, missing))}, so it does not hold the structures of WBM.",
+                source=str(path),
+            )
+        yield from table_items(lines.rename(columns={IDENTIFIER: "id"}), path, column=STRUCTURE)
 
 
 def entry_ids(crystals: Crystals) -> np.ndarray[Any, Any]:

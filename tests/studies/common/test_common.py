@@ -103,6 +103,17 @@ class TestCrystals:
         assert again.digest == found.digest
         assert again.failures["reason"].tolist() == found.failures["reason"].tolist()
         assert found.take([4, 0]).ids == [found.ids[4], found.ids[0]]
+        ((reason, sources),) = found.failed_by_reason.items()
+        assert (sources, sources[0] in reason) == ([found.failures["source"][0]], False)
+
+    def test_strings_that_an_earlier_version_kept_are_made_anew(
+        self, crystals: Callable[[int], pd.DataFrame], tmp_path: Path
+    ) -> None:
+        crystals(3).to_parquet(tmp_path / "rows.parquet")
+        first = read_crystals(tmp_path / "rows.parquet", cache=tmp_path / "kept")
+        (kept,) = (tmp_path / "kept").iterdir()
+        pd.read_parquet(kept).rename(columns={"reason": "error"}).to_parquet(kept)
+        assert read_crystals(tmp_path / "rows.parquet", cache=tmp_path / "kept").digest == first.digest
 
     def test_strings_of_files_that_may_change_are_not_kept(self, tmp_path: Path) -> None:
         for name, anion in (("a", 17), ("b", 35)):

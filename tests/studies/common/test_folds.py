@@ -136,6 +136,14 @@ class TestTables:
             items, ids, labels = read_labelled_table(tmp_path / "rows.csv")
             assert (items[0].scope, ids, labels.tolist()) == (scope, ["rows.csv:0"], [1.5])
 
+    @pytest.mark.parametrize("columns", [("string", "cif"), ("CIF", "formula"), ("poscar of it", "formula")])
+    def test_the_column_of_crystals(self, columns: tuple[str, str], tmp_path: Path) -> None:
+        text = "W\n3.165\n1 0 0\n0 1 0\n0 0 1\nW\n2\nDirect\n0 0 0\n0.5 0.5 0.5\n"
+        table = pd.DataFrame([[text, "W", 1.5]], columns=[*columns, "value"])
+        table.to_csv(tmp_path / "rows.csv", index=False)
+        items, _, _ = read_labelled_table(tmp_path / "rows.csv")
+        assert items[0].crystal.value[:2] == (text, columns[0])
+
     @pytest.mark.parametrize(
         ("table", "given", "words"),
         [

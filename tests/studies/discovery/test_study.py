@@ -224,4 +224,4 @@ class TestRefusals:
             stream.write('{"material_id": "wbm-1-1"}\n')
         command[command.index("--data") + 2] = str(path)
         assert main([*command, "--hull", str(tables / "summary.csv.gz")]) == 2
-        assert "line 1 cannot be read as a structure" in capsys.readouterr().err
+        assert "has no 'initial_structure'" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """What is to be read: inputs to a list of tasks that depends on the inputs alone."""
 
 import gzip
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
@@ -14,6 +13,7 @@ import pyarrow.parquet as parquet
 from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.crystals.archives import JSON_LINES, is_archive, is_crystal, is_plain_tar, members
 from cloud_hf.crystals.frames import holds_frames
+from cloud_hf.crystals.sources import walk
 from cloud_hf.errors import CloudError, CorpusError, CrystalReadError, CrystalTooLargeError
 
 __all__ = ["MAX_LINE_BYTES", "Task", "json_lines", "open_lines", "plan_tasks"]
@@ -89,13 +89,13 @@ def _is_input(path: Path) -> bool:
 def _folder(path: Path, source: str, rows: int) -> Iterator[Task]:
     """First the crystal files below a folder, so many a task, then its archives and tables."""
     empty = True
-    names = _names(path, path)
+    names = _names(path)
     common = {"kind": "files", "path": str(path.absolute()), "source": source}
     crystals = (name for name in names if is_crystal(name))
     while files := list(islice(crystals, rows)):
         empty = False
         yield {**common, "files": files, "rows": len(files)}
-    for name in _names(path, path):
+    for name in _names(path):
         if not is_crystal(name):
             empty = False
             yield from _file(path / name, f"{source.rstrip('/')}/{name}", rows)
@@ -103,22 +103,14 @@ def _folder(path: Path, source: str, rows: int) -> Iterator[Task]:
         raise CorpusError("the folder holds no crystal files, archives or tables of structures.", source=source)
 
 
-def _names(root: Path, folder: Path) -> Iterator[str]:
-    """Paths of inputs below `root`, relative to it.
-
-    Links to folders, which may lead back, are passed over, and so are corpora, as they hold no structures.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            inside = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file()) for entry in entries)
-    except OSError as error:
-        raise CorpusError(f"the folder cannot be read ({error.strerror}).", source=str(folder)) from error
-    for name, is_folder, is_file in inside:
-        if is_folder:
-            if not _is_corpus(folder / name):
-                yield from _names(root, folder / name)
-        elif is_file and not name.startswith(".") and _is_input(folder / name):
-            yield (folder / name).relative_to(root).as_posix()
+def _names(root: Path) -> Iterator[str]:
+    """Paths of inputs below a folder, relative to it; corpora are passed over, as they hold no structures."""
+    for entry in walk(root, lambda folder: not _is_corpus(Path(folder))):
+        if isinstance(entry, CloudError):
+            raise CorpusError(entry.reason, source=entry.source)
+        path = Path(entry.path)
+        if entry.is_file() and not entry.name.startswith(".") and _is_input(path):
+            yield path.relative_to(root).as_posix()
 
 
 def _file(path: Path, source: str, rows: int) -> Iterator[Task]:

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,9 @@ from cloud_hf.crystals.files import packing_of
 from cloud_hf.crystals.readers import CRYSTAL_PATTERNS
 from cloud_hf.errors import CloudError, CrystalReadError
 
-__all__ = ["TABLE_SUFFIXES", "Raw", "entry_name", "is_table", "raw_crystals", "raw_member", "refused", "table_suffix"]
+__all__ = [
+    "TABLE_SUFFIXES", "Raw", "entry_name", "is_table", "raw_crystals", "raw_member", "refused", "table_suffix", "walk",
+]  # fmt: skip
 
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -90,21 +92,39 @@ def table_suffix(name: str) -> str:
     return ".jsonl" if suffix == ".ndjson" else suffix
 
 
-def _folder(path: Path) -> Iterator[Raw]:
-    """Every crystal file below a folder, in order, and every subfolder that cannot be read."""
+def walk(
+    folder: str | os.PathLike[str], enters: Callable[[str], bool] = lambda path: True
+) -> "Iterator[os.DirEntry[str] | CrystalReadError]":
+    """Yield every file below a folder, in order; links to folders, which may lead back, are not followed.
+
+    Args:
+        folder: One folder at a time is in memory.
+        enters: Whether to go into a subfolder.
+
+    Yields:
+        Files, and why a folder cannot be read.
+    """
     try:
-        with os.scandir(path) as entries:
-            inside = sorted((entry.name, entry.is_symlink() and entry.is_dir(), entry.is_dir()) for entry in entries)
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        yield refused(str(path), CrystalReadError(f"{error.strerror}."))
+        yield CrystalReadError(f"the folder cannot be read ({error.strerror}).", source=str(Path(folder)))
         return
-    for name, is_linked_folder, is_folder in inside:
-        if is_linked_folder:
-            continue
-        if is_folder:
-            yield from _folder(path / name)
-        elif is_crystal(name):
-            yield Raw(str(path / name), "path", str(path / name))
+    for entry in inside:
+        if not entry.is_dir():
+            yield entry
+        elif not entry.is_symlink() and enters(entry.path):
+            yield from walk(entry.path, enters)
+
+
+def _folder(path: Path) -> Iterator[Raw]:
+    """Every crystal file below a folder, and every subfolder that cannot be read."""
+    for entry in walk(path):
+        if isinstance(entry, CloudError):
+            yield refused(str(path), entry)
+        elif is_crystal(entry.name):
+            name = str(Path(entry.path))
+            yield Raw(name, "path", name)
 
 
 def _archive(path: Path) -> Iterator[Raw]:

@@ -51,6 +51,11 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def test_files_of_this_folder_are_named_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert {item.source for item in collect_items(["."])} >= {"b.CIF", "deep/a.cif"}
+
+
 def test_a_folder_gives_every_crystal_file_below_it_once(folder: Path, encoder: ScopeEncoder) -> None:
     for name in ("poscar_2.json", "POSCAR.tar.gz"):
         (folder / name).write_text("what no POSCAR begins with")

@@ -3,13 +3,14 @@
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tabulate import tabulate
@@ -98,8 +99,7 @@ def card_text(corpus: Corpus, repo_id: str | None = None) -> str:
         corpus: The corpus.
         repo_id: Where it will be on the Hub.
     """
-    report = corpus.report
-    rows, counts, settings = report["rows"], report["counts"], report["settings"]
+    report, counts = corpus.report, corpus.report["counts"]
     name = repo_id or Path(corpus.name).resolve().name
     licenses = [text for text in counts["licenses"] if text != "unknown"]
     known = [text.lower() for text in licenses if text.lower() in HUB_LICENSES]
@@ -111,36 +111,31 @@ def card_text(corpus: Corpus, repo_id: str | None = None) -> str:
         size_categories=[next((text for limit, text in _SIZES if len(corpus) < limit), "n>10M")],
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": f"{SHARDS}/*.parquet"}]}],
     )
-    grammar = "sites" if "sites" in corpus.grammars else corpus.grammars[0]
-    parts = [
-        f"# {name.rpartition('/')[2]}",
-        f"{len(corpus):,} crystals as SCOPE strings, for pre-training CLOUD (arXiv 2506.17345) with the package "
-        f"cloud_hf. One row per canonical string; columns of strings: {', '.join(corpus.grammars)}.",
-        "```python\nfrom datasets import load_dataset\n\n"
-        f'rows = load_dataset({name!r}, split="train", streaming=True)\n'
-        f"```\n\n```bash\ncloud-hf pretrain --corpus {name} --grammar {grammar}\n```",
-        "## Sources",
-        _table(counts["providers"], ("provider", "rows")),
-        "## Licences",
-        "The rows keep the licences of their sources (column `license`)." if licenses else "No source states one.",
-        _table(counts["licenses"], ("licence", "rows")),
-        "## Content",
-        *(f"![{text}]({file})" for file, text in PICTURES.items()),
-        "## How it was made",
-        f"- {equation(rows)}",
-        f"- Encoder: {report['encoder']}; at most {settings['max_atoms']} sites in a cell",
-        f"- Packages: {report['versions']}",
-        f"- Inputs: {', '.join(f'`{Path(text).name}`' for text in report['inputs'])}",
-    ]
-    if counts["errors"]:
-        parts += ["Crystals without a string, by reason (folder `quarantine`):"]
-        parts += [_table(counts["errors"], ("error", "rows"))]
-    text = str(DatasetCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n"))
+    environment = Environment(
+        loader=PackageLoader("cloud_hf.corpus", "."), autoescape=False, undefined=StrictUndefined,  # noqa: S701
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    content = environment.get_template("card.md.j2").render(
+        title=name.rpartition("/")[2],
+        name=name,
+        n_rows=len(corpus),
+        grammars=corpus.grammars,
+        grammar="sites" if "sites" in corpus.grammars else corpus.grammars[0],
+        report=report,
+        counts=counts,
+        licensed=bool(licenses),
+        pictures=PICTURES,
+        equation=equation(report["rows"]),
+        inputs=[Path(text).name for text in report["inputs"]],
+        table=_table,
+    )
+    content = re.sub(r"\n{3,}", "\n\n", content).rstrip()
+    text = str(DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{content}\n"))
     head, end, body = text.partition("\n---\n")
     return head + end + _MARK.format(_checksum(text)) + body
 
 
-def _table(counts: Mapping[str, int], headers: tuple[str, str]) -> str:
+def _table(counts: Mapping[str, int], headers: Sequence[str]) -> str:
     return tabulate([*counts.items()], headers=headers, tablefmt="github", intfmt=",")
 
 

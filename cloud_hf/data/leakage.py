@@ -1,6 +1,7 @@
 """The leakage report: which names of crystals stand on both sides of a split, in several tables, under own splits."""
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -174,82 +175,39 @@ def leakage_markdown(report: Mapping[str, Any]) -> str:
     Args:
         report: From `leakage_report`, with `settings` of the split added.
     """
-    settings, groups, own_splits = report["settings"], report["groups"], report["own_splits"]
-    folds = report["tables"] and len(next(iter(report["tables"].values()))["folds"])
-    tables = [
-        [name, *(row[key] for key in ("rows", "failed", "sites_strings", "groups", *SIDES)), *row["folds"]]
-        for name, row in report["tables"].items()
-    ]
-    headers = ["table", "rows", "failed", "`sites` strings", "groups", *SIDES, *(f"fold {i}" for i in range(folds))]
-    sides = [
-        [
-            text,
-            report["parts"][kind]["names"],
-            report["parts"][kind]["on_several_sides"],
-            report["parts"][kind]["validation_rows_seen"],
-            report["folds"][kind]["on_several_sides"],
-        ]
-        for kind, text in NAME_KINDS.items()
-    ]
-    shared = [
-        [name, *(report["between_tables"][kind].get(name, {}).get("any other", 0) for kind in NAME_KINDS)]
-        for name in report["tables"]
-    ]
-    columns = [
-        [name, *(row[key] for key in (*SIDES, "sites_strings_on_both_sides", "groups_on_both_sides"))]
-        for name, row in own_splits["columns"].items()
-    ]
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # not for the help of the command
+
+    tables, own_splits = report["tables"], report["own_splits"]
     pairs = sorted(own_splits["pairs"].items(), key=lambda pair: -sum(pair[1].values()))
-    lines = [
-        "# One split for every table",
-        "",
-        "Written by `cloud-hf split`; do not edit. "
-        f"Seed {settings['seed']}, {settings['folds']} folds, validation share {settings['validation']:g} of groups; "
-        f"strings: {settings['encoder']}.",
-        "",
-        f"{groups['groups']:,} groups hold {groups['sites_strings']:,} distinct `sites` strings. A group is what "
-        "shares a composition name (space group, occupied positions and rounded composition in canonical form), which "
-        "a `sites` string determines, or an entry of a public database. "
-        f"{groups['with_several_sites_strings']:,} groups hold several `sites` strings ({groups['rows_in_those']:,} "
-        "rows): crystals that the paper's string cannot tell apart, or one crystal in several versions. "
-        f"{groups['joined_by_a_second_name']:,} groups were joined by a second string or a database entry. The largest "
-        f"has {groups['largest_rows']:,} rows.",
-        "",
-        "## Rows",
-        "",
-        tabulate(tables, headers=headers, tablefmt="github"),
-        "",
-        "## Names on both sides",
-        "",
-        "How many names of each kind there are, how many of them stand both in train and in validation, how many "
-        "validation rows these are, and how many names stand in several folds. The split keeps the first three apart; "
-        "a composition or a protostructure may recur.",
-        "",
-        tabulate(
-            sides,
-            headers=["name", "distinct", "in train and validation", "validation rows seen", "in several folds"],
-            tablefmt="github",
-        ),
-        "",
-        "## Rows whose crystal is in another table",
-        "",
-        tabulate(shared, headers=["table", *(f"by {text}" for text in NAME_KINDS.values())], tablefmt="github"),
-        "",
-        "## What the tables' own split columns say",
-        "",
-        "They are not used. Own columns hold out "
-        f"{own_splits['groups_held_out_somewhere']:,} groups; {own_splits['of_these_trained_on_elsewhere']:,} of these "
-        "are training rows of the same or another column.",
-        "",
-        tabulate(
-            columns, headers=["column", "train rows", "held-out rows", "`sites` strings in both", "groups in both"],
-            tablefmt="github",
-        ),
-        "",
-        tabulate(
-            [[*name.split(" / "), *counts.values()] for name, counts in pairs[:SHOWN_PAIRS]],
-            headers=["column A", "column B", "groups: train in A, held out in B", "held out in A, train in B"],
-            tablefmt="github",
-        ),
-    ]  # fmt: skip
-    return "\n".join(lines).rstrip() + "\n"
+    environment = Environment(loader=PackageLoader("cloud_hf.data", "."), autoescape=False, undefined=StrictUndefined)  # noqa: S701  (Markdown)
+    text = environment.get_template("leakage.md.j2").render(
+        settings=report["settings"],
+        groups=report["groups"],
+        own_splits=own_splits,
+        sides=list(SIDES),
+        folds=[f"fold {number}" for number in range(len(next(iter(tables.values()))["folds"]) if tables else 0)],
+        kinds=[f"by {text}" for text in NAME_KINDS.values()],
+        table=partial(tabulate, tablefmt="github"),
+        tables=[
+            [name, *(row[key] for key in ("rows", "failed", "sites_strings", "groups", *SIDES)), *row["folds"]]
+            for name, row in tables.items()
+        ],
+        names=[
+            [
+                text,
+                *(report["parts"][kind][key] for key in ("names", "on_several_sides", "validation_rows_seen")),
+                report["folds"][kind]["on_several_sides"],
+            ]
+            for kind, text in NAME_KINDS.items()
+        ],
+        shared=[
+            [name, *(report["between_tables"][kind].get(name, {}).get("any other", 0) for kind in NAME_KINDS)]
+            for name in tables
+        ],
+        columns=[
+            [name, *(row[key] for key in (*SIDES, "sites_strings_on_both_sides", "groups_on_both_sides"))]
+            for name, row in own_splits["columns"].items()
+        ],
+        pairs=[[*name.split(" / "), *counts.values()] for name, counts in pairs[:SHOWN_PAIRS]],
+    )
+    return text.rstrip() + "\n"

@@ -29,7 +29,7 @@ from transformers import PreTrainedConfig
 from cloud_hf import files
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.configuration_cloud import CloudConfig
-from cloud_hf.models.pretrained_cloud import missing_weights
+from cloud_hf.models.errors import missing_weights
 
 __all__ = [
     "ENCODER",

@@ -4,6 +4,8 @@ Each message names the input, the reason and what to do instead. All derive from
 that a caller's `except ValueError` keeps working.
 """
 
+from collections.abc import Sequence
+
 __all__ = [
     "CheckpointError",
     "CloudError",
@@ -12,6 +14,7 @@ __all__ = [
     "ScopeError",
     "ScopeTooLongError",
     "UnknownWordError",
+    "missing_weights",
 ]
 
 
@@ -59,3 +62,16 @@ class CheckpointError(CloudError):
 
 class PhononDOSError(CloudError):
     """A phonon density of states that is none: negative, not finite, or without any mode to normalise."""
+
+
+def missing_weights(path: str, names: Sequence[str], kind: str = "weights", remedy: str = "") -> CheckpointError:
+    """The error of a checkpoint without all weights, with which transformers would go on.
+
+    Args:
+        path: The checkpoint.
+        names: What is missing or of another shape.
+        kind: What they are called.
+        remedy: What became of it or what to do, a sentence.
+    """
+    reason = f"{len(names)} {kind} are missing or of another shape, e.g. {names[0]}; they would be random."
+    return CheckpointError(f"{reason} {remedy or 'Give a complete checkpoint.'}", source=path)

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,12 +16,12 @@ from transformers.models.bert.modeling_bert import BertPreTrainedModel
 from .chemistry_tables import VOCAB_SIZE
 from .configuration_cloud import AUTO_MAP, LOADED_TASK, TASK, CloudConfig
 from .embeddings_cloud import ChemistryEmbedding, OrbitReader
-from .errors import CheckpointError, CloudError
+from .errors import CheckpointError, CloudError, missing_weights
 from .heads_cloud import OLDER_NAMES
 from .pipeline_cloud import CrystalPropertyPipeline
 from .saving_cloud import PushedWithCard
 
-__all__ = ["CloudPreTrainedModel", "missing_weights", "rename_older_weights"]
+__all__ = ["CloudPreTrainedModel", "rename_older_weights"]
 
 ENCODER_WEIGHTS = (
     r"(members\.\d+\.)?(bert\.)?"
@@ -166,19 +166,6 @@ def rename_older_weights(module: nn.Module, state_dict: dict[str, Tensor], prefi
             new = re.sub(pattern, replacement, new)
         if prefix + new != name:
             state_dict[prefix + new] = state_dict.pop(name)
-
-
-def missing_weights(path: str, names: Sequence[str], kind: str = "weights", remedy: str = "") -> CheckpointError:
-    """The error of a checkpoint without all weights, with which transformers would go on.
-
-    Args:
-        path: The checkpoint.
-        names: What is missing or of another shape.
-        kind: What they are called.
-        remedy: What became of it or what to do, a sentence.
-    """
-    reason = f"{len(names)} {kind} are missing or of another shape, e.g. {names[0]}; they would be random."
-    return CheckpointError(f"{reason} {remedy or 'Give a complete checkpoint.'}", source=path)
 
 
 def _complete(folder: Path, model: CloudPreTrainedModel) -> None:

@@ -120,7 +120,7 @@ def _generators(space_group: int) -> str:
 def bundled_prototypes() -> dict[str, Prototype]:
     """Return the prototypes inside the package by name."""
     rows = json.loads((files(__package__) / "prototypes.json").read_text(encoding="utf-8"))
-    found = {}
+    prototype_of = {}
     for row in rows:
         elements = dict(row["slots"])
         sites = row["sites"]
@@ -129,8 +129,10 @@ def bundled_prototypes() -> dict[str, Prototype]:
             [elements[site[0]] for site in sites],
             [site[1:] for site in sites],
         )
-        found[row["name"]] = prototype_of_scope(parse(row["scope"]), row["name"], structure, list(elements.items()))
-    return found
+        prototype_of[row["name"]] = prototype_of_scope(
+            parse(row["scope"]), row["name"], structure, list(elements.items())
+        )
+    return prototype_of
 
 
 def prototype_of_scope(
@@ -173,16 +175,16 @@ def read_prototypes(
     if inputs is None:
         return list(bundled.values())
     given = [inputs] if isinstance(inputs, str | Path) or not isinstance(inputs, Iterable) else list(inputs)
-    found: list[Prototype] = []
-    for one in given:
-        if isinstance(one, str) and one in bundled:
-            found.append(bundled[one])
-        elif isinstance(one, str | Path) and (Path(one) / CORPUS_FILE).is_file():
-            found += _of_corpus(str(one))
+    prototypes: list[Prototype] = []
+    for given_input in given:
+        if isinstance(given_input, str) and given_input in bundled:
+            prototypes.append(bundled[given_input])
+        elif isinstance(given_input, str | Path) and (Path(given_input) / CORPUS_FILE).is_file():
+            prototypes += _of_corpus(str(given_input))
         else:
-            found += _of_input(one, bundled, processes, timeout)
+            prototypes += _of_input(given_input, bundled, processes, timeout)
     distinct: dict[Any, Prototype] = {}
-    for prototype in found:
+    for prototype in prototypes:
         distinct.setdefault(_shape(prototype), prototype)
     if not distinct:
         raise CloudError("there is no prototype.")
@@ -214,15 +216,15 @@ def _of_corpus(folder: str) -> list[Prototype]:
     corpus = open_corpus(folder)
     if "sites" not in corpus.grammars:
         raise CloudError("holds no strings of the grammar 'sites', which prototypes are read from.", source=folder)
-    found: dict[Any, Prototype] = {}
+    prototype_of_shape: dict[Any, Prototype] = {}
     for number in range(len(corpus.files)):
         for table in corpus.shard(number, ["sites"]):
             for text in table.column("sites").to_pylist():
                 if text:
                     scope = parse(text)
                     prototype = prototype_of_scope(scope, str(scope.formula))
-                    found.setdefault(_shape(prototype), prototype)
-    return list(found.values())
+                    prototype_of_shape.setdefault(_shape(prototype), prototype)
+    return list(prototype_of_shape.values())
 
 
 def _shape(prototype: Prototype) -> Any:

@@ -80,13 +80,13 @@ class Collection:
         name = "table" if isinstance(given, pd.DataFrame) else os.fspath(given) if table is not None else "inputs"
         items = iterate_items(given) if table is None else table_items(table, name)
         rows = list(encode_items(items, ScopeEncoder(), processes, timeout))
-        kept = [place for place, item in enumerate(rows) if item.error is None]
-        if not kept:
+        readable = [place for place, item in enumerate(rows) if item.error is None]
+        if not readable:
             raise CloudError("holds no crystal that can be read.", source=name)
         labels = pd.DataFrame(index=range(len(rows))) if table is None else table.reset_index(drop=True)
-        hidden = [one for one in (*STRUCTURE_COLUMNS, SCOPE_COLUMN, "id") if one in labels]
-        labels = labels.drop(columns=hidden).iloc[kept].reset_index(drop=True)
-        return cls([rows[place].source for place in kept], [str(rows[place].scope) for place in kept], labels)
+        hidden = [column for column in (*STRUCTURE_COLUMNS, SCOPE_COLUMN, "id") if column in labels]
+        labels = labels.drop(columns=hidden).iloc[readable].reset_index(drop=True)
+        return cls([rows[place].source for place in readable], [str(rows[place].scope) for place in readable], labels)
 
     @classmethod
     def _of_corpus(cls, folder: str) -> "Collection":
@@ -143,9 +143,9 @@ def search(
     if k < 1:
         raise CloudError(f"k must be at least 1, not {k}.")
     if collection is None:
-        found = Collection.known()
+        crystals = Collection.known()
     else:
-        found = collection if isinstance(collection, Collection) else Collection.read(collection, processes, timeout)
+        crystals = collection if isinstance(collection, Collection) else Collection.read(collection, processes, timeout)
     asked = list(encode_items(iterate_items(queries), ScopeEncoder(), processes, timeout))
     settings: dict[str, Any] = {"model": model, "head": head, "batch_size": batch_size, "progress": progress}
     good = [str(item.scope) for item in asked if item.error is None]
@@ -153,16 +153,16 @@ def search(
     if good:
         made = embed(good, **settings)
         folder = bundled_model(head or EMBEDDING_HEAD) if model == "default" else model
-        if found.compact is not None and found.compact.fits(folder):
-            places, cosines = nearest(found.compact.project(made), found.compact.table, k)
+        if crystals.compact is not None and crystals.compact.fits(folder):
+            places, cosines = nearest(crystals.compact.project(made), crystals.compact.table, k)
         else:
-            places, cosines = nearest(made, _vectors(found, vectors, settings), k, index)
-        near = same_first(good, found, places, cosines)
+            places, cosines = nearest(made, _vectors(crystals, vectors, settings), k, index)
+        near = same_first(good, crystals, places, cosines)
     rows: list[dict[str, Any]] = []
     following = iter(near)
     for item in asked:
-        rows += [_failed(item)] if item.error is not None else _rows(item, found, *next(following))
-    columns = ["query", "rank", "similarity", "source", "scope", "shared", *found.labels.columns, "error"]
+        rows += [_failed(item)] if item.error is not None else _rows(item, crystals, *next(following))
+    columns = ["query", "rank", "similarity", "source", "scope", "shared", *crystals.labels.columns, "error"]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
 

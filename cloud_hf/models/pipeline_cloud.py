@@ -166,7 +166,7 @@ class CrystalPropertyPipeline(PushedWithCard, QuantityReader, Pipeline):
         advice = "Encode the crystal itself with the model's grammar, or choose another model."
         if wanted == "sites":
             try:
-                from cloud_hf.scope.pairing import sites_scope
+                from cloud_hf.scope import sites_scope
             except ImportError:
                 advice = "With the package (pip install cloud-hf) it would be translated."
             else:
@@ -246,7 +246,7 @@ def calibration_of(model: Any) -> Calibration | None:
 def _refuse_contradictions(scope: str) -> None:
     """Refuse known words that no crystal can have; without the package only form and words are checked."""
     try:
-        from cloud_hf.scope.grammar import parse
+        from cloud_hf.scope import parse
     except ImportError:
         return
     parse(scope)

@@ -19,7 +19,7 @@ from .embeddings_cloud import ChemistryEmbedding, OrbitReader
 from .errors import CheckpointError, CloudError, missing_weights
 from .heads_cloud import OLDER_NAMES
 from .pipeline_cloud import CrystalPropertyPipeline
-from .saving_cloud import PushedWithCard
+from .saving_cloud import PushedWithCard, complete
 
 __all__ = ["CloudPreTrainedModel", "rename_older_weights"]
 
@@ -119,7 +119,7 @@ class CloudPreTrainedModel(PushedWithCard, BertPreTrainedModel):
         finally:
             self.config.name_pipeline(LOADED_TASK if self.predicts else None)
         if Path(save_directory).is_dir():
-            _complete(Path(save_directory), self)
+            complete(Path(save_directory), self)
 
     def _own_class(self) -> type[Any]:
         """The class of this folder of modules that the model is of, or derives from."""
@@ -166,15 +166,6 @@ def rename_older_weights(module: nn.Module, state_dict: dict[str, Tensor], prefi
             new = re.sub(pattern, replacement, new)
         if prefix + new != name:
             state_dict[prefix + new] = state_dict.pop(name)
-
-
-def _complete(folder: Path, model: CloudPreTrainedModel) -> None:
-    """Add what only the package can write."""
-    try:
-        from cloud_hf.checkpoints.hub import complete
-    except ImportError:
-        return
-    complete(folder, model)
 
 
 @contextmanager

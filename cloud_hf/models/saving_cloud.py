@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PushedWithCard", "write_whole"]
+__all__ = ["PushedWithCard", "complete", "write_whole"]
 
 PUSH_OPTIONS = ("commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
 
@@ -62,11 +62,24 @@ class PushedWithCard:
             "token": token, "revision": revision, "create_pr": create_pr, "max_shard_size": max_shard_size,
             "tags": tags,
         }  # fmt: skip
-        try:
-            from cloud_hf.checkpoints.hub import push
-        except ImportError:
-            return super().push_to_hub(repo_id, **options)
-        return push(self, repo_id, **options)
+        hub = _package()
+        return super().push_to_hub(repo_id, **options) if hub is None else hub.push(self, repo_id, **options)
+
+
+def complete(folder: Path, model: Any) -> None:
+    """Put beside saved weights what only the package can write: a model card and the records of the weights."""
+    hub = _package()
+    if hub is not None:
+        hub.complete(folder, model)
+
+
+def _package() -> Any:
+    """The package's module for cards and records; None where only the code of the Hub is there."""
+    try:
+        from cloud_hf.checkpoints import hub
+    except ImportError:
+        return None
+    return hub
 
 
 def write_whole(text: str, path: Path) -> None:

@@ -170,7 +170,10 @@ def rename_older_weights(module: nn.Module, state_dict: dict[str, Tensor], prefi
 
 @contextmanager
 def _aside(folder: Path, variant: str | None) -> Iterator[Path]:
-    """Give a new folder whose files take their places in `folder` at the end, or vanish after an error."""
+    """Give a new folder whose files take their places in `folder` at the end, or vanish after an error.
+
+    Other files in `folder` stay, unlike with `cloud_hf.files.new_folder`, which does not travel either.
+    """
     if folder.exists() and not folder.is_dir():
         raise CheckpointError("is a file; give the name of a folder to save in.", source=str(folder))
     existed = folder.is_dir()

@@ -10,6 +10,7 @@ from typing import TypeVar
 from cloud_hf.models.errors import (
     CheckpointError,
     CloudError,
+    DebyeInputError,
     GrammarError,
     PhononDOSError,
     ScopeError,
@@ -24,6 +25,7 @@ __all__ = [
     "CrystalError",
     "CrystalReadError",
     "CrystalTooLargeError",
+    "DebyeInputError",
     "DegenerateLatticeError",
     "DisorderedStructureError",
     "EmptyCrystalError",

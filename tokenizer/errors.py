@@ -9,6 +9,7 @@ from collections.abc import Sequence
 __all__ = [
     "CheckpointError",
     "CloudError",
+    "DebyeInputError",
     "GrammarError",
     "PhononDOSError",
     "ScopeError",
@@ -38,6 +39,10 @@ class CloudError(ValueError):
         where = [self.source] if self.source else []
         where += [f"row {self.row}"] if self.row is not None else []
         return f"{', '.join(where)}: {self.reason}" if where else self.reason
+
+
+class DebyeInputError(CloudError):
+    """An argument for which the Debye model has no value; the message names it, its index and the remedy."""
 
 
 class ScopeError(CloudError):

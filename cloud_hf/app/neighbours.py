@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cloud_hf.data.inputs import Item
-from cloud_hf.errors import CheckpointError
+from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.inference.api import EMBEDDING_HEAD
 from cloud_hf.inference.fast_model import FastPredictor
 from cloud_hf.inference.prediction import Predictors, model_path
@@ -75,7 +75,7 @@ class NearestKnown:
     def __init__(self, predictor: FastPredictor, known: Collection) -> None:
         self._predictor, self._known = predictor, known
         if known.compact is None:
-            raise ValueError("the collection has no vectors")
+            raise CloudError("the collection has no vectors")
         self._compact, self._table = known.compact, known.compact.table
 
     @classmethod

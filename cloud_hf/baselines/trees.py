@@ -208,7 +208,7 @@ class TreeBaseline:
         bad = np.flatnonzero(~np.isfinite(values) | (values <= 0 if self.target_kind != "value" else False))
         if len(bad):
             need = "finite" if self.target_kind == "value" else "positive and finite"
-            raise CloudError(f"labels must be {need}; that of training row {bad[0]} is {values[bad[0]]}.")
+            raise CloudError(f"labels must be {need}, not {values[bad[0]]}.", row=int(bad[0]))
         names = [row.tobytes().hex() for row in np.asarray(features)] if groups is None else list(groups)
         if len(names) != len(values):
             raise CloudError(f"{len(values)} rows need as many names of groups, not {len(names)}.")

@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from cloud_hf import files
-from cloud_hf.errors import CheckpointError
+from cloud_hf.errors import CheckpointError, CloudError, about
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.errors import missing_weights
 
@@ -73,15 +73,22 @@ NUMPY_SCALARS: list[Any] = [
 
 @contextmanager
 def loading(path: str) -> Iterator[None]:
-    """Turn whatever transformers raises while loading `path` into a `CheckpointError` that names it."""
+    """Turn whatever transformers raises while loading `path` into a `CheckpointError` that names it.
+
+    An error of ours keeps its type, and is said to be of `path` where it names nothing.
+    """
     try:
         yield
-    except CheckpointError:
+    except CloudError as error:
+        if not isinstance(error, CheckpointError):
+            about(error, path)
         raise
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         refusal = _hub_refusal(path, error)
         if refusal:
             raise CheckpointError(refusal) from error
+        if isinstance(error.__cause__, CloudError):  # of a config, which a strict dataclass hands on
+            raise CheckpointError(f"its configuration cannot be used: {error.__cause__.reason}", source=path) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = " ".join(" ".join(lines).split()) if isinstance(error, StrictDataclassError) else lines[0]
         raise CheckpointError(f"the checkpoint is missing, damaged or incomplete ({reason}).", source=path) from error

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # pandas and Arrow, which the terminal does not need
 __all__ = [
     "Rows",
     "check_table_output",
+    "file_errors",
     "open_rows",
     "report_failures",
     "show",
@@ -33,6 +34,15 @@ MOST_ROWS = 1000
 
 SHOWN_FAILURES = 10
 """Failed rows that are named on the terminal; the output file names all."""
+
+
+@contextmanager
+def file_errors() -> Iterator[None]:
+    """Files that cannot be read or written end in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise CloudError(" ".join(str(error).split())) from error
 
 
 def check_table_output(arguments: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from cloud_hf.cli.flags import unknown_flag
 from cloud_hf.errors import CloudError
-from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments
+from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments, transformers_checks
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.joint_arguments import JointArguments
 
@@ -139,9 +139,10 @@ def parse_flags(
     problem = unknown_flag(flags, parser.flags)
     if problem:
         raise CloudError(f"{problem} `cloud-hf {command} --help` lists what there is.")
-    *objects, unknown = parser.parse_args_into_dataclasses(
-        args=given + flags, look_for_args_file=False, return_remaining_strings=True
-    )
+    with transformers_checks():
+        *objects, unknown = parser.parse_args_into_dataclasses(
+            args=given + flags, look_for_args_file=False, return_remaining_strings=True
+        )
     if unknown:
         raise CloudError(f"unknown arguments: {' '.join(unknown)}. `cloud-hf {command} --help` lists what there is.")
     return tuple(objects)

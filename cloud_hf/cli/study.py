@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib import import_module
 
+from cloud_hf.cli.output import file_errors
 from cloud_hf.errors import CloudError
 from cloud_hf.studies import STUDIES, study_module
 
@@ -32,13 +33,9 @@ def study(argv: Sequence[str]) -> int:
 
     module = import_module(study_module(name))
     logging.set_verbosity_error()  # every training would say the same
-    try:
+    with file_errors():
         (arguments,) = parse_flags(f"study {name}", (module.Arguments,), argv[1:])
         report = module.run(arguments)
-    except CloudError:
-        raise
-    except OSError as error:
-        raise CloudError(" ".join(str(error).split())) from error
     print(f"{report}: the report, beside results.json and the pictures")
     return 0
 

@@ -1,9 +1,8 @@
 """`cloud-hf pretrain`, `finetune` and `joint`: recipes and flags to the training functions."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
-from cloud_hf.errors import CloudError
+from cloud_hf.cli.output import file_errors
 
 __all__ = ["TRAINING_COMMANDS"]
 
@@ -14,7 +13,7 @@ def pretrain(argv: Sequence[str]) -> int:
     from cloud_hf.training.arguments import PretrainArguments
     from cloud_hf.training.pretrain import pretrain
 
-    with _argument_errors():
+    with file_errors():
         pretrain(*parse_recipe("pretrain", PretrainArguments, argv))
     return 0
 
@@ -25,7 +24,7 @@ def finetune(argv: Sequence[str]) -> int:
     from cloud_hf.training.finetune import finetune
     from cloud_hf.training.finetune_arguments import FinetuneArguments
 
-    with _argument_errors():
+    with file_errors():
         report = finetune(*parse_recipe("finetune", FinetuneArguments, argv))
         if report:  # only one of several processes has one
             print(report)
@@ -38,22 +37,11 @@ def joint(argv: Sequence[str]) -> int:
     from cloud_hf.training.joint import train_joint
     from cloud_hf.training.joint_arguments import JointArguments
 
-    with _argument_errors():
+    with file_errors():
         report = train_joint(*parse_recipe("joint", JointArguments, argv))
         if report:  # only one of several processes has one
             print(report)
     return 0
-
-
-@contextmanager
-def _argument_errors() -> Iterator[None]:
-    """Values that transformers or the model refuse, and files that cannot be read or written, end in one line."""
-    try:
-        yield
-    except CloudError:
-        raise
-    except (ValueError, OSError) as error:
-        raise CloudError(" ".join(str(error).split())) from error
 
 
 TRAINING_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

@@ -171,7 +171,7 @@ def _client(urls: Sequence[str] | None, request: Request, **choice: Any) -> Any:
     )
 
 
-class _ProviderError(Exception):
+class _ProviderError(CorpusError):
     """A provider that cannot be asked on; the message says why."""
 
 

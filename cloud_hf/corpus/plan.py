@@ -9,7 +9,7 @@ from cloud_hf.corpus.encoding import package_versions
 from cloud_hf.corpus.schema import Folders, save_json
 from cloud_hf.corpus.sources import Task, plan_tasks
 from cloud_hf.crystals.readers import MAX_ATOMS
-from cloud_hf.errors import CorpusError
+from cloud_hf.errors import CloudError, CorpusError, about
 from cloud_hf.files import refuse_other_settings
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.grammar import GRAMMARS
@@ -122,6 +122,8 @@ def load_plan(folders: Folders) -> Plan:
         settings = record.pop("settings")
         settings = BuildSettings(**(settings | {"grammars": tuple(settings["grammars"])}))
         return Plan(**(record | {"inputs": tuple(record["inputs"]), "settings": settings}))
+    except CloudError as error:
+        raise about(error, str(path)) from error.__cause__
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CorpusError(f"the plan of the corpus cannot be read ({error}).", source=str(path)) from error
 

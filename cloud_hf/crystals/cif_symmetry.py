@@ -150,8 +150,8 @@ def _stated(key: Key) -> _Stated:
     for texts in lists:
         try:
             read.append(group_of_operations(texts))
-        except ValueError as error:
-            broken = f"the symmetry operation {error} cannot be read; mend it, or remove the list and give the symbol."
+        except CrystalReadError as error:
+            broken = error.reason
     if read:
         listed, closed = read[0]
         if any(not other.same_as(listed) for other, _ in read[1:]):

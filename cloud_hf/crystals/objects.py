@@ -14,6 +14,7 @@ from pymatgen.core import Composition, DummySpecies, Element, Structure
 from cloud_hf.crystals.cell import Cell, Content
 from cloud_hf.crystals.formulas import mismatch, parse_formula
 from cloud_hf.errors import (
+    CloudError,
     CrystalReadError,
     CrystalTooLargeError,
     DegenerateLatticeError,
@@ -58,11 +59,9 @@ def cell_from_object(crystal: Any, max_atoms: int, trust_sites: bool = False) ->
         )
     try:
         return reader(crystal, max_atoms)
+    except CloudError:
+        raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, CrystalReadError | CrystalTooLargeError | DegenerateLatticeError):
-            raise
-        if isinstance(error, EmptyCrystalError | UnknownElementError):
-            raise
         reason = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise CrystalReadError(f"{type(crystal).__name__}: not a readable crystal ({reason}).") from error
 

@@ -90,16 +90,20 @@ def cell_from_row(row: Any, name: str) -> Cell:
         lattice = np.array(_listed(row["lattice"]), dtype=float).reshape(3, 3)
         numbers = np.array(_listed(row["numbers"]), dtype=float)
         coordinates = np.array(_listed(row["frac_coords"]), dtype=float).reshape(-1, 3)
-        if numbers.shape != coordinates.shape[:1]:
-            raise ValueError(f"{numbers.size} atomic numbers for {len(coordinates)} sites")
-        contents = tuple([_CONTENTS.get(number, ()) for number in numbers.tolist()])
-        if () in contents:  # of a number that is no element
-            raise ValueError(f"atomic numbers are whole numbers from 1 to 118, not {numbers.tolist()[:8]}")
     except (ValueError, TypeError, KeyError) as error:
-        raise CrystalReadError(
-            f"lattice (9 numbers, Å), numbers and frac_coords (3 a site) do not make a crystal ({error}).", source=name
-        ) from error
+        raise _no_crystal(name, error) from error
+    if numbers.shape != coordinates.shape[:1]:
+        raise _no_crystal(name, f"{numbers.size} atomic numbers for {len(coordinates)} sites")
+    contents = tuple([_CONTENTS.get(number, ()) for number in numbers.tolist()])
+    if () in contents:  # of a number that is no element
+        raise _no_crystal(name, f"atomic numbers are whole numbers from 1 to 118, not {numbers.tolist()[:8]}")
     return Cell(lattice, coordinates, contents, name)
+
+
+def _no_crystal(name: str, reason: object) -> CrystalReadError:
+    return CrystalReadError(
+        f"lattice (9 numbers, Å), numbers and frac_coords (3 a site) do not make a crystal ({reason}).", source=name
+    )
 
 
 def _listed(value: Any) -> Any:

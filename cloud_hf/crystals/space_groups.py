@@ -18,6 +18,7 @@ import spglib
 from numpy.typing import NDArray
 
 from cloud_hf.crystals.cif_sites import Operations
+from cloud_hf.errors import CrystalReadError
 
 __all__ = ["Group", "Setting", "group_of_hall", "group_of_operations", "settings_of_name", "settings_of_number"]
 
@@ -110,16 +111,16 @@ class Setting:
 _TERM = re.compile(r"([+-]*)(?:(\d+(?:\.\d*)?|\.\d+)(?:/(\d+(?:\.\d*)?))?\*?)?([xyz]?)")
 
 
-def _component(text: str) -> tuple[list[float], float]:
-    """Read one of the three parts of `x-y,x,z+1/3`: its coefficients of x, y and z, and its translation."""
+def _component(text: str) -> tuple[list[float], float] | None:
+    """Read one of the three parts of `x-y,x,z+1/3`: coefficients of x, y and z, and translation; None if it is none."""
     row, shift, at = [0.0, 0.0, 0.0], 0.0, 0
     while at < len(text):
         match = _TERM.match(text, at)
         if match is None or match.end() == at or not (match[2] or match[4]):
-            raise ValueError(text)
+            return None
         sign, number, divisor, axis = match.groups()
-        if at and not sign:
-            raise ValueError(text)
+        if (at and not sign) or (divisor and not float(divisor)):
+            return None
         value = -1.0 if sign.count("-") % 2 else 1.0
         if number:
             value *= float(number) / (float(divisor) if divisor else 1.0)
@@ -128,9 +129,7 @@ def _component(text: str) -> tuple[list[float], float]:
         else:
             shift += value
         at = match.end()
-    if not text:
-        raise ValueError(text)
-    return row, _rounded(shift)
+    return (row, _rounded(shift)) if text else None
 
 
 def _rounded(shift: float) -> float:
@@ -142,14 +141,15 @@ def _operation(text: str) -> tuple[list[list[float]], list[float]]:
     parts = re.sub(r"\s+", "", text.translate(_MINUS)).lower().split(",")
     if len(parts) == 4 and parts[3] in {"+1", "-1", "1"}:  # time reversal of a magnetic group
         parts.pop()
-    if len(parts) != 3:
-        raise ValueError(text)
-    rows, shifts = zip(*map(_component, parts), strict=True)
-    if any(value not in (-2, -1, 0, 1, 2) for row in rows for value in row):
-        raise ValueError(text)
-    if abs(abs(np.linalg.det(rows)) - 1) > 1e-6:
-        raise ValueError(text)
-    return list(rows), list(shifts)
+    components = [component for component in map(_component, parts) if component is not None]
+    if len(parts) == len(components) == 3:
+        rows, shifts = [row for row, _ in components], [shift for _, shift in components]
+        small = all(value in (-2, -1, 0, 1, 2) for row in rows for value in row)
+        if small and abs(abs(np.linalg.det(rows)) - 1) <= 1e-6:
+            return rows, shifts
+    raise CrystalReadError(
+        f"the symmetry operation {text} cannot be read; mend it, or remove the list and give the symbol."
+    )
 
 
 def group_of_operations(texts: Sequence[str]) -> tuple[Group, bool]:
@@ -162,15 +162,11 @@ def group_of_operations(texts: Sequence[str]) -> tuple[Group, bool]:
         The list without repeats, the identity first if it was missing, and whether it is closed (a group).
 
     Raises:
-        ValueError: An operation cannot be read; its text is the argument.
+        CrystalReadError: An operation cannot be read.
     """
     if len(texts) > _MOST_OPERATIONS:
         texts = texts[:_MOST_OPERATIONS]
-    try:
-        read = [_operation(text) for text in texts]
-    except (ValueError, ZeroDivisionError) as error:
-        bad = next(text for text in texts if not _is_operation(text))
-        raise ValueError(bad) from error
+    read = [_operation(text) for text in texts]
     rotations, translations = np.array([r for r, _ in read]), np.array([t for _, t in read])
     keys = _keys(rotations, translations)
     identity = ((rotations == np.eye(3)).all((1, 2)) & (keys[:, 9:] == 0).all(1)).any()
@@ -184,14 +180,6 @@ def group_of_operations(texts: Sequence[str]) -> tuple[Group, bool]:
     closed = _is_closed(rotations, translations, keys)
     number = _number_of(rotations, translations, keys) if closed and len(rotations) <= _MOST_CHECKED else None
     return Group(rotations, translations, number), closed
-
-
-def _is_operation(text: str) -> bool:
-    try:
-        _operation(text)
-    except (ValueError, ZeroDivisionError):
-        return False
-    return True
 
 
 def _keys(rotations: NDArray[np.float64], translations: NDArray[np.float64]) -> NDArray[np.int64]:

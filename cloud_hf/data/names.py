@@ -13,7 +13,7 @@ from tqdm import tqdm
 from cloud_hf.data.assignment import composition_name, database_entry, protostructure
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, is_missing, read_table, write_table
-from cloud_hf.errors import CloudError, EncodingTimeoutError, TableError
+from cloud_hf.errors import CloudError, EncodingTimeoutError, TableError, about
 from cloud_hf.scope import TIMEOUT, ScopeEncoder, parse
 
 __all__ = ["NAME_COLUMNS", "TIME_LIMIT", "encoded_strings", "is_outdated", "limit_of", "name_rows", "scope_columns"]
@@ -151,7 +151,7 @@ def _names(texts: list[str | None], error: str | None, source: str) -> dict[str,
         try:
             scopes.append(parse(text))
         except CloudError as reason:
-            error = error or f"{source}: {reason}"
+            error = error or str(about(reason, source))
     if not scopes:
         nothing = dict.fromkeys(("scope", "sites", "composition", "protostructure"))
         return nothing | {"names": [], "error": error or f"{source}: the row holds no SCOPE string."}

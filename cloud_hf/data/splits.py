@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_hf.errors import TableError
+from cloud_hf.errors import CloudError, TableError
 
 __all__ = ["PARTS", "folds_by_string", "read_split_column", "split_by_string"]
 
@@ -27,7 +27,7 @@ def split_by_string(strings: Sequence[str], fraction: float, seed: int) -> tuple
         Row numbers for training and for validation, ascending.
     """
     if not 0 <= fraction < 1:
-        raise ValueError(f"The validation fraction must be in [0, 1), not {fraction}.")
+        raise CloudError(f"The validation fraction must be in [0, 1), not {fraction}.")
     distinct = sorted(set(strings))
     order = np.random.default_rng(seed).permutation(len(distinct))
     kept_back = {distinct[index] for index in order[: round(fraction * len(distinct))]}
@@ -59,13 +59,16 @@ def folds_by_string(strings: Sequence[str], folds: int, seed: int) -> NDArray[np
     return np.array([fold_of[string] for string in strings], dtype=np.int64)
 
 
-def read_split_column(values: Sequence[Any], column: str, path: str) -> NDArray[np.str_] | NDArray[np.int64]:
+def read_split_column(
+    values: Sequence[Any], column: str, path: str, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.str_] | NDArray[np.int64]:
     """Read the values of a split column.
 
     Args:
         values: Names of parts (`train`, `validation`, `val` or `valid`, `test`), or fold numbers.
         column: Name of the column, for the message.
         path: Name of the table, for the message.
+        rows: Rows of the table that the values are of, for the message; None: 0, 1, ...
 
     Returns:
         Names from `PARTS`, or whole numbers of at least two folds, shape (n,).
@@ -87,8 +90,9 @@ def read_split_column(values: Sequence[Any], column: str, path: str) -> NDArray[
         if part is None and (number is None or any(parts)):
             raise TableError(
                 f"column {column!r} must say train, validation or test in every labelled row, or give fold "
-                f"numbers; labelled row {position} holds {values[position]!r}.",
+                f"numbers, not {values[position]!r}.",
                 source=str(path),
+                row=position if rows is None else int(rows[position]),
             )
     if "train" not in parts:
         raise TableError(

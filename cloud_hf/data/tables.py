@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, cell_from_row, is_missing
+from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing
 from cloud_hf.crystals.sources import TABLE_SUFFIXES, is_table, table_suffix
 from cloud_hf.errors import TableError
 from cloud_hf.files import new_file
@@ -22,7 +22,6 @@ __all__ = [
     "SCOPE_COLUMN",
     "STRUCTURE_COLUMNS",
     "TABLE_SUFFIXES",
-    "cell_from_row",
     "check_output",
     "has_structures",
     "is_missing",
@@ -225,8 +224,9 @@ def numeric_column(table: "pd.DataFrame", column: str, path: str | os.PathLike[s
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
         raise TableError(
-            f"column {column!r} must hold finite numbers; row {row} holds '{table[column].iloc[row]}' "
+            f"column {column!r} must hold finite numbers, not '{table[column].iloc[row]}' "
             f"({int(bad.sum())} such rows). Leave the cell empty where there is no number.",
             source=str(path),
+            row=row,
         )
     return values

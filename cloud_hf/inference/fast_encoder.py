@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
 
+from cloud_hf.errors import CloudError
 from cloud_hf.models.embeddings_cloud import ChemistryEmbedding, OrbitReader
 from cloud_hf.models.heads_cloud import CloudHead
 
@@ -142,7 +143,7 @@ class FastEncoder:
     def multiplicities(self) -> Tensor:
         """Multiplicity of each word, for a model that reads elements and sites."""
         if self.orbits is None:
-            raise ValueError("This model does not read elements and sites off its words.")
+            raise CloudError("This model does not read elements and sites off its words.")
         return self.orbits.multiplicity_of
 
     @torch.inference_mode()

@@ -32,6 +32,8 @@ __all__ = ["LIKELIHOOD_FILE", "LikelihoodSettings", "StringLikelihood", "distinc
 LIKELIHOOD_FILE = "likelihood.json"
 """Lies beside the weights of the masked language model."""
 
+_REMEDY = "Make it again with `cloud-hf likelihood --save`."
+
 MOST_TOKENS = 1 << 15
 """Tokens in a forward pass."""
 
@@ -74,12 +76,10 @@ class LikelihoodSettings:
         try:
             settings = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
             settings = cls(settings.threshold, settings.share, settings.n_rows, tuple(settings.words))
-            if not settings.words or set(settings.words) - set(TOKEN_CLASSES):
-                raise ValueError(f"words must be some of {', '.join(TOKEN_CLASSES)}")
         except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"cannot be read ({error}). Make it again with `cloud-hf likelihood --save`.", source=str(path)
-            ) from error
+            raise CheckpointError(f"cannot be read ({error}). {_REMEDY}", source=str(path)) from error
+        if not settings.words or set(settings.words) - set(TOKEN_CLASSES):
+            raise CheckpointError(f"words must be some of {', '.join(TOKEN_CLASSES)}. {_REMEDY}", source=str(path))
         return settings
 
 

@@ -5,6 +5,7 @@
 
 from pathlib import Path
 
+from cloud_hf.errors import CloudError
 from cloud_hf.metrics.functions import regression_metrics, thermodynamic_consistency
 
 __all__ = ["METRICS", "metric_path", "regression_metrics", "thermodynamic_consistency"]
@@ -20,8 +21,8 @@ def metric_path(name: str) -> str:
         name: One of `METRICS`.
 
     Raises:
-        ValueError: There is no such module.
+        CloudError: There is no such module.
     """
     if name not in METRICS:
-        raise ValueError(f"There is no metric {name!r}; there is: {', '.join(METRICS)}.")
+        raise CloudError(f"There is no metric {name!r}; there is: {', '.join(METRICS)}.")
     return str(Path(__file__).with_name(name))

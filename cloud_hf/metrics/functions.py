@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from cloud_hf.errors import CloudError
 from cloud_hf.models.debye import GAS_CONSTANT
 
 __all__ = ["regression_metrics", "thermodynamic_consistency"]
@@ -27,15 +28,16 @@ def regression_metrics(labels: ArrayLike, predictions: ArrayLike) -> dict[str, f
         denominator is zero, and everything for n = 0, is None.
 
     Raises:
-        ValueError: Vectors of different lengths, or values that are not finite.
+        CloudError: Vectors of different lengths, or values that are not finite.
     """
     y: NDArray[np.float64] = np.asarray(labels, dtype=np.float64)
     p: NDArray[np.float64] = np.asarray(predictions, dtype=np.float64)
     if y.shape != p.shape or y.ndim != 1:
-        raise ValueError(f"labels {y.shape} and predictions {p.shape} must be vectors of the same length.")
+        raise CloudError(f"labels {y.shape} and predictions {p.shape} must be vectors of the same length.")
     bad = np.flatnonzero(~(np.isfinite(y) & np.isfinite(p)))
     if len(bad):
-        raise ValueError(f"row {bad[0]}: label {y[bad[0]]} and prediction {p[bad[0]]} must be finite; drop such rows.")
+        row = int(bad[0])
+        raise CloudError(f"label {y[row]} and prediction {p[row]} must be finite; drop such rows.", row=row)
     if len(y) == 0:
         return dict.fromkeys(("mae", "mae_mad", "rmse", "r2", "median_absolute_error", "mad")) | {"n": 0}
     error = np.abs(p - y)
@@ -80,7 +82,7 @@ def thermodynamic_consistency(
         before.
 
     Raises:
-        ValueError: Values that are not finite, of another shape, or a grid that does not increase.
+        CloudError: Values that are not finite, of another shape, or a grid that does not increase.
     """
     t, c, u, s, f = (
         np.asarray(values, dtype=np.float64)
@@ -88,11 +90,11 @@ def thermodynamic_consistency(
     )
     if t.ndim != 1 or len(t) < 4 or any(values.shape != t.shape for values in (c, u, s, f)):
         shapes = ", ".join(str(values.shape) for values in (t, c, u, s, f))
-        raise ValueError(f"T, Cv, U, S and F must be vectors of one length, at least 4, not of shapes {shapes}.")
+        raise CloudError(f"T, Cv, U, S and F must be vectors of one length, at least 4, not of shapes {shapes}.")
     if not all(np.isfinite(values).all() for values in (t, c, u, s, f)):
-        raise ValueError("T, Cv, U, S and F must be finite.")
+        raise CloudError("T, Cv, U, S and F must be finite.")
     if t[0] < 0 or not (np.diff(t) > 0).all():
-        raise ValueError("The temperatures must be at least 0 K and increase.")
+        raise CloudError("The temperatures must be at least 0 K and increase.")
     violations: Any = np.zeros(len(t), dtype=bool)
     for values in (c, s):
         violations |= values < -ROUNDING * np.abs(values).max()

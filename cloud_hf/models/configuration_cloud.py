@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from .chemistry_tables import VOCAB_SIZE
+from .errors import CloudError
 from .saving_cloud import PushedWithCard
 
 __all__ = [
@@ -249,7 +250,7 @@ class CloudConfig(PushedWithCard, PreTrainedConfig):
         super().__post_init__(**kwargs)
         names = self.labels() if stated or self.target_names else None
         if names and number not in (None, len(names)):
-            raise ValueError(f"num_labels is {number}, but the config names {len(names)} labels: {', '.join(names)}.")
+            raise CloudError(f"num_labels is {number}, but the config names {len(names)} labels: {', '.join(names)}.")
         if names:
             self.target_names = names
             self._label(names)
@@ -269,18 +270,18 @@ class CloudConfig(PushedWithCard, PreTrainedConfig):
         """Names of the predicted quantities, from `target_names` or, without them, from `id2label`; empty if none.
 
         Raises:
-            ValueError: `target_names` and `id2label` contradict each other, or `problem_type` is no regression.
+            CloudError: `target_names` and `id2label` contradict each other, or `problem_type` is no regression.
         """
         labels, names = _ordered(self.id2label), self.target_names
         if names is None:
             names = [] if labels == NO_LABELS else labels
         elif labels not in (names, NO_LABELS, []):
-            raise ValueError(
+            raise CloudError(
                 f"target_names are {', '.join(names)}, but num_labels is {len(labels)} and id2label names "
                 f"{', '.join(labels)}: give target_names alone."
             )
         if names and self.problem_type not in (None, "regression"):
-            raise ValueError(
+            raise CloudError(
                 f"problem_type {self.problem_type!r}: CLOUD's heads predict numbers (problem_type 'regression')."
             )
         return list(names)
@@ -311,11 +312,11 @@ class CloudConfig(PushedWithCard, PreTrainedConfig):
     def validate_architecture(self) -> None:
         """Refuse values that cannot work together (called on construction)."""
         if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
+            raise CloudError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
             )
         if self.num_hidden_layers < 1 or self.n_members < 1 or self.head_layers < 0:
-            raise ValueError("num_hidden_layers and n_members must be at least 1 and head_layers at least 0.")
+            raise CloudError("num_hidden_layers and n_members must be at least 1 and head_layers at least 0.")
         _one_of("symmetry", self.symmetry, ("spglib", "moyopy"))
         _one_of("grammar", self.grammar, ("sites", "composition", "full"))
         _one_of("pooling", self.pooling, ("cls", "cls_multiplicity"))
@@ -323,9 +324,9 @@ class CloudConfig(PushedWithCard, PreTrainedConfig):
         _one_of("theta_link", self.theta_link, ("exp", "linear"))
         _one_of("second_branch", self.second_branch, ("none", "einstein", "debye"))
         if not self.theta_scale > 0:
-            raise ValueError(f"theta_scale must be positive, not {self.theta_scale}.")
+            raise CloudError(f"theta_scale must be positive, not {self.theta_scale}.")
         if self.reads_chemistry and (self.vocab_size < VOCAB_SIZE or self.vocab_size == PUBLISHED_SIZE):
-            raise ValueError(
+            raise CloudError(
                 f"element_descriptors, site_multiplicity and pooling 'cls_multiplicity' need the {VOCAB_SIZE} words of "
                 f"this package's vocabulary, not vocab_size {self.vocab_size}: leave them off for published weights."
             )
@@ -335,44 +336,44 @@ class CloudConfig(PushedWithCard, PreTrainedConfig):
     def _validate_vibrations(self) -> None:
         edges = self.dos_edges
         if edges is not None and not (len(edges) > 1 and edges[0] >= 0 and all(a < b for a, b in pairwise(edges))):
-            raise ValueError(f"dos_edges must ascend from 0 or above, not {edges}.")
+            raise CloudError(f"dos_edges must ascend from 0 or above, not {edges}.")
         for label, scale in (self.vibration_scales or {}).items():
             _one_of("vibration_scales", label, VIBRATIONS)
             if not scale > 0:
-                raise ValueError(f"vibration_scales must be positive, not {scale} for {label!r}.")
+                raise CloudError(f"vibration_scales must be positive, not {scale} for {label!r}.")
 
     def _validate_targets(self) -> None:
         debye = self.debye_targets
         for target in debye:
             _one_of("debye_targets", target, DEBYE_TARGETS)
         if len(set(debye)) != len(debye) or not debye:
-            raise ValueError(f"debye_targets must be distinct and at least one, not {debye}.")
+            raise CloudError(f"debye_targets must be distinct and at least one, not {debye}.")
         names = self.target_names or []
         if len(set(names)) != len(names):
-            raise ValueError(f"target_names are not distinct: {names}.")
+            raise CloudError(f"target_names are not distinct: {names}.")
         for name in ("target_units", "target_transforms", "target_mean", "target_scale", "target_weights"):
             values = getattr(self, name)
             if values is None:
                 continue
             if name in ("target_scale", "target_weights") and names in ([], DEBYE_NAMES):
                 if len(values) != len(debye):  # the one output of a Debye model serves all its labels
-                    raise ValueError(f"{name} has {len(values)} entries for {len(debye)} debye_targets.")
+                    raise CloudError(f"{name} has {len(values)} entries for {len(debye)} debye_targets.")
             elif len(values) != len(names):
-                raise ValueError(f"{name} has {len(values)} entries for {len(names)} target_names.")
+                raise CloudError(f"{name} has {len(values)} entries for {len(names)} target_names.")
         auxiliary = self.auxiliary_targets or []
         unknown = [name for name in auxiliary if name not in names]
         if unknown or len(set(auxiliary)) != len(auxiliary):
-            raise ValueError(
+            raise CloudError(
                 f"auxiliary_targets must be distinct and among target_names ({', '.join(names) or 'none'}), not "
                 f"{auxiliary}."
             )
         for transform in self.target_transforms or []:
             _one_of("target_transforms", transform, TARGET_TRANSFORMS)
         if any(not scale > 0 for scale in self.target_scale or []):
-            raise ValueError(f"target_scale must be positive, not {self.target_scale}.")
+            raise CloudError(f"target_scale must be positive, not {self.target_scale}.")
         weights = self.target_weights
         if weights is not None and not (all(weight >= 0 for weight in weights) and 0 < sum(weights) < math.inf):
-            raise ValueError(f"target_weights must not be negative and not all 0, not {weights}.")
+            raise CloudError(f"target_weights must not be negative and not all 0, not {weights}.")
 
 
 def _changed(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -399,4 +400,4 @@ def _ordered(id2label: dict[Any, str] | None) -> list[str]:
 
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{field} must be one of {', '.join(allowed)}, not {value!r}.")
+        raise CloudError(f"{field} must be one of {', '.join(allowed)}, not {value!r}.")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .errors import CheckpointError
+from .errors import CheckpointError, CloudError
 from .saving_cloud import write_whole
 
 __all__ = [
@@ -186,10 +186,10 @@ class TargetCalibration:
             level: One of `LEVELS`.
 
         Raises:
-            ValueError: Another level.
+            CloudError: Another level.
         """
         if f"{level:g}" not in self.quantiles:
-            raise ValueError(f"level must be one of {', '.join(self.quantiles)}, not {level!r}.")
+            raise CloudError(f"level must be one of {', '.join(self.quantiles)}, not {level!r}.")
         quantile = self.quantiles[f"{level:g}"]
         return (np.inf if quantile is None else quantile) * self.difficulty(features, self._scaled(predictions))
 
@@ -254,19 +254,24 @@ class Calibration:
                 name: TargetCalibration(**{**values, "difficulty": Difficulty(**values["difficulty"])})
                 for name, values in record["targets"].items()
             }
-            if any(target.scale not in SCALES for target in targets.values()):
-                raise ValueError("it has an unknown scale")
-            return cls(targets, dict(record.get("fingerprints", {})))
+            calibration = cls(targets, dict(record.get("fingerprints", {})))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(
-                f"the calibration cannot be read ({error}). Make it again with `cloud-hf calibrate`, or delete it to "
-                "predict without intervals.",
-                source=str(path),
-            ) from error
+            raise _unreadable(path, str(error)) from error
+        if any(target.scale not in SCALES for target in targets.values()):
+            raise _unreadable(path, "it has an unknown scale")
+        return calibration
 
     def fits(self, model: Any) -> bool:
         """Tell whether the calibration was made for the weights of this model's head."""
         return not self.fingerprints or head_fingerprint(model) in self.fingerprints.values()
+
+
+def _unreadable(path: str | os.PathLike[str], reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"the calibration cannot be read ({reason}). Make it again with `cloud-hf calibrate`, or delete it to predict "
+        "without intervals.",
+        source=str(path),
+    )
 
 
 def head_fingerprint(model: Any, dtype: torch.dtype | None = None) -> str:

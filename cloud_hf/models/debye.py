@@ -25,7 +25,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from .errors import CloudError
+from .errors import DebyeInputError
 
 __all__ = [
     "GAS_CONSTANT", "LARGEST_SHARE", "DebyeInputError", "debye_temperature_from_heat_capacity",
@@ -62,10 +62,6 @@ class ThermalFunction(Protocol):
     """A quantity as a function of a characteristic temperature theta in K, T in K and the number of atoms."""
 
     def __call__(self, theta: Tensor, temperature: Tensor, n_atoms: _Real = 1, /) -> Tensor: ...
-
-
-class DebyeInputError(CloudError):
-    """An argument for which the Debye model has no value; the message names it, its index and the remedy."""
 
 
 class _Form(NamedTuple):

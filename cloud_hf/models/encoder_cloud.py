@@ -13,6 +13,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .embeddings_cloud import ChemistryEmbedding, OrbitReader
+from .errors import CloudError
 from .heads_cloud import at_position
 
 __all__ = ["ChemistryBertModel", "first_positions"]
@@ -74,7 +75,7 @@ class ChemistryBertModel(BertModel):
         chemistry = getattr(self, "chemistry", None)
         if chemistry is not None:
             if input_ids is None:
-                raise ValueError(NEEDS_IDS)
+                raise CloudError(NEEDS_IDS)
             words = self.embeddings.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
             inputs_embeds = words + chemistry(self.orbits(input_ids), words.dtype)
             input_ids = None
@@ -104,7 +105,7 @@ class ChemistryBertModel(BertModel):
         if self.config.pooling == "cls":
             return None
         if input_ids is None:
-            raise ValueError(NEEDS_IDS)
+            raise CloudError(NEEDS_IDS)
         return cast(Tensor, self.orbits(input_ids).weights())
 
     def _packed_mask(self, sequence_ids: Tensor, attention_mask: Tensor | None) -> Any:

@@ -135,7 +135,7 @@ class CloudHead(nn.Module):
         if not self.pools:
             return state
         if weights is None:
-            raise ValueError("pooling 'cls_multiplicity' needs the weights of the tokens, CloudModel.orbits gives.")
+            raise CloudError("pooling 'cls_multiplicity' needs the weights of the tokens, CloudModel.orbits gives.")
         mean = (weights[..., None].to(hidden_states.dtype) * hidden_states).sum(1)
         return torch.cat([state, mean], dim=-1)
 
@@ -202,7 +202,7 @@ def _uses(transforms: list[str] | None, part: str) -> bool:
 def _atoms(transforms: list[str], n_atoms: Tensor | None, like: Tensor) -> Tensor:
     """Divisor of each label, shape (batch, n_targets)."""
     if n_atoms is None:
-        raise ValueError(
+        raise CloudError(
             f"target_transforms are {', '.join(transforms)}: pass n_atoms, the number of atoms that each row's labels "
             "and predictions stand for, shape (batch,)."
         )
@@ -222,7 +222,7 @@ def transform_targets(labels: Tensor, transforms: list[str] | None, n_atoms: Ten
         y, y / n_atoms, ln y or ln(y / n_atoms), shape (batch, n_targets).
 
     Raises:
-        ValueError: `n_atoms` is needed and absent, or a logarithm of a label that is not positive is asked for.
+        CloudError: `n_atoms` is needed and absent, or a logarithm of a label that is not positive is asked for.
     """
     if _uses(transforms, "per_atom"):
         labels = labels / _atoms(transforms or [], n_atoms, labels)
@@ -232,7 +232,7 @@ def transform_targets(labels: Tensor, transforms: list[str] | None, n_atoms: Ten
             bad = (labels <= 0) & logarithmic
             if bool(bad.any()):
                 row, column = bad.nonzero()[0].tolist()
-                raise ValueError(
+                raise CloudError(
                     f"Row {row}, target {column}: the label {labels[row, column].item():g} has no logarithm; the "
                     f"transform {(transforms or [])[column]!r} is for positive quantities, use 'standardise'."
                 )

@@ -173,10 +173,7 @@ class CloudPropertyModel(CloudPreTrainedModel):
         Raises:
             CloudError: The config names none, or what it says of them contradicts itself.
         """
-        try:
-            names = config.labels()
-        except ValueError as error:
-            raise CloudError(f"{cls.__name__}: {error}") from error
+        names = config.labels()
         if not names:
             raise CloudError(f"{cls.__name__} needs config.target_names, e.g. ['band_gap'], or num_labels.")
         return names, config.target_units
@@ -340,7 +337,7 @@ class CloudForPropertyRegression(CloudPropertyModel):
             and `logits`, the predictions in the targets' units, shape (batch, n_targets).
 
         Raises:
-            ValueError: `n_atoms` is needed and absent, or a label that is not positive has the transform `log`.
+            CloudError: `n_atoms` is needed and absent, or a label that is not positive has the transform `log`.
         """
         raw, outputs = self.raw_outputs(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs

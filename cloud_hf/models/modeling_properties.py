@@ -13,6 +13,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_cloud import CloudConfig
+from .errors import CloudError
 from .heads_cloud import matching_labels, per_row, scalar_targets, transform_targets
 from .heads_phonon import (
     ACOUSTIC_BRANCHES,
@@ -89,7 +90,7 @@ class CloudForCrystalProperties(CloudPropertyModel):
             units of `target_scale` times `target_weights`, or of `config.vibration_scales`.
 
         Raises:
-            ValueError: Atoms in the primitive cell are neither given nor in the strings, labels come without their
+            CloudError: Atoms in the primitive cell are neither given nor in the strings, labels come without their
                 temperatures, or a label that is not positive has the transform `log`.
         """
         raw, outputs = self.raw_outputs(
@@ -105,7 +106,7 @@ class CloudForCrystalProperties(CloudPropertyModel):
         kelvin = torch.as_tensor(ROOM_TEMPERATURE if temperature is None else temperature)
         kelvin = per_row(kelvin, size, "temperature", raw)
         if label_temperature is None and (heat_capacity_labels is not None or internal_energy_labels is not None):
-            raise ValueError("heat_capacity_labels and internal_energy_labels need label_temperature, of their shape.")
+            raise CloudError("heat_capacity_labels and internal_energy_labels need label_temperature, of their shape.")
         known = VibrationalLabels(
             _like(dos_labels, raw),
             _like(heat_capacity_labels, raw, atoms),
@@ -150,7 +151,7 @@ class CloudForCrystalProperties(CloudPropertyModel):
             return given.view(-1)
         orbits: Any = getattr(self.bert, "orbits", None)
         if input_ids is None or orbits is None or self.config.grammar != "sites":
-            raise ValueError(
+            raise CloudError(
                 "Three of the 3N phonon branches are acoustic: pass n_atoms_primitive, shape (batch,). It is read off "
                 "input_ids only by models of 'sites' strings with chemistry inputs (element_descriptors, "
                 "site_multiplicity or pooling)."

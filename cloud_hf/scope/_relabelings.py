@@ -16,6 +16,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud_hf.errors import CloudError
+
 __all__ = ["LETTERS", "WyckoffTable", "generated_group", "lattice_relabelings", "relabelings", "wyckoff_table"]
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzA"
@@ -80,12 +82,12 @@ def wyckoff_table(space_group: int) -> WyckoffTable:
         space_group: Number in the International Tables, 1 to 230.
 
     Raises:
-        ValueError: The number is not in 1..230.
+        CloudError: The number is not in 1..230.
     """
     try:
         return _tables()[space_group]
     except KeyError:
-        raise ValueError(f"There is no space group {space_group!r}: the number must be in 1..230.") from None
+        raise CloudError(f"There is no space group {space_group!r}: the number must be in 1..230.") from None
 
 
 def generated_group(generators: Iterable[str], n_letters: int) -> set[str]:

@@ -24,7 +24,7 @@ from cloud_hf.scope.search_result import SymmetryResult
 __all__ = ["BACKENDS", "SymmetryResult", "check_backend", "search_symmetry"]
 
 
-Search = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.intc], float, float], SymmetryResult]
+Search = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.intc], float, float], SymmetryResult | None]
 
 
 def _search_spglib(
@@ -33,11 +33,11 @@ def _search_spglib(
     types: NDArray[np.intc],
     symprec: float,
     angle_tolerance: float,
-) -> SymmetryResult:
+) -> SymmetryResult | None:
     cell: Any = (lattice, frac_coords, types)
     dataset = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=angle_tolerance)
     if dataset is None:
-        raise ValueError("no reason given")
+        return None
     return SymmetryResult(
         space_group=int(dataset.number),
         space_group_symbol=str(dataset.international),
@@ -201,6 +201,8 @@ def _attempt(
         if type(error).__name__ != "PanicException":  # a failure inside moyopy's Rust code, no Exception of Python's
             raise
         return None, " ".join(str(error).split())
+    if symmetry is None:
+        return None, "no reason given"
     reason = contradiction(symmetry) if is_checked else ""
     return (None, reason) if reason else (symmetry, "")
 

@@ -113,7 +113,7 @@ def canonical_orbits(space_group: int, orbits: Sequence[Orbit]) -> tuple[Orbit, 
         The orbits in canonical letters and order; repeats kept.
 
     Raises:
-        ValueError: There is no such space group.
+        CloudError: There is no such space group.
         UnknownElementError: A symbol that is not an element.
         ScopeError: A Wyckoff word that the space group does not have.
     """

@@ -15,6 +15,7 @@ import numpy as np
 import spglib
 from numpy.typing import NDArray
 
+from cloud_hf.errors import SymmetryError
 from cloud_hf.scope._relabelings import LATTICE_POINTS, wyckoff_table
 from cloud_hf.scope.search_result import SymmetryResult
 
@@ -230,7 +231,7 @@ def _standard_operations(number: int) -> tuple[NDArray[np.float64], NDArray[np.f
     """Return rotations (m, 3, 3) and translations (m, 3) of the standard setting, centring included."""
     database = spglib.get_symmetry_from_database(_standard_halls()[number])
     if database is None:
-        raise ValueError(f"spglib knows no operations of space group {number}.")
+        raise SymmetryError(f"spglib knows no operations of space group {number}.")
     return database["rotations"].astype(float), np.asarray(database["translations"], dtype=float)
 
 

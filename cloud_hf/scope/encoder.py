@@ -1,9 +1,10 @@
 """`ScopeEncoder`: crystal in, SCOPE string out."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from cloud_hf.scope.generators import generator_words
 from cloud_hf.scope.grammar import GRAMMARS
 from cloud_hf.scope.symmetry import SymmetrySites, find_symmetry
 
-__all__ = ["EncodedCrystal", "ScopeEncoder"]
+__all__ = ["EncodedCrystal", "EncoderSettings", "ScopeEncoder"]
 
 
 Words = Iterable[str]
@@ -43,6 +44,50 @@ class EncodedCrystal:
     space_group_symbol: str
     n_atoms: float
     note: str = ""
+
+
+class EncoderSettings(NamedTuple):
+    """What strings depend on; as a text, a line that is stored with every dataset and checkpoint made with them.
+
+    Attributes:
+        grammar: Form of the strings.
+        canonical: Whether they are in canonical order, else in that of the input.
+        symmetry: Back-end of the symmetry search.
+        version: Of the back-end.
+        symprec: Distance tolerance of the search, Å.
+        angle_tolerance: Angle tolerance of the search, degrees.
+    """
+
+    grammar: str
+    canonical: bool
+    symmetry: str
+    version: str
+    symprec: float
+    angle_tolerance: float
+
+    def __str__(self) -> str:
+        order = "canonical" if self.canonical else "input order"
+        tolerances = f"symprec {self.symprec:g}, angle_tolerance {self.angle_tolerance:g}"
+        return f"{self.grammar}, {order}, {self.symmetry} {self.version}, {tolerances}"
+
+    @classmethod
+    def read(cls, line: str) -> "EncoderSettings":
+        """Read what `str` wrote, and perhaps a note in brackets behind it.
+
+        Raises:
+            CloudError: It wrote no such line.
+        """
+        match = _SETTINGS.fullmatch(line)
+        if match is None:
+            raise CloudError(f"{line!r} is not a line of encoder settings.")
+        grammar, order, symmetry, number, symprec, angle = match.groups()
+        return cls(grammar, order == "canonical", symmetry, number, float(symprec), float(angle))
+
+
+_NUMBER = r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?)"
+_SETTINGS = re.compile(
+    rf"(\w+), (canonical|input order), (\w+) (\S+), symprec {_NUMBER}, angle_tolerance {_NUMBER}(?: \(.*\))?", re.ASCII
+)
 
 
 class ScopeEncoder:
@@ -117,12 +162,8 @@ class ScopeEncoder:
         Raises:
             CloudError: The line is not one of `settings`.
         """
-        try:
-            grammar, order, search, symprec, angle = (part.split(" ") for part in settings.split(", "))
-            canonical = {"canonical": True, "input order": False}[" ".join(order)]
-            return cls(grammar[0], canonical, float(symprec[1]), float(angle[1]), search[0])
-        except (ValueError, KeyError, IndexError) as error:
-            raise CloudError(f"{settings!r} is not a line of encoder settings ({error}).") from error
+        said = EncoderSettings.read(settings)
+        return cls(said.grammar, said.canonical, said.symprec, said.angle_tolerance, said.symmetry)
 
     def __repr__(self) -> str:
         return (
@@ -134,9 +175,8 @@ class ScopeEncoder:
     @property
     def settings(self) -> str:
         """What the strings depend on, in one line: stored with every dataset and checkpoint made with them."""
-        order = "canonical" if self.canonical else "input order"
-        search = f"{self.symmetry} {version(self.symmetry)}"
-        return f"{self.grammar}, {order}, {search}, symprec {self.symprec:g}, angle_tolerance {self.angle_tolerance:g}"
+        search = self.symmetry, version(self.symmetry), self.symprec, self.angle_tolerance
+        return str(EncoderSettings(self.grammar, self.canonical, *search))
 
     def encode(self, crystal: Crystal) -> str:
         """Return the SCOPE string of a crystal.

@@ -9,6 +9,8 @@ from functools import cache
 
 from pymatgen.symmetry.groups import SYMM_DATA
 
+from cloud_hf.errors import CloudError
+
 __all__ = ["PUBLISHED_GENERATORS", "generator_words", "space_group_of"]
 
 PUBLISHED_GENERATORS: dict[int, str] = {
@@ -44,12 +46,12 @@ def generator_words(space_group: int) -> tuple[str, ...]:
         The words, e.g. `("1", "0", "0")` for space group 2; different for each of the 230 groups.
 
     Raises:
-        ValueError: The number is not in 1..230.
+        CloudError: The number is not in 1..230.
     """
     try:
         return tuple(_encodings()[space_group])
     except KeyError:
-        raise ValueError(f"There is no space group {space_group!r}: the number must be in 1..230.") from None
+        raise CloudError(f"There is no space group {space_group!r}: the number must be in 1..230.") from None
 
 
 @cache

@@ -166,12 +166,9 @@ class KnownPhases:
         for row, (formula, energy) in enumerate(zip(table[FORMULA], energies, strict=True)):
             if np.isnan(energy):
                 raise TableError(f"the column {ENERGY!r} is empty.", source=str(path), row=row)
-            try:
-                composition = Composition(str(formula))
-                if not set(composition.get_el_amt_dict()) <= set(ELEMENT_RANK):
-                    raise ValueError("it has what is no element")
-            except ValueError as error:
-                raise TableError(f"{formula!r} is no chemical formula.", source=str(path), row=row) from error
+            composition = _composition(str(formula))
+            if composition is None:
+                raise TableError(f"{formula!r} is no chemical formula.", source=str(path), row=row)
             rows.append((composition.reduced_formula, float(energy)))
         common = [abs(energy - known) for name, energy in rows if (known := self._energy(name)) is not None]
         if len(common) >= FEWEST_COMMON and float(np.median(common)) > LARGEST_DIFFERENCE:
@@ -209,3 +206,12 @@ class KnownPhases:
                     phases.append((name, Composition(name).fractional_composition.get_el_amt_dict(), energy))
         # formation energies are counted from the elements
         return SystemHull(sorted(elements), [*phases, *((element, {element: 1.0}, 0.0) for element in elements)])
+
+
+def _composition(formula: str) -> Composition | None:
+    """The composition of a formula; None if it is none of elements."""
+    try:
+        composition = Composition(formula)
+    except ValueError:
+        return None
+    return composition if set(composition.get_el_amt_dict()) <= set(ELEMENT_RANK) else None

@@ -18,7 +18,7 @@ import pandas as pd
 
 from cloud_hf.checkpoints.bundled import bundled_heads, bundled_model
 from cloud_hf.data.tables import check_output, write_table
-from cloud_hf.errors import CloudError, OutputError
+from cloud_hf.errors import CloudError, OutputError, about
 from cloud_hf.files import refuse_other_settings, write_json
 from cloud_hf.screening.candidates import Candidate, Counts, Product
 from cloud_hf.screening.chemistry import Rules
@@ -164,6 +164,8 @@ def load_plan(folder: str | Path) -> Plan:
         names = ("model", "temperature", "phases", "rows", "batch_size", "members", "proposing")
         lists: dict[str, Any] = {name: tuple(saved[name]) for name in ("wants", "known")}
         return Plan(folder, source, **lists, **{name: saved[name] for name in names})
+    except CloudError as error:
+        raise about(error, str(folder)) from error.__cause__
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CloudError(f"holds no screening that can be read ({error}).", source=str(folder)) from error
 

@@ -75,17 +75,15 @@ def parse_wants(texts: Iterable[str], quantities: Collection[str]) -> list[Want]
 
 
 def _limits(text: str, sign: str, rest: str) -> tuple[float, float]:
+    low, colon, high = rest.partition(":")
+    if sign == "=" and not colon:
+        raise CloudError(f"{text!r}: a single value is met by nothing; give a window such as 1.1:1.7.")
     try:
         if sign == "=":
-            low, colon, high = rest.partition(":")
-            if not colon:
-                raise CloudError(f"{text!r}: a single value is met by nothing; give a window such as 1.1:1.7.")
             limits = float(low) if low else -math.inf, float(high) if high else math.inf
         else:
             limits = (float(rest), math.inf) if ">" in sign else (-math.inf, float(rest))
-    except ValueError as error:
-        if isinstance(error, CloudError):
-            raise
+    except ValueError:
         raise CloudError(f"{text!r}: {rest!r} is no number, nor two with a colon between them.") from None
     if any(map(math.isnan, limits)) or all(map(math.isinf, limits)):
         raise CloudError(f"{text!r}: gives no limit.")

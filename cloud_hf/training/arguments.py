@@ -1,7 +1,8 @@
 """What `cloud-hf pretrain` and `cloud-hf finetune` can be told, beside everything that `TrainingArguments` knows."""
 
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cloud_hf.errors import CloudError
 from cloud_hf.scope.grammar import GRAMMARS
 from cloud_hf.training.collators import MASKINGS
 
-__all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range"]
+__all__ = ["CloudTrainingArguments", "PretrainArguments", "check_output_dir", "in_range", "transformers_checks"]
 
 MATMUL_PRECISIONS = ("highest", "high", "medium")
 """What `torch.set_float32_matmul_precision` knows."""
@@ -60,6 +61,7 @@ class CloudTrainingArguments(TrainingArguments):
         """Use the CPU where there is nothing else: without being told so, several processes would not join there."""
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
+        in_range("seed", self.seed, 0, 2**32 - 1)
 
 
 @dataclass
@@ -164,6 +166,17 @@ def in_range(name: str, value: float, lowest: float, highest: float) -> None:
     if not lowest <= value <= highest:
         flag = name.replace("_", "-")
         raise CloudError(f"--{flag} must be from {lowest:g} to {highest:g}, not {value:g}.")
+
+
+@contextmanager
+def transformers_checks() -> Iterator[None]:
+    """Arguments that transformers refuses inside are a user's mistake, which ends in one line."""
+    try:
+        yield
+    except CloudError:
+        raise
+    except ValueError as error:
+        raise CloudError(" ".join(str(error).split())) from error
 
 
 def check_output_dir(training: CloudTrainingArguments) -> None:

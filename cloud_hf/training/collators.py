@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from cloud_hf.data.token_classes import TokenClasses
+from cloud_hf.errors import CloudError
 
 __all__ = ["MASKINGS", "MaskingCollator"]
 
@@ -51,13 +52,13 @@ class MaskingCollator:
 
     def __post_init__(self) -> None:
         if not 0 < self.mlm_probability < 1:
-            raise ValueError(f"mlm_probability must be between 0 and 1, not {self.mlm_probability}.")
+            raise CloudError(f"mlm_probability must be between 0 and 1, not {self.mlm_probability}.")
         if not 0 <= self.segment_probability <= 1:
-            raise ValueError(f"segment_probability must be from 0 to 1, not {self.segment_probability}.")
+            raise CloudError(f"segment_probability must be from 0 to 1, not {self.segment_probability}.")
         if self.masking not in MASKINGS:
-            raise ValueError(f"masking must be one of {', '.join(MASKINGS)}, not {self.masking!r}.")
+            raise CloudError(f"masking must be one of {', '.join(MASKINGS)}, not {self.masking!r}.")
         if self.pad_to_multiple_of < 1:
-            raise ValueError(f"pad_to_multiple_of must be at least 1, not {self.pad_to_multiple_of}.")
+            raise CloudError(f"pad_to_multiple_of must be at least 1, not {self.pad_to_multiple_of}.")
         self._n_special = max(self.tokenizer.all_special_ids) + 1
         self._n_words = len(self.tokenizer)
         self._classes = TokenClasses(self.tokenizer) if self.masking == "segment" else None

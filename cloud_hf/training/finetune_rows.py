@@ -161,7 +161,7 @@ def read_rows(
     atoms = _atoms(table, arguments, labelled)
     kelvin = _temperature(table, arguments, labelled)
     split = _split(table, arguments, labelled)
-    _refuse_transform(arguments, targets, labels)
+    _refuse_transform(arguments, targets, labels, labelled)
 
     _refuse_vocabulary(tokenizer, config, arguments.checkpoint)
     items, ids = _strings(table.iloc[labelled], arguments, config, tokenizer)
@@ -232,18 +232,21 @@ def _split(table: pd.DataFrame, arguments: FinetuneArguments, labelled: NDArray[
         raise TableError(
             f"there is no column {arguments.split!r} to split by; it has {columns}.", source=arguments.data
         )
-    return read_split_column(table[arguments.split].iloc[labelled].tolist(), arguments.split, arguments.data)
+    return read_split_column(table[arguments.split].iloc[labelled].tolist(), arguments.split, arguments.data, labelled)
 
 
-def _refuse_transform(arguments: FinetuneArguments, targets: list[Target], labels: NDArray[np.float64]) -> None:
+def _refuse_transform(
+    arguments: FinetuneArguments, targets: list[Target], labels: NDArray[np.float64], labelled: NDArray[np.int64]
+) -> None:
     for column, (target, transform) in enumerate(zip(targets, arguments.transforms, strict=True)):
         if transform.startswith("log"):
             bad = np.flatnonzero(labels[:, column] <= 0)
             if len(bad):
                 raise TableError(
-                    f"--transform {transform} needs positive labels; row {bad[0]} of {target.name!r} "
-                    f"holds {labels[bad[0], column]:g} ({len(bad)} such rows).",
+                    f"--transform {transform} needs positive labels, but {target.name!r} is "
+                    f"{labels[bad[0], column]:g} ({len(bad)} such rows).",
                     source=arguments.data,
+                    row=int(labelled[bad[0]]),
                 )
 
 

@@ -23,6 +23,7 @@ from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.modeling_cloud import CloudForMaskedLM
 from cloud_hf.models.tokenization_scope import ScopeTokenizer, grammar_of
 from cloud_hf.scope import ScopeEncoder
+from cloud_hf.scope.encoder import EncoderSettings
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments, check_output_dir
 from cloud_hf.training.checkpointing import data_hash
 from cloud_hf.training.collators import MaskingCollator
@@ -123,7 +124,7 @@ def pretrain(arguments: PretrainArguments, training: CloudTrainingArguments) -> 
         kept_back = [strings[row] for row in validation_rows]
     else:
         grammar = corpus_grammar(arguments, corpus)
-        settings = str(corpus.report["encoder"]).replace("sites", grammar, 1)
+        settings = str(EncoderSettings.read(corpus.report["encoder"])._replace(grammar=grammar))
         model, tokenizer = _model_and_tokenizer(arguments, {grammar})
         train, kept_back = corpus_rows(
             arguments, corpus, grammar, tokenizer, training.seed, progress=not training.disable_tqdm

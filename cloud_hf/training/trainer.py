@@ -19,6 +19,7 @@ from transformers.utils import logging
 from cloud_hf.checkpoints.cards import CARD_FILE, is_generated
 from cloud_hf.errors import CheckpointError
 from cloud_hf.files import replace_path
+from cloud_hf.training.arguments import transformers_checks
 from cloud_hf.training.checkpointing import check_same_run, newest_checkpoint, run_settings, write_run
 from cloud_hf.training.corpus_shards import CorpusRows, ShardSampler
 from cloud_hf.training.publishing import PublishingTrainer
@@ -83,7 +84,8 @@ class CloudTrainer(PublishingTrainer):
     """
 
     def __init__(self, *args: Any, identity: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        with transformers_checks():
+            super().__init__(*args, **kwargs)
         self.add_callback(_Epochs(self.data_collator))
         self._identity = identity or {}
         self._aside: Path | None = None
@@ -92,6 +94,11 @@ class CloudTrainer(PublishingTrainer):
     @property
     def _folder(self) -> Path:
         return Path(self.args.output_dir or ".")
+
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+        """Create both, by what the training arguments say."""
+        with transformers_checks():
+            super().create_optimizer_and_scheduler(num_training_steps)
 
     # ---- data
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cloud_hf.checkpoints.reading import check_output_folder, new_folder, read_foreign
-from cloud_hf.errors import CheckpointError
+from cloud_hf.checkpoints.reading import check_output_folder, loading, new_folder, read_config, read_foreign
+from cloud_hf.errors import CheckpointError, UnknownWordError
 
 WEIGHTS = {"bert.x": torch.arange(6.0).reshape(2, 3), "bert.y": torch.ones(4)}
 
@@ -32,6 +33,21 @@ class _Attack:
 def saved(path: Path, **extras: Any) -> Path:
     torch.save({"model_state_dict": WEIGHTS, **extras}, path)
     return path
+
+
+class TestLoading:
+    def test_errors_of_ours_keep_their_type_and_say_of_what(self) -> None:
+        with pytest.raises(UnknownWordError, match=r"^here: no such word$"), loading("here"):
+            raise UnknownWordError("no such word")
+        with pytest.raises(CheckpointError, match=r"^here: the checkpoint is missing.*no such file"), loading("here"):
+            raise OSError("no such file")
+
+    def test_a_configuration_that_cannot_be_used(self, make_config: Any, tmp_path: Path) -> None:
+        make_config().save_pretrained(tmp_path)
+        fields = json.loads((tmp_path / "config.json").read_text()) | {"theta_scale": -1.0}
+        (tmp_path / "config.json").write_text(json.dumps(fields))
+        with pytest.raises(CheckpointError, match=r"configuration cannot be used: theta_scale must be positive"):
+            read_config(str(tmp_path))
 
 
 class TestPickles:

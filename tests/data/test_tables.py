@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cloud_hf.crystals.rows import cell_from_row
 from cloud_hf.data.tables import (
     TABLE_SUFFIXES,
-    cell_from_row,
     has_structures,
     is_missing,
     numeric_column,

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pymatgen.core import Lattice, Species, Structure
 from pymatgen.io.vasp import Poscar
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from cloud_hf import ScopeEncoder, errors, grammar_of
+from cloud_hf.errors import CloudError
+from cloud_hf.scope.encoder import EncoderSettings
 from cloud_hf.scope.generators import generator_words, space_group_of
 from example_files import EACH_EXAMPLE, EXAMPLES
 
@@ -337,3 +341,23 @@ def test_a_batch_is_the_same_one_by_one_with_errors_as_rows(processes: int) -> N
 def test_a_batch_refuses_no_processes_at_once() -> None:
     with pytest.raises(errors.CloudError, match="processes"):
         ScopeEncoder().encode_batch([], processes=0)
+
+
+@given(
+    st.sampled_from(("sites", "composition", "full")), st.booleans(), st.sampled_from(("spglib", "moyopy")),
+    st.floats(1e-8, 10), st.floats(1e-3, 100),
+)  # fmt: skip
+def test_settings_are_read_back(grammar: str, canonical: bool, symmetry: str, symprec: float, angle: float) -> None:
+    written = EncoderSettings(grammar, canonical, symmetry, "2.7.0rc1", symprec, angle)
+    for line in (str(written), f"{written} (all but 3 rows)"):
+        found = EncoderSettings.read(line)
+        assert found[:4] == written[:4]
+        assert str(found) == str(written)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "sites", "sites, canonical, spglib, symprec 1, angle_tolerance 5", "x, y, z, u, v"]
+)
+def test_what_is_no_line_of_settings(line: str) -> None:
+    with pytest.raises(CloudError, match="is not a line of encoder settings"):
+        ScopeEncoder.from_settings(line)

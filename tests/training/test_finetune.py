@@ -206,7 +206,7 @@ class TestBadTables:
     def test_labels_that_are_text(self, refused, debye_rows) -> None:
         values = ["1.5"] * len(debye_rows)
         values[2] = values[9] = "metal"
-        assert "row 2 holds 'metal'" in refused(debye_rows.assign(y=values), "y:eV")
+        assert "row 2: column 'y' must hold finite numbers, not 'metal'" in refused(debye_rows.assign(y=values), "y:eV")
 
     def test_an_infinite_label(self, refused, debye_rows) -> None:
         values = np.ones(len(debye_rows))

@@ -373,7 +373,7 @@ def test_labels_that_are_not_finite_are_counted_with_a_way_out(refused, rows: pd
     gap = rows["gap"].astype(object)
     gap.iloc[[2, 4]] = ["inf", "NaN"]
     message = refused(rows.assign(gap=gap))
-    assert "row 2 holds 'inf' (2 such rows). Leave the cell empty where there is no number." in message
+    assert "row 2: column 'gap' must hold finite numbers, not 'inf' (2 such rows). Leave the cell empty" in message
     assert "np.float64" not in message
 
 

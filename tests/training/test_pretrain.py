@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokeni
 
 from cloud_hf import CloudForMaskedLM
 from cloud_hf.data.token_classes import TOKEN_CLASSES
-from cloud_hf.errors import TableError
+from cloud_hf.errors import CloudError, TableError
 from cloud_hf.training.pretrain import read_strings, tokenize_strings
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
@@ -124,6 +124,26 @@ def test_training_lowers_the_perplexity(strings_table: Path, tiny_flags, cloud, 
 
 
 class TestRefusals:
+    @pytest.mark.parametrize(
+        ("flags", "words"),
+        [(["--seed", "-1"], "seed"), (["--report-to", "nowhere"], "nowhere"), (["--eval-strategy", "steps"], "eval")],
+    )
+    def test_training_arguments_that_cannot_work_end_in_one_line(
+        self, flags: list[str], words: str, strings_table, tiny_flags, cloud, tmp_path: Path
+    ) -> None:
+        out = ["--validation-fraction", 0, "--output-dir", tmp_path / "out"]
+        found = cloud("pretrain", "--data", strings_table, *tiny_flags, *out, *flags)
+        assert found.status == 2
+        assert words in found.err
+
+    def test_a_fault_of_our_own_is_no_mistake_of_the_user(
+        self, strings_table, tiny_flags, cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cloud_hf.training.pretrain.grammar_of", lambda text: int("a fault"))
+        with pytest.raises(ValueError, match="a fault") as caught:
+            cloud("pretrain", "--data", strings_table, *tiny_flags, "--output-dir", tmp_path / "out")
+        assert not isinstance(caught.value, CloudError)
+
     def test_a_table_without_strings(self, tiny_flags, cloud, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text("formula\nCu\n")
         found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output-dir", tmp_path / "out")

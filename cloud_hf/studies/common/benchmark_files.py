@@ -76,7 +76,7 @@ def open_split_json(path: str | Path) -> SplitJson:
         StudyError: There is no such file, or it is damaged or of another form.
     """
     path = Path(path)
-    stream = _Stream(_opened(path))
+    stream = _Stream(path)
     index: list[Any] | None = None
     columns: list[str] | None = None
     try:
@@ -90,12 +90,11 @@ def open_split_json(path: str | Path) -> SplitJson:
                 columns = value
             stream.expect(",")
         stream.expect(":")
-    except DAMAGED as error:
+        if not isinstance(index, list) or not isinstance(columns, list):
+            raise _damaged(path, "'index' and 'columns' must stand before 'data'")
+    except StudyError:
         stream.close()
-        raise _damaged(path, error) from error
-    if not isinstance(index, list) or not isinstance(columns, list):
-        stream.close()
-        raise _damaged(path, ValueError("'index' and 'columns' must stand before 'data'"))
+        raise
     return SplitJson(path, index, columns, _rows(path, stream, len(index), len(columns)))
 
 
@@ -108,13 +107,11 @@ def _rows(path: Path, stream: "_Stream", n: int, width: int) -> Iterator[list[An
                 stream.expect(",")
             row = stream.value()
             if not isinstance(row, list) or len(row) != width:
-                raise ValueError(f"row {count} does not hold one value for each of {width} columns")
+                raise _damaged(path, f"row {count} does not hold one value for each of {width} columns")
             count += 1
             yield row
         if count != n:
-            raise ValueError(f"'index' names {n} rows, 'data' holds {count}")
-    except DAMAGED as error:
-        raise _damaged(path, error) from error
+            raise _damaged(path, f"'index' names {n} rows, 'data' holds {count}")
     finally:
         stream.close()
 
@@ -146,8 +143,8 @@ def read_fold_file(path: str | Path) -> dict[str, dict[str, dict[str, list[str]]
 class _Stream:
     """Values of a JSON text, one after the other, of which a few blocks are in memory."""
 
-    def __init__(self, file: io.TextIOBase) -> None:
-        self.file = file
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, _opened(path)
         self.text = ""
         self.at = 0
         self.decoder = json.JSONDecoder()
@@ -157,7 +154,7 @@ class _Stream:
 
     def more(self) -> bool:
         """Read on; False at the end of the file."""
-        block = self.file.read(BLOCK)
+        block = _guarded(self.path, lambda: self.file.read(BLOCK))
         self.text = self.text[self.at :] + block
         self.at = 0
         return bool(block)
@@ -170,11 +167,11 @@ class _Stream:
                     return self.text[self.at]
                 self.at += 1
             if not self.more():
-                raise EOFError("it ends too early")
+                raise _damaged(self.path, "it ends too early")
 
     def expect(self, character: str) -> None:
         if self.next() != character:
-            raise ValueError(f"{self.next()!r} where {character!r} is due")
+            raise _damaged(self.path, f"{self.next()!r} where {character!r} is due")
         self.at += 1
 
     def value(self) -> Any:
@@ -182,9 +179,9 @@ class _Stream:
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.at)
-            except ValueError:
+            except ValueError as error:
                 if not self.more():
-                    raise
+                    raise _damaged(self.path, str(error)) from error
                 continue
             if end == len(self.text) and self.more():  # a number may go on
                 continue
@@ -205,11 +202,11 @@ def _guarded(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
     except DAMAGED as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, str(error)) from error
 
 
-def _damaged(path: Path, error: Exception) -> StudyError:
-    reason = " ".join(str(error).split())[:160]
+def _damaged(path: Path, reason: str) -> StudyError:
+    reason = " ".join(reason.split())[:160]
     return StudyError(f"cannot be read as a file of this benchmark ({reason}); download it again.", source=str(path))
 
 

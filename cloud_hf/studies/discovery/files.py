@@ -100,7 +100,7 @@ def read_hull(path: str | Path) -> pd.DataFrame:
     if unique.isna().any():
         row = int(unique.isna().to_numpy().argmax())
         raise TableError(
-            f"column {UNIQUE!r} must say True or False, row {row} says {table[UNIQUE][row]!r}.", source=str(path)
+            f"column {UNIQUE!r} must say True or False, not {table[UNIQUE][row]!r}.", source=str(path), row=row
         )
     values = {name: numeric_column(table, name, path).to_numpy() for name in (ENERGY, DISTANCE)}
     hull = pd.DataFrame(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cloud_hf.data.splits import split_by_string
+from cloud_hf.errors import CloudError
 from cloud_hf.metrics import regression_metrics
 from cloud_hf.metrics.statistics import auroc
 
@@ -64,7 +65,7 @@ def stability_metrics(
     """
     y, p = np.asarray(true, dtype=float), np.asarray(predicted, dtype=float)
     if y.shape != p.shape or y.ndim != 1 or not np.isfinite(y).all():
-        raise ValueError(f"true {y.shape} and predicted {p.shape} must be vectors of one length, the true ones finite.")
+        raise CloudError(f"true {y.shape} and predicted {p.shape} must be vectors of one length, the true ones finite.")
     stable, called = y <= threshold, p <= threshold  # NaN is not <= anything
     tp, fp = int((stable & called).sum()), int((~stable & called).sum())
     fn, tn = int((stable & ~called).sum()), int((~stable & ~called).sum())

@@ -138,7 +138,7 @@ def _open(arguments: Arguments, target: StudyTarget) -> tuple[StudyFolder, Cryst
     if len(bad) and (target.debye or target.transform.startswith("log")):
         which = "a heat capacity" if target.debye else f"a label under --transform {target.transform}"
         raise StudyError(
-            f"{target.name!r} is {labels[bad[0]]:g} in row {bad[0]}, but {which} must be positive.", source=path
+            f"{target.name!r} is {labels[bad[0]]:g}, but {which} must be positive.", source=path, row=int(bad[0])
         )
     rows = labelled
     if arguments.rows > len(labelled):

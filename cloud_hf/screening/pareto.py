@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ MOST_POINTS = 5000
 """Candidates that are drawn besides the front; a fixed share of all."""
 
 NAMED = 12
+"""Points of the front that are named, as far as names find room."""
 
 
 def gains(values: NDArray[np.float64], want: Want) -> NDArray[np.float64]:
@@ -76,7 +78,7 @@ def pareto_front(
 def plot_front(
     front: pd.DataFrame, sample: pd.DataFrame, wants: Sequence[Want], columns: Sequence[str], path: str | Path
 ) -> None:
-    """Draw candidates, the front and what is wanted.
+    """Draw candidates, the front, some of its formulas, and what is wanted.
 
     Raises:
         CloudError: The picture cannot be written.
@@ -87,12 +89,22 @@ def plot_front(
     x, y = columns
     axes.scatter(sample[x], sample[y], s=6, color="0.75", label=f"candidates ({len(sample):,} drawn)")
     axes.plot(front[x], front[y], "o-", color="#1f5fa8", markersize=4, label="Pareto front")
+    axes.autoscale(False)
     for want, span in ((wants[0], axes.axvspan), (wants[1], axes.axhspan)):
         limits = axes.get_xlim() if span == axes.axvspan else axes.get_ylim()
         span(max(want.low, limits[0]), min(want.high, limits[1]), color="#3d8b40", alpha=0.12)
-    step = max(1, len(front) // NAMED)
-    for _, row in front.iloc[::step].iterrows():
-        axes.annotate(str(row["formula"]), (row[x], row[y]), xytext=(4, 4), textcoords="offset points", fontsize=7)
-    axes.set(xlabel=x, ylabel=y)
+    axes.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     axes.legend()
+    figure.draw_without_rendering()  # which gives everything its place
+    step = max(1, len(front) // NAMED)
+    taken: list[Any] = []
+    for _, row in front.iloc[::step].iterrows():
+        name = axes.annotate(
+            str(row["formula"]), (row[x], row[y]), xytext=(4, 4), textcoords="offset points", fontsize=7
+        )
+        box = name.get_window_extent()
+        if any(box.overlaps(other) for other in taken):
+            name.remove()
+        else:
+            taken.append(box)
     save_figure(figure, str(path))

@@ -200,14 +200,16 @@ class Evaluator:
                 target = calibration.targets.get(name) if calibration is not None else None
                 value = values[:, scalars.index(name)]
                 atoms = tensors["n_atoms"].double().cpu().numpy() if target is not None and target.per_atom else 1.0
+                bounded = target is not None and (target.nonnegative or target.scale != "linear")
+                # as `predict` has it: what comes out below zero, such as the gap of a metal, is zero
+                floor = 0.0 if bounded else -np.inf
                 intervals: list[tuple[float, Numbers, Numbers]] = []
                 if target is not None:
                     strings = tensors["string_features"].double().cpu().numpy()
                     for level in LEVELS if name in self._names else (DEFAULT_LEVEL,):
                         low, high = target.interval(strings, value / atoms, level)
-                        intervals.append((level, low * atoms, high * atoms))
-                bounded = target is not None and (target.nonnegative or target.scale != "linear")
-                distributions[name] = Distribution.of_intervals(value, intervals, bounded)
+                        intervals.append((level, np.maximum(low * atoms, floor), np.maximum(high * atoms, floor)))
+                distributions[name] = Distribution.of_intervals(np.maximum(value, floor), intervals, bounded)
             rest = thermal + [name for name in shown if name in scalars and name not in direct]
             if rest:
                 distributions |= _by_quantities(pipeline, tensors, rest)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,6 +51,23 @@ def test_screen_returns_the_best_first(tmp_path: Path) -> None:
     for row in found.to_dict("records"):
         assert ScopeEncoder().encode(str(tmp_path / "cif" / row["structure"])) == row["scope"]
         assert "starting point for relaxation" in (tmp_path / "cif" / row["structure"]).read_text()
+
+
+def test_a_gap_is_never_negative() -> None:
+    prototypes = read_prototypes(["rock-salt"])
+    evaluator = Evaluator(load_predictors(likelihood=None), [Want("band_gap", high=1.0)], prototypes, None)
+    forward = evaluator.predictors.forward
+
+    def lowered(features: Any, temperature: float) -> list[dict[str, Any]]:
+        return [tensors | {"logits": tensors["logits"] - 10.0} for tensors in forward(features, temperature)]
+
+    evaluator.predictors.forward = lowered
+    for pipeline, shown in evaluator.predictors.parts:
+        if "band_gap" in shown:
+            targets = pipeline.calibration.targets
+            targets["band_gap"] = replace(targets["band_gap"], nonnegative=True)
+    rows = evaluator.rows(list(Product.of(prototypes, {"A": ["Mg"], "X": ["O", "S"]}).candidates()))
+    assert rows["band_gap (eV)"].tolist() == rows["band_gap_low (eV)"].tolist() == [0.0, 0.0]
 
 
 def test_thermal_quantities_can_be_wanted() -> None:

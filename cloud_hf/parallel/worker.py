@@ -57,7 +57,7 @@ class Several:
     def __post_init__(self) -> None:
         """Refuse to lose an input."""
         if not self.inputs:
-            raise CloudError("an input must hold at least one crystal")
+            raise EncoderFailureError("an input must hold at least one crystal.")
 
 
 def attempt(encoder: Encoder, crystal: Any) -> Any:

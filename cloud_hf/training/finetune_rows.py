@@ -1,7 +1,7 @@
 """A labelled table to the rows of a fine-tuning run: strings, ids, labels, groups; what is left out is listed."""
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,8 @@ from tqdm import tqdm
 from cloud_hf.data.assignment import group_rows
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.splits import read_split_column
-from cloud_hf.data.tables import (
-    SCOPE_COLUMN,
-    has_structures,
-    is_missing,
-    numeric_column,
-    read_table,
-    recorded_settings,
-)
-from cloud_hf.errors import CheckpointError, CloudError, EncodingTimeoutError, ScopeTooLongError, TableError, about
+from cloud_hf.data.tables import is_missing, numeric_column, read_table, recorded_settings
+from cloud_hf.errors import CheckpointError, CloudError, ScopeTooLongError, TableError, about
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.training.finetune_arguments import FinetuneArguments
@@ -266,17 +259,11 @@ def _strings(
     """Every row as an item with its string or its error, and the token ids, empty where there is an error."""
     encoder = ScopeEncoder.from_config(config)
     items = table_items(table, arguments.data, column=arguments.structure)
-    made_here = arguments.structure is not None or has_structures(table) or SCOPE_COLUMN not in table.columns
-    recorded = {encoder.settings} if made_here else recorded_settings(table)
-    config.encoder_settings = recorded.pop() if len(recorded) == 1 else config.encoder_settings
     encoded, ids = [], []
     made = encode_items(items, encoder, arguments.encode_processes, arguments.encode_timeout)
     for item in tqdm(made, total=len(table), desc="encode", unit="crystal", disable=None):
         token_ids: list[int] = []
-        if isinstance(item.error, EncodingTimeoutError):
-            reason = f"not encoded within the limit of {arguments.encode_timeout:g} s (--encode-timeout)."
-            item = replace(item, error=EncodingTimeoutError(reason, source=item.source, flag="encode_timeout"))
-        elif item.error is None:
+        if item.error is None:
             try:
                 token_ids = tokenizer(item.scope)["input_ids"]
             except CloudError as error:
@@ -286,4 +273,9 @@ def _strings(
             item = Item(item.source).failed(ScopeTooLongError(reason))
         encoded.append(item)
         ids.append(token_ids)
+    made_here = {item.is_encoded for item in encoded if item.error is None}
+    recorded = (
+        {encoder.settings} if made_here == {True} else recorded_settings(table) if made_here == {False} else set()
+    )
+    config.encoder_settings = recorded.pop() if len(recorded) == 1 else config.encoder_settings
     return encoded, ids

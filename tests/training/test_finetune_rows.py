@@ -12,9 +12,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from cloud_hf import ScopeEncoder
+from cloud_hf import CloudConfig, ScopeEncoder, ScopeTokenizer
 from cloud_hf.models.debye import heat_capacity, internal_energy
 from cloud_hf.scope import Cell, EncodedCrystal
+from cloud_hf.training.finetune_arguments import FinetuneArguments
+from cloud_hf.training.finetune_rows import _strings
 from waiting import Hang
 
 GAP = ["--target", "gap:eV"]
@@ -75,6 +77,16 @@ class TestStructures:
         assert written["scope"].str.contains("|", regex=False).all()
         assert config_of(tmp_path / "out")["encoder_settings"]
 
+    def test_strings_of_a_named_column_were_made_elsewhere(self, write, table: pd.DataFrame, tmp_path: Path) -> None:
+        texts = [ScopeEncoder().encode(tmp_path / name) for name in table["cif_path"]]
+        table = table.drop(columns="cif_path").assign(text=texts)
+        for name, recorded in (("one", None), ("two", "sites, canonical, spglib 1.0, symprec 0.1, angle_tolerance 5")):
+            rows = table if recorded is None else table.assign(encoder=recorded)
+            arguments = FinetuneArguments("default", str(write(rows)), ["gap:eV"], structure="text")
+            config = CloudConfig(grammar="sites", canonical=True, encoder_settings="as before")
+            _strings(rows, arguments, config, ScopeTokenizer())
+            assert config.encoder_settings == (recorded or "as before"), name
+
     def test_rows_that_fail_are_listed_or_left_out(self, finetune, write, table: pd.DataFrame, tmp_path: Path) -> None:
         (tmp_path / "cifs" / "broken.cif").write_text("data_x\nnothing here\n")
         table.loc[3, "cif_path"] = "cifs/broken.cif"
@@ -111,7 +123,7 @@ class TestStructures:
         found = finetune(*run)
         assert found.status == 2
         assert "1 of 17 labelled rows" in found.err
-        for words in ("t.csv:4", "600 s (--encode-timeout)"):
+        for words in ("t.csv:4", "time limit of 600 s"):
             assert words in found.err
         found = finetune(*run, "--skip-failed", "true")
         assert found.status == 0, found.err

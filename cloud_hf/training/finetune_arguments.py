@@ -33,8 +33,8 @@ class FinetuneArguments:
     structure: str | None = field(
         default=None,
         metadata={
-            "help": "Column of crystals: paths of CIF or POSCAR files (relative to the table), CIF text, or pymatgen "
-            "JSON. Without it: the columns lattice, numbers and frac_coords, or a column 'scope'."
+            "help": "Column of crystals: paths of CIF or POSCAR files (relative to the table), CIF text, pymatgen "
+            "JSON, or SCOPE strings. Without it: the columns lattice, numbers and frac_coords, or a column 'scope'."
         },
     )
     skip_failed: bool = field(

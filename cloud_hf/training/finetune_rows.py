@@ -273,9 +273,8 @@ def _strings(
             item = Item(item.source).failed(ScopeTooLongError(reason))
         encoded.append(item)
         ids.append(token_ids)
-    made_here = {item.is_encoded for item in encoded if item.error is None}
-    recorded = (
-        {encoder.settings} if made_here == {True} else recorded_settings(table) if made_here == {False} else set()
-    )
-    config.encoder_settings = recorded.pop() if len(recorded) == 1 else config.encoder_settings
+    origins = {item.is_encoded for item in encoded if item.error is None}
+    recorded = {encoder.settings} if origins == {True} else recorded_settings(table)
+    if len(recorded) == 1 and len(origins) == 1:  # of strings from here and from elsewhere nothing is known
+        config.encoder_settings = recorded.pop()
     return encoded, ids

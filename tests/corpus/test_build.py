@@ -227,7 +227,7 @@ def killed_at(event: int, inputs: list[str], output: Path) -> int:
     return forked(work)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_ten_kills_lose_no_row_and_double_none(seed: int, mixed: list[str], tmp_path: Path) -> None:
     import random
 

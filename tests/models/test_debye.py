@@ -540,7 +540,7 @@ def test_forward_mode_gives_what_backward_mode_gives(model, name):
     torch.testing.assert_close(second, expected, rtol=1e-10, atol=1e-18)
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("backend", [pytest.param("eager", marks=pytest.mark.slow), "aot_eager"])
 @each_quantity
 def test_compiles_without_graph_break(name, backend):
     torch._dynamo.reset()

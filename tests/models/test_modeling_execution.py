@@ -139,7 +139,7 @@ def test_parts_of_a_batch_add_up_to_the_batch(make: Callable[..., Any], batch: d
     assert_same_step(added, whole, 2e-6)
 
 
-@pytest.mark.parametrize("per_step", [1, 2])
+@pytest.mark.parametrize("per_step", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_accumulation_in_trainer_gives_the_same_weights(
     make: Callable[..., Any], batch: dict[str, torch.Tensor], tmp_path: Any, per_step: int
 ) -> None:

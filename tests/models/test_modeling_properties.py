@@ -152,7 +152,14 @@ def test_the_truth_costs_nothing(model, batch, strings):
     assert loss.item() < 1e-3
 
 
-@pytest.mark.parametrize("kind", ["dos", "heat_capacity", "internal_energy", "debye_temperature"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "dos",
+        "heat_capacity",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("internal_energy", "debye_temperature")),
+    ],
+)
 def test_spectrum_is_learned_from_each_kind_of_label(make_config, batch, strings, kind):
     torch.manual_seed(0)
     model = CloudForCrystalProperties(make_config(**TARGETS, **CHEMISTRY, head_dropout=0.0, hidden_dropout_prob=0.0))

@@ -168,7 +168,10 @@ class TestCrystals:
 class TestFitting:
     @pytest.mark.parametrize(
         "target",
-        [StudyTarget("energy", "eV/atom"), StudyTarget("cv", "J/(mol cell K)", debye="heat_capacity", per_cell=True)],
+        [
+            pytest.param(StudyTarget("energy", "eV/atom"), marks=pytest.mark.slow),
+            StudyTarget("cv", "J/(mol cell K)", debye="heat_capacity", per_cell=True),
+        ],
     )
     def test_all_arms_predict_the_same_rows(
         self, target: StudyTarget, crystals: Callable[[int], pd.DataFrame], encoder: Path, tmp_path: Path

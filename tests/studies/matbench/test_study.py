@@ -187,6 +187,7 @@ class TestTables:
         assert loaded.facts["folds_by_rule"]
         assert loaded.rows == "test rows of the official folds"
 
+    @pytest.mark.slow  # the other tables are smaller
     def test_published_strings(self, shared: Path, tmp_path: Path) -> None:
         (item,) = find_sources([str(shared / "data/dielectric_fold0_train.parquet")], []).items()
         loaded = load_task(*item, tmp_path / "kept", [2])

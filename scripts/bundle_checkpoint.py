@@ -28,9 +28,6 @@ LIMIT_MB = 30
 
 PROPERTIES = "crystal_properties"
 
-FIRST_STAGE = ("materials_project", "mp_elastic", "jarvis")
-"""Tables whose labels the encoder learned first."""
-
 MATERIALS_PROJECT = "crystals of the Materials Project (2018 to 2022 releases)"
 DATA = {
     "materials_project": (MATERIALS_PROJECT, "CC-BY-4.0"),
@@ -69,7 +66,6 @@ def steps(rows: dict[str, Any], joint: dict[str, Any] | None) -> list[dict[str, 
     ]
     if joint is None:
         return listed
-    listed += [step("fine-tuning", name, rows[f"multitask: {name}"]["train"]) for name in FIRST_STAGE]
     largest: dict[str, int] = {}  # a table may be a source of several labels
     for name, counts in joint.items():
         if ": " in name and not name.startswith("label: "):

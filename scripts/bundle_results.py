@@ -1,10 +1,8 @@
 """Score the joint model beside the trees on the same rows: `python scripts/bundle_results.py --rows runs/bundle`.
 
-Each crystal is predicted by the last of the three runs of `cloud-hf joint --fold K` that kept its fold back. Only
-crystals are scored whose labels the encoder, with which all runs began, was not trained with either
-(`multitask.parquet`, part `train`). Writes `docs/results/heads.json`, `scored/NAME.parquet` for each head, and
-`predictions.csv` as `cloud-hf calibrate` reads it. Differences are paired, row by row; their interval is the
-bootstrap's over crystals, which are the groups of the split.
+Each crystal is predicted by the run `cloud-hf joint --fold K` that kept its fold K back. Writes
+`docs/results/heads.json`, `scored/NAME.parquet` for each head, and `predictions.csv` as `cloud-hf calibrate` reads it.
+Differences are paired, row by row; their interval is the bootstrap's over crystals, which are the groups of the split.
 """
 
 import argparse
@@ -67,21 +65,18 @@ def scored(frame: pd.DataFrame, unit: str) -> dict[str, Any]:
     return figures | {"difference": paired(model, trees, frame.group.tolist())}
 
 
-def kept_back(runs: Path, first_stage: Path, prefix: str = "third") -> pd.DataFrame:
-    """The joint table with `predicted_NAME`, each row from the `PREFIX_K` that kept its fold K back, and `scored`.
+def kept_back(runs: Path) -> pd.DataFrame:
+    """The joint table with `predicted_NAME`, each row from the run `fold_K` that kept its fold K back.
 
     Raises:
         SystemExit: A fold has no predictions.
     """
-    folds = sorted(runs.glob(f"{prefix}_*/predictions.parquet"))
+    folds = sorted(runs.glob("fold_*/predictions.parquet"))
     table = pd.concat([read_table(path) for path in folds], ignore_index=True)
     wanted = read_table(runs / "joint.parquet")
     if set(table.scope) != set(wanted.scope) or len(table) != len(wanted):
         raise SystemExit(f"{runs}: the predictions of the folds do not cover the joint table once.")
-    stage = read_table(first_stage)
-    seen = set(stage.scope[stage.part == "train"])
-    groups = set(table.group[table.scope.isin(seen)])
-    return table.assign(scored=~table.group.isin(groups))
+    return table
 
 
 def heads(recipe: JointRecipe) -> dict[str, tuple[str, str]]:
@@ -110,8 +105,7 @@ def with_trees(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def dos_figures(table: pd.DataFrame) -> dict[str, Any]:
     """Mean area between predicted and computed cumulative densities of states."""
-    known = table[table.scored & table.dos_area.notna()]
-    areas = known.dos_area.to_numpy()
+    areas = table.dos_area.dropna().to_numpy()
     low, high = bootstrap_interval(np.mean, [areas], resamples=RESAMPLES, seed=0)
     return {"n": len(areas), "unit": "1/cm", "mean_area": float(areas.mean()), "mean_area_95": [low, high]}
 
@@ -122,7 +116,7 @@ def paper_rows(table: pd.DataFrame, data: Path, split: Path) -> dict[str, Any]:
     labels = read_table(data / "heat_capacity_structures_train.parquet")["cloud_cv_J_molcell_K"]
     rows = rows[rows.error.isna() & rows.scope.notna()]
     rows = rows.assign(label=labels.to_numpy()[rows.row.astype(int)])
-    by_scope = table[table.scored].drop_duplicates("scope").set_index("scope")
+    by_scope = table.drop_duplicates("scope").set_index("scope")
     rows = rows[rows.scope.isin(by_scope.index)]
     known = by_scope.loc[rows.scope]
     frame = rows[["scope", "group", "label"]].assign(
@@ -132,14 +126,14 @@ def paper_rows(table: pd.DataFrame, data: Path, split: Path) -> dict[str, Any]:
 
 
 def predictions_csv(table: pd.DataFrame, recipe: JointRecipe, trees: Path) -> pd.DataFrame:
-    """Labels and predictions of every head in the form of `cloud-hf finetune`; only scored rows are of part `test`.
+    """Labels and predictions of every head in the form of `cloud-hf finetune`.
 
     Args:
         table: From `kept_back`.
         recipe: Of the joint table.
         trees: Folder with the trees' predictions.
     """
-    frame = table[["scope", "group", "fold"]].assign(part=np.where(table.scored, "test", "train"))
+    frame = table[["scope", "group", "fold"]].assign(part="test")
     for name, (column, unit) in heads(recipe).items():
         if name in ("heat_capacity", *recipe.targets):
             frame[f"{name} ({unit})"] = table[column]
@@ -158,13 +152,13 @@ def main() -> None:
     parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
     arguments = parser.parse_args()
     recipe = read_joint_recipe(RECIPE)
-    table = kept_back(arguments.rows / "joint", arguments.rows / "multitask.parquet")
+    table = kept_back(arguments.rows / "joint")
     (arguments.rows / "scored").mkdir(exist_ok=True)
     frame = predictions_csv(table, recipe, arguments.rows / "trees")
     write_text(frame.rename_axis("row").to_csv(), arguments.rows / "predictions.csv")
     figures: dict[str, Any] = {}
     for name, (column, unit) in heads(recipe).items():
-        frame = table[table.scored & table[column].notna()]
+        frame = table[table[column].notna()]
         if len(frame) < FEWEST:
             continue
         frame = frame[["scope", "group", "fold"]].assign(label=frame[column], model=frame[f"predicted_{column}"])

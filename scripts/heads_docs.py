@@ -120,22 +120,21 @@ def thermal_block() -> str:
     )
 
 
-def runs_block() -> str:
-    """Errors of each run, and of one Debye temperature with the third's Cv(300 K)."""
-    errors = read("runs.json")["errors"]
+def spectrum_block() -> str:
+    """Errors of Cv by the spectrum, and by the one Debye temperature that has its Cv(300 K)."""
+    by_form = read("bundled_ablation.json")["heat_capacity"]
     rows = []
-    for name, row in errors["third"].items():
-        if name in (*HEADS, "phonon_dos") or name in errors["one_debye_temperature"]:
-            runs = [f"{errors[run][name]['mae']:#.3g}" for run in ("first", "second", "third")]
-            form = errors["one_debye_temperature"].get(name)
-            rows.append([f"`{name}`", row["unit"], f"{row['n']:,}", *runs, f"{form['mae']:#.3g}" if form else ""])
-    headers = ["head", "unit", "N", "first run", "second", "third", "third, one Debye temperature"]
+    for kelvin in (50, 100, 200, 300, 500, 1000):
+        name = "heat_capacity" if kelvin == 300 else f"heat_capacity_{kelvin}K"
+        errors = [f"{by_form[form][name]['mae']:#.3g}" for form in ("spectrum", "one_debye_temperature")]
+        rows.append([kelvin, f"{by_form['spectrum'][name]['n']:,}", *errors])
+    headers = ["T, K", "crystals", "MAE of Cv, J/(mol atom K)", "by one Debye temperature"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def members_block() -> str:
     """Errors of one, two and three bundled members on crystals of WBM."""
-    by_number = read("runs.json")["members_on_wbm"]
+    by_number = read("bundled_ablation.json")["members_on_wbm"]
     rows = []
     for name, first in by_number["1"].items():
         values = [f"{row[name]['mae']:#.3g}" for row in by_number.values()]
@@ -174,15 +173,10 @@ def likelihood_block() -> str:
     )
 
 
-def learning_curve_block() -> str:
-    """Heat-capacity errors against the number of training rows."""
-    return _learning_curve(read("learning_curve.json")["results"], "model", "model")
-
-
 def few_labels_block() -> str:
-    """Errors of what `--method auto` chooses against the number of training rows, for two properties."""
+    """Errors of what `--method auto` chooses against the number of training rows, for three properties."""
     texts = []
-    for name in ("heat_capacity", "refractive_index"):
+    for name in ("heat_capacity", "refractive_index", "thermal_conductivity"):
         curve = read(f"few_labels_{name}.json")["results"]
         texts.append(f"`{name}`, {_learning_curve(curve, 'auto', '--method auto')}")
     return "\n\n".join(texts)
@@ -240,8 +234,7 @@ BLOCKS = {
     "intervals": intervals_block,
     "joint_ablation": joint_ablation_block,
     "likelihood": likelihood_block,
-    "runs": runs_block,
+    "spectrum": spectrum_block,
     "members": members_block,
     "thermal": thermal_block,
-    "learning_curve": learning_curve_block,
 }

@@ -2,9 +2,8 @@
 
 `python scripts/joint_trees.py --table runs/joint/joint.parquet --out runs/joint/trees` writes `NAME.parquet` for each
 target: scope, fold, label, prediction and `chosen`, the kind of trees that an inner validation chose within the rows of
-the other folds, on all of which it is then fitted. Errors are printed and written to `errors.json`, those of the rows
-that `--scored` marks. Folds that are done lie in `folds/` and are not fitted again. `--light` takes about a sixth of
-the time for a few percent more error.
+the other folds, on all of which it is then fitted. Errors are printed and written to `errors.json`. Folds that are done
+lie in `folds/` and are not fitted again. `--light` takes about a sixth of the time for a few percent more error.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from cloud_hf.baselines import TreeBaseline, tree_features
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.files import write_json
 
-NOT_TARGETS = ("scope", "group", "fold", "part", "n_atoms", "dos", "scored")
+NOT_TARGETS = ("scope", "group", "fold", "part", "n_atoms", "dos")
 LOG = frozenset({"bulk_modulus", "shear_modulus", "refractive_index", "debye_temperature"})
 """Quantities, whatever the table they are from, whose logarithm the trees learn."""
 FEWEST = 300
@@ -41,22 +40,23 @@ def predict_fold(rows: pd.DataFrame, features: np.ndarray, target: str, fold: in
     usable = ~held if kind == "value" else ~held & (label > 0)
     baseline = TreeBaseline(kind, kelvin, light=light)
     baseline.fit(features[usable], label[usable], groups=rows.group[usable].tolist())
-    found = rows.loc[held, ["scope", "fold"]].assign(label=label[held], prediction=baseline.predict(features[held]))
+    predictions = rows.loc[held, ["scope", "fold"]].assign(
+        label=label[held], prediction=baseline.predict(features[held])
+    )
     inner = json.dumps(baseline.choice.errors)
-    return found.assign(chosen=baseline.choice.model, inner_errors=inner)
+    return predictions.assign(chosen=baseline.choice.model, inner_errors=inner)
 
 
-def errors_of(found: pd.DataFrame, scored: frozenset[str] | None) -> dict[str, object]:
-    """MAE, MAE:MAD and N of the scored rows, and what was chosen."""
-    kept = found if scored is None else found[found.scope.isin(scored)]
-    error, label = (kept.prediction - kept.label).abs(), kept.label
+def errors_of(predictions: pd.DataFrame) -> dict[str, object]:
+    """MAE, MAE:MAD and N, and what was chosen."""
+    error, label = (predictions.prediction - predictions.label).abs(), predictions.label
     return {
-        "n": len(kept),
+        "n": len(predictions),
         "mae": float(error.mean()),
         "mae_mad": float(error.mean() / (label - label.mean()).abs().mean()),
         "median_absolute_error": float(error.median()),
-        "mae_of_folds": [float(error[kept.fold == fold].mean()) for fold in sorted(kept.fold.unique())],
-        "chosen": found.groupby("fold").chosen.first().tolist(),
+        "mae_of_folds": [float(error[predictions.fold == fold].mean()) for fold in sorted(predictions.fold.unique())],
+        "chosen": predictions.groupby("fold").chosen.first().tolist(),
     }
 
 
@@ -65,15 +65,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True, help="the joint table")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--scored", type=Path, help="table with `scope` and `scored`; not given: every row counts")
     parser.add_argument("--targets", nargs="+", help="columns; not given: all with enough labels")
     parser.add_argument("--light", action="store_true", help="fewer and coarser trees")
     arguments = parser.parse_args()
     table = read_table(arguments.table).drop(columns="dos", errors="ignore")
-    scored = None
-    if arguments.scored:
-        marked = read_table(arguments.scored)
-        scored = frozenset(marked.scope[marked.scored.astype(bool)])
     columns = [name for name in map(str, table) if name not in NOT_TARGETS]
     targets = arguments.targets or [name for name in columns if table[name].notna().sum() >= FEWEST]
     unknown = [name for name in targets if name not in columns]
@@ -91,9 +86,9 @@ def main() -> None:
             if not path.exists():
                 write_table(predict_fold(rows, features[has], target, int(fold), arguments.light), path)
             pieces.append(pd.read_parquet(path))
-        found = pd.concat(pieces, ignore_index=True)
-        write_table(found, arguments.out / f"{target}.parquet")
-        errors = errors_of(found, scored)
+        predictions = pd.concat(pieces, ignore_index=True)
+        write_table(predictions, arguments.out / f"{target}.parquet")
+        errors = errors_of(predictions)
         known = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
         write_json(known | {target: errors | {"light": arguments.light}}, report, indent=2)
         print(f"{target}: MAE {errors['mae']:.4g}, N {errors['n']}, {errors['chosen']}", flush=True)

@@ -50,7 +50,7 @@ FINETUNE_GROUPS = {
 
 JOINT_GROUPS = {
     "rows": ("fold", "all_rows", "repeat_vibrations", "repeat_elements"),
-    "the head": ("head_layers", "head_dropout"),
+    "the model": ("dropout", "head_layers", "head_dropout"),
     "for the model card": ("data_license", "license"),
 }
 """Titles of the help to fields of `JointArguments`; the others come first."""

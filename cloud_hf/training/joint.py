@@ -149,6 +149,8 @@ def joint_config(arguments: JointArguments, recipe: JointRecipe, train: pd.DataF
         means.append(float(values.mean()))
         deviations.append(float(values.std()) or 1.0)
     config.n_members, config.auxiliary_targets = 1, None
+    if arguments.dropout is not None:
+        config.hidden_dropout_prob = arguments.dropout
     config.head_layers, config.head_dropout = arguments.head_layers, arguments.head_dropout
     config.target_names = list(recipe.targets)
     config.target_units = [target.unit for target in recipe.targets.values()]

@@ -27,6 +27,9 @@ class JointArguments:
         default=1,
         metadata={"help": "How often crystals of a single element come in an epoch."},
     )
+    dropout: float | None = field(
+        default=None, metadata={"help": "Dropout of the encoder; not given: that of the checkpoint."}
+    )
     head_layers: int = field(default=1, metadata={"help": "Hidden layers of the head."})
     head_dropout: float = field(default=0.0, metadata={"help": "Dropout before the head."})
     data_license: str | None = field(default=None, metadata={"help": "Licence of the labels, for the model card."})
@@ -37,5 +40,7 @@ class JointArguments:
         in_range("repeat_vibrations", self.repeat_vibrations, 1, 100)
         in_range("repeat_elements", self.repeat_elements, 1, 100)
         in_range("head_dropout", self.head_dropout, 0, 0.99)
+        if self.dropout is not None:
+            in_range("dropout", self.dropout, 0, 0.99)
         if self.all_rows and self.fold is not None:
             raise CloudError("Give either --fold or --all-rows: a fold is kept back.")

@@ -137,7 +137,9 @@ class TestStockPipelines:
         assert set(scores) == set(targets)
         shared = set(targets) & set(ours)
         assert len(shared) >= 5
-        assert {name: scores[name] for name in shared} == pytest.approx({name: ours[name] for name in shared}, rel=1e-4)
+        # the stock pipeline does not know that gaps are never negative
+        given = {name: max(scores[name], 0.0) if name == "band_gap" else scores[name] for name in shared}
+        assert given == pytest.approx({name: ours[name] for name in shared}, rel=1e-4)
 
     def test_fill_mask_proposes_what_the_crystal_has(self) -> None:
         scope = "1 2 a E C C n O O O 0 | Ba 3a Ti 3b [MASK] 6c O 18f"

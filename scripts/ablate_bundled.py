@@ -1,8 +1,8 @@
-"""What the runs of a fold, the spectrum and the members are worth: `python scripts/ablate_runs.py --rows runs/bundle`.
+"""What the spectrum and the members are worth: `python scripts/ablate_bundled.py --rows runs/bundle --data DATA`.
 
-`joint/second_K` goes on from `joint/first_K` and `joint/third_K` from that; all kept the fold K back. Writes
-`docs/results/runs.json`: the errors of each run; what Cv is at other temperatures if one Debye temperature has to give
-the third run's Cv at 300 K; and the errors of one, two and three bundled members on crystals of WBM, which no run saw.
+Writes `docs/results/bundled_ablation.json`: the errors of Cv of `joint/fold_K`, each on the fold that it kept back;
+what Cv is at other temperatures if one Debye temperature has to give the predicted Cv at 300 K; and the errors of one,
+two and three bundled members on crystals of WBM, which no training saw.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from cloud_hf.data.tables import read_table
 from cloud_hf.files import write_json
 from cloud_hf.training.joint_recipe import JointRecipe, read_joint_recipe
 
-RUNS = ("first", "second", "third")
 MEMBERS = 3
 WBM = {"formation_energy_per_atom": "eV/atom", "band_gap": "eV"}
 """Labels of WBM, and units."""
@@ -36,8 +35,7 @@ def one_debye_temperature(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def errors(table: pd.DataFrame, recipe: JointRecipe) -> dict[str, dict[str, Any]]:
-    """Mean absolute error of every head on the crystals that count, and the area of the density of states."""
-    table = table[table.scored]
+    """Mean absolute error of every head, and the area of the density of states."""
     by_head = {}
     for name, (column, unit) in heads(recipe).items():
         gaps = (table[f"predicted_{column}"] - table[column]).abs().dropna()
@@ -84,20 +82,21 @@ def main() -> None:
     parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
     arguments = parser.parse_args()
     recipe = read_joint_recipe(RECIPE)
-    tables = {name: kept_back(arguments.rows / "joint", arguments.rows / "multitask.parquet", name) for name in RUNS}
-    by_run: dict[str, Any] = {name: errors(table, recipe) for name, table in tables.items()}
-    debye_form = errors(one_debye_temperature(tables["third"]), recipe)
-    by_run["one_debye_temperature"] = {
-        name: row for name, row in debye_form.items() if name.startswith("heat_capacity")
+    table = kept_back(arguments.rows / "joint")
+    spectrum, debye_form = errors(table, recipe), errors(one_debye_temperature(table), recipe)
+    cv = [name for name in spectrum if name.startswith("heat_capacity")]
+    by_form = {
+        form: {name: row[name] for name in cv}
+        for form, row in (("spectrum", spectrum), ("one_debye_temperature", debye_form))
     }
-    for name, row in by_run["third"].items():
-        print(f"{name}: " + ", ".join(f"{run} {by_run[run][name]['mae']:.4g}" for run in RUNS), row["unit"])
+    for name in cv:
+        print(f"{name}: " + ", ".join(f"{form} {row[name]['mae']:.4g}" for form, row in by_form.items()))
     by_members = errors_of_members(wbm_rows(arguments.data, arguments.split or arguments.rows / "split"))
     for number, row in by_members.items():
         print(f"{number} members on WBM: { ({name: one['mae'] for name, one in row.items()}) }")
     packages = versions(["cloud-hf", "torch", "transformers"])
-    result = {"versions": packages, "errors": by_run, "members_on_wbm": by_members}
-    write_json(result, ROOT / "docs" / "results" / "runs.json", indent=1)
+    result = {"versions": packages, "heat_capacity": by_form, "members_on_wbm": by_members}
+    write_json(result, ROOT / "docs" / "results" / "bundled_ablation.json", indent=1)
 
 
 if __name__ == "__main__":

@@ -86,8 +86,8 @@ class TestIntervals:
         assert "to_trees" not in line["arms"]["trees"]
 
 
-def test_the_curve_of_the_model_card_is_drawn_from_its_result_file(root: Path, tmp_path: Path) -> None:
-    record = json.loads((root / "docs/results/learning_curve.json").read_text())
+def test_the_curve_of_the_report_is_drawn_from_its_result_file(root: Path, tmp_path: Path) -> None:
+    record = json.loads((root / "docs/studies/low-data/results.json").read_text())
     save_figure(curve_figure(record["results"]["sizes"], "MAE", "title"), str(tmp_path / "curve.png"))
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
 

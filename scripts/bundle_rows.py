@@ -1,7 +1,7 @@
 """The strings that the bundled masked language model learns.
 
-`python scripts/bundle_rows.py --split DIR --output runs/bundle` reads the labelled tables and what
-`cloud-hf split` made of them, and writes
+`python scripts/bundle_rows.py --split DIR --output runs/bundle` reads what `cloud-hf split` made of the tables, and
+writes
 
 - `corpus.parquet`: distinct canonical `sites` strings for masked-language modelling;
 - `rows.json`: how many rows and strings there are of what, and why others are left out.
@@ -63,7 +63,7 @@ def write_corpus(split: Path, output: Path, excluded: set[str], counts: dict[str
 
 
 def main() -> None:
-    """Write the tables."""
+    """Write the strings and how many there are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", type=Path, required=True, help="folder that cloud-hf split wrote")
     parser.add_argument("--output", type=Path, default=Path("runs/bundle"))

@@ -36,12 +36,13 @@ def test_no_more_is_imported_than_is_needed(run_python: Callable[..., Any]) -> N
     statements = [
         "import cloud_hf, cloud_hf.cli.main; cloud_hf.__version__; cloud_hf.cli.main.build_parser()",
         "import cloud_hf; cloud_hf.bundled_heads(); cloud_hf.CloudError",
+        "import cloud_hf.metrics",
         "import cloud_hf.parallel.worker",
         "import cloud_hf.cli.encode",
         "import cloud_hf.cli.predict",
     ]
-    nothing, heads, worker, encode, predict = map(set, run_python(HEAVY.format(statements=statements)))
-    assert nothing == heads == set()
+    nothing, heads, metrics, worker, encode, predict = map(set, run_python(HEAVY.format(statements=statements)))
+    assert nothing == heads == metrics == set()
     assert worker <= {"pymatgen"}
     assert encode <= {"pymatgen"}
     assert predict <= {"pymatgen"}

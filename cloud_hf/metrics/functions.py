@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.constants import R as GAS_CONSTANT
 from scipy.interpolate import CubicSpline
 
 from cloud_hf.errors import CloudError
-from cloud_hf.models.debye import GAS_CONSTANT
 
 __all__ = ["regression_metrics", "thermodynamic_consistency"]
 

@@ -32,7 +32,6 @@ import pyarrow.parquet as parquet
 from benchmarking import processor, show, versions, write_section
 from tqdm import tqdm
 
-from cloud_hf.checkpoints.bundled import bundled_likelihood
 from cloud_hf.inference.likelihood import StringLikelihood
 from cloud_hf.screening.api import TOP_FILE
 from cloud_hf.screening.candidates import Counts, Product
@@ -208,10 +207,7 @@ def processes() -> Any:
 
 def proposals(samples: int) -> Any:
     """What becomes of draws."""
-    folder = bundled_likelihood()
-    if folder is None:
-        raise SystemExit("No language model ships with this version.")
-    model, known = StringLikelihood.load(folder), KnownStrings.bundled()
+    model, known = StringLikelihood.bundled(), KnownStrings.bundled()
     prototypes = [bundled_prototypes()[name] for name in PROPOSED]
     rows = []
     for sites in (False, True):

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cloud_hf.checkpoints.bundled import bundled_likelihood
 from cloud_hf.checkpoints.reading import loading, read_config, refuse_missing_weights
 from cloud_hf.data.tables import read_table
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
@@ -125,6 +126,20 @@ class StringLikelihood:
         path = Path(folder) / LIKELIHOOD_FILE
         settings = LikelihoodSettings.load(path) if path.is_file() else LikelihoodSettings()
         return cls(model, tokenizer, settings if words is None else LikelihoodSettings(words=tuple(words)))
+
+    @classmethod
+    def bundled(cls) -> "StringLikelihood":
+        """Load the masked language model inside the package.
+
+        Raises:
+            CheckpointError: This version ships none.
+        """
+        folder = bundled_likelihood()
+        if folder is None:
+            raise CheckpointError(
+                "no masked language model ships with this version of the package; install one that has it."
+            )
+        return cls.load(folder)
 
     def __call__(self, scopes: Sequence[str], progress: bool = False) -> NDArray[np.float64]:
         """Return the pseudo-log-likelihoods in nats per word, shape (len(scopes),); NaN where no word counts.

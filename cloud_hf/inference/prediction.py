@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # transformers' model classes, whose import takes seconds
 logger = logging.get_logger(__name__)
 
 __all__ = [
-    "Prediction", "Predictors", "heads_of", "load_predictor", "load_predictors", "model_path", "predict_encoded",
-    "predict_items", "shown_heads",
+    "Prediction", "Predictors", "heads_of", "load_predictor", "load_predictors", "model_path", "model_paths",
+    "predict_encoded", "predict_items", "shown_heads", "units_of",
 ]  # fmt: skip
 
 
@@ -244,9 +244,8 @@ def units_of(model: str = "default", auxiliary: bool = False) -> dict[str, str]:
     Raises:
         CheckpointError: There is no such checkpoint, or one without a property head.
     """
-    paths = dict.fromkeys(map(bundled_model, bundled_heads())) if model == "default" else {model: None}
     units: dict[str, str] = {}
-    for path in paths:
+    for path in model_paths(model):
         described = _Described(_config_with_head(path, None))
         units |= described.units if auxiliary else _units(described, shown_heads(described.config))
     return units
@@ -406,6 +405,11 @@ def model_path(model: str = "default", head: str | None = None) -> str:
         CheckpointError: No bundled checkpoint has this head.
     """
     return bundled_model(head or DEFAULT_HEAD) if model == "default" else model
+
+
+def model_paths(model: str = "default") -> list[str]:
+    """Return the folders or the Hub id that `--model` without `--head` stands for: all checkpoints of the package."""
+    return [*dict.fromkeys(map(bundled_model, bundled_heads()))] if model == "default" else [model]
 
 
 def heads_of(config: Any) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from cloud_hf.checkpoints.bundled import bundled_likelihood
 from cloud_hf.data.tables import check_output, write_table
 from cloud_hf.errors import CloudError
 from cloud_hf.files import write_json
@@ -265,13 +264,10 @@ def _proposals(
     rules: Rules | None,
     known: KnownStrings,
 ) -> tuple[Proposals, Proposed]:
-    folder = bundled_likelihood()
-    if folder is None:
-        raise CloudError("no language model ships with this version, so nothing can propose elements.")
     for name in slots:
         if all(prototype.slot(name) is None for prototype in prototypes):
             raise CloudError(f"no prototype has a slot {name!r}.")
-    source, proposed = propose(prototypes, slots, StringLikelihood.load(folder), known, sampling, rules)
+    source, proposed = propose(prototypes, slots, StringLikelihood.bundled(), known, sampling, rules)
     if not len(source):
         raise CloudError(f"nothing is left to screen. {proposed}.")
     return source, proposed

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cloud_hf.checkpoints.bundled import bundled_heads, bundled_model
 from cloud_hf.data.tables import check_output, write_table
 from cloud_hf.errors import CloudError, OutputError, about
 from cloud_hf.files import refuse_other_settings, write_json
+from cloud_hf.inference.prediction import model_paths
 from cloud_hf.screening.candidates import Candidate, Counts, Product
 from cloud_hf.screening.chemistry import Rules
 from cloud_hf.screening.known import KnownStrings
@@ -189,8 +189,7 @@ def _short(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _weights(model: str) -> str | None:
     """What tells weights from others: sizes and times of the files of local checkpoints."""
-    paths = sorted({bundled_model(head) for head in bundled_heads()}) if model == "default" else [model]
-    stats = [(Path(path) / "model.safetensors") for path in paths]
+    stats = [(Path(path) / "model.safetensors") for path in sorted(model_paths(model))]
     return " ".join(f"{file.parent.name}:{file.stat().st_size}" for file in stats if file.is_file()) or None
 
 

@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from cloud_hf.checkpoints.bundled import bundled_model
 from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.corpus.shards import open_corpus
-from cloud_hf.crystals.rows import STRUCTURE_COLUMNS
 from cloud_hf.data.inputs import Item, encode_items, iterate_items, table_items
-from cloud_hf.data.tables import SCOPE_COLUMN, read_table
+from cloud_hf.data.tables import SCOPE_COLUMN, STRUCTURE_COLUMNS, read_table
 from cloud_hf.errors import CloudError
 from cloud_hf.files import new_file
 from cloud_hf.inference.api import EMBEDDING_HEAD, embed
+from cloud_hf.inference.prediction import model_path
 from cloud_hf.scope import TIMEOUT, ScopeEncoder
 from cloud_hf.screening.index import open_index, search_index
 from cloud_hf.screening.known import string_hashes
@@ -152,7 +151,7 @@ def search(
     near: list[tuple[list[int], list[float]]] = []
     if good:
         made = embed(good, **settings)
-        folder = bundled_model(head or EMBEDDING_HEAD) if model == "default" else model
+        folder = model_path(model, head or EMBEDDING_HEAD)
         if crystals.compact is not None and crystals.compact.fits(folder):
             places, cosines = nearest(crystals.compact.project(made), crystals.compact.table, k)
         else:

@@ -86,6 +86,18 @@ def test_the_threshold_comes_from_the_folder(likelihood: StringLikelihood, sever
     assert StringLikelihood.load(str(several_heads / "likelihood"), ["elements"]).outside(np.zeros(1)) is None
 
 
+def test_the_bundled_model_is_the_one_that_ships(
+    several_heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud_hf.checkpoints.bundled._WEIGHTS", several_heads)
+    assert StringLikelihood.bundled().settings == LikelihoodSettings.load(
+        several_heads / "likelihood" / LIKELIHOOD_FILE
+    )
+    monkeypatch.setattr("cloud_hf.checkpoints.bundled._WEIGHTS", tmp_path)
+    with pytest.raises(CheckpointError, match="ships with this version"):
+        StringLikelihood.bundled()
+
+
 def test_what_cannot_be_loaded(several_heads: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="CloudForMaskedLM"):
         StringLikelihood.load(str(several_heads / "heat_capacity"))

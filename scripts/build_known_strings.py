@@ -8,8 +8,8 @@ CACHE is a folder of encoded strings, as `cloud-hf split --cache` keeps them.
 import argparse
 from pathlib import Path
 
-from cloud_hf.data.names import encoded_strings
-from cloud_hf.scope import ScopeEncoder
+from cloud_hf.data.kept_strings import encode_table
+from cloud_hf.data.tables import read_table
 from cloud_hf.screening.known import KNOWN_FILE, KnownStrings, string_hashes
 
 TARGET = Path(__file__).resolve().parents[1] / "cloud_hf" / "screening" / KNOWN_FILE
@@ -21,11 +21,10 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("tables", nargs="+", type=Path)
     arguments = parser.parse_args()
-    encoder = ScopeEncoder()
     scopes: set[str] = set()
     for path in arguments.tables:
-        named = encoded_strings(path, encoder, arguments.cache)
-        scopes |= {str(scope) for scope in named["scope"].dropna()}
+        strings = encode_table(read_table(path), path, arguments.cache)
+        scopes |= {*strings["scope"].dropna()}
     known = KnownStrings(string_hashes(sorted(scopes)))
     known.save(TARGET)
     print(f"{len(scopes)} strings, {len(known)} hashes -> {TARGET.name}, {TARGET.stat().st_size} bytes")

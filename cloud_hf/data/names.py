@@ -1,28 +1,21 @@
 """Every name by which a table knows its crystals: what splitting and the leakage report compare."""
 
-import hashlib
-import math
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from cloud_hf.data.assignment import composition_name, database_entry, protostructure
-from cloud_hf.data.inputs import Item, encode_items, table_items
-from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, is_missing, read_table, write_table
-from cloud_hf.errors import CloudError, EncodingTimeoutError, TableError, about
+from cloud_hf.data.kept_strings import Workers, encode_table
+from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, is_missing, read_table
+from cloud_hf.errors import CloudError, TableError, about
 from cloud_hf.scope import TIMEOUT, ScopeEncoder, parse
 
-__all__ = ["NAME_COLUMNS", "TIME_LIMIT", "encoded_strings", "is_outdated", "limit_of", "name_rows", "scope_columns"]
+__all__ = ["NAME_COLUMNS", "name_rows", "scope_columns"]
 
 NAME_COLUMNS = ("row", "id", "scope", "sites", "names", "entry", "composition", "protostructure", "error")
 """Columns that `name_rows` gives."""
-
-TIME_LIMIT = "time_limit"
-"""Column of kept strings, s: the limit that a row without a string has exceeded."""
 
 _SCOPE_NAME = re.compile(r"(^|_)scope(_|$)")
 
@@ -31,65 +24,6 @@ def scope_columns(table: pd.DataFrame) -> list[str]:
     """Return the columns that hold SCOPE strings, by their names: `scope` first, then `cloud_scope`, `scope_full`."""
     columns = [str(name) for name in table.columns if _SCOPE_NAME.search(str(name))]
     return sorted(columns, key=lambda name: (name != SCOPE_COLUMN, name))
-
-
-def encoded_strings(
-    path: str | os.PathLike[str],
-    encoder: ScopeEncoder,
-    cache: str | os.PathLike[str],
-    processes: int = 1,
-    timeout: float | None = TIMEOUT,
-    progress: bool = False,
-) -> pd.DataFrame:
-    """Encode the structures of a table once and keep the strings.
-
-    Args:
-        path: A table with structure columns.
-        encoder: Writes the strings.
-        cache: Folder for one Parquet file per table; its name holds a hash of the table and of the encoder's settings,
-            so that a changed table is encoded anew.
-        processes: Worker processes.
-        timeout: Longest time for one crystal, s; None sets no limit.
-        progress: Whether to show a bar.
-
-    Returns:
-        Columns `scope` and `error`, one row per row of the table.
-
-    Raises:
-        TableError: The table cannot be read, or the folder cannot be written to.
-    """
-    path, table = Path(path), read_table(path)
-    columns = ["scope", "error"]
-    digest = hashlib.sha256(f"{encoder.settings}, max_atoms {encoder.max_atoms}\n".encode() + path.read_bytes())
-    cache_file = Path(cache) / f"{path.stem}-{digest.hexdigest()[:16]}.parquet"
-    if cache_file.is_file():
-        strings = read_table(cache_file)
-        if len(strings) == len(table) and not is_outdated(strings, timeout):
-            strings = strings[columns].astype(object)
-            return strings.where(strings.notna(), None)
-    encoded = encode_items(table_items(table, path), encoder, processes, timeout)
-    rows = [
-        (None if item.error else item.scope, item.message, limit_of(item, timeout))
-        for item in tqdm(encoded, total=len(table), desc="encoding", unit="crystal", disable=not progress)
-    ]
-    strings = pd.DataFrame(rows, columns=[*columns, TIME_LIMIT], dtype=object).astype({TIME_LIMIT: float})
-    write_table(strings, cache_file)
-    return strings[columns]
-
-
-def limit_of(item: Item, timeout: float | None) -> float | None:
-    """Return the limit that an item has exceeded, s, if that is why it has no string."""
-    return timeout if isinstance(item.error, EncodingTimeoutError) else None
-
-
-def is_outdated(kept: pd.DataFrame, timeout: float | None) -> bool:
-    """Whether kept strings lack some that the time would be enough for now.
-
-    Args:
-        kept: Strings, with the column `TIME_LIMIT` unless there was none.
-        timeout: Limit, s; None for no limit.
-    """
-    return TIME_LIMIT in kept and bool((kept[TIME_LIMIT] < (math.inf if timeout is None else timeout)).any())
 
 
 def name_rows(
@@ -131,9 +65,12 @@ def name_rows(
     given = [[None if is_missing(text) else str(text) for text in table[column]] for column in columns]
     errors: list[str | None] = [None] * len(table)
     if has_structures(table):
-        strings = encoded_strings(path, encoder, cache, processes, timeout, progress)
+        strings = encode_table(table, path, cache, Workers(processes, timeout), encoder, progress=progress)
         given.insert(0, strings["scope"].tolist())
-        errors = strings["error"].tolist()
+        errors = [
+            reason and f"{source}: {reason}"
+            for source, reason in zip(strings["source"], strings["reason"], strict=True)
+        ]
     ids = table["id"].tolist() if "id" in table.columns else [None] * len(table)
     rows = [
         {"row": row, "id": str(row if is_missing(identifier) else identifier)}

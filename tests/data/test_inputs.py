@@ -18,7 +18,8 @@ import pytest
 from cloud_hf import encode, predict, screen, search
 from cloud_hf.data import tables
 from cloud_hf.data.inputs import Item, collect_items, encode_item, encode_items, iterate_items, table_items
-from cloud_hf.data.names import encoded_strings, name_rows
+from cloud_hf.data.kept_strings import Workers
+from cloud_hf.data.names import name_rows
 from cloud_hf.errors import CloudError, TableError
 from cloud_hf.inference.evaluation import evaluate_table
 from cloud_hf.inference.prediction import predict_items
@@ -420,8 +421,8 @@ def test_items_of_all_kinds_are_encoded_in_order(folder: Path, processes: int, t
 
 @pytest.mark.parametrize(
     "function",
-    [encode, encode_batch, encode_items, encoded_strings, evaluate_table, KnownStrings.and_of, name_rows, predict,
-     predict_items, read_prototypes, screen, search],
+    [encode, encode_batch, encode_items, evaluate_table, KnownStrings.and_of, name_rows, predict, predict_items,
+     read_prototypes, screen, search, Workers],
 )  # fmt: skip
 def test_every_way_to_a_crystal_has_the_same_limit(function: Callable[..., Any]) -> None:
     assert inspect.signature(function).parameters["timeout"].default == TIMEOUT

@@ -1,4 +1,4 @@
-"""Names of the crystals in a table: every row has some or says why not, and strings are encoded once."""
+"""Names of the crystals in a table: every row has some or says why not."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import pandas as pd
 import pytest
 
 from cloud_hf import ScopeEncoder
-from cloud_hf.crystals.cell import Cell
-from cloud_hf.data import names
-from cloud_hf.data.names import encoded_strings, name_rows, scope_columns
+from cloud_hf.data.names import name_rows, scope_columns
 from cloud_hf.errors import CloudError, TableError
-from waiting import Hang
 
 ROCK_SALT = "1 6 a O D D a D O D b O O O c O O O d O O O e O O O 0 | Mg 4a O 4b"
 CUBE = [4.21, 0, 0, 0, 4.21, 0, 0, 0, 4.21]
@@ -41,43 +38,8 @@ def test_every_row_has_a_name_or_a_reason(structures: Path, tmp_path: Path) -> N
     assert found["composition"].tolist() == ["Mg 0.5 O 0.5", None, None, "Mg 0.5 O 0.5"]
     assert found["protostructure"].tolist() == ["225: 4a | 4b", None, None, "225: 4a | 4b"]
     assert found["error"].notna().tolist() == [False, True, True, False]
+    assert found["error"].tolist()[1].startswith("mp-1: lattice (9 numbers, Å)")
     assert found["names"].tolist()[1] == []
-
-
-def test_strings_are_encoded_once_and_again_if_anything_changes(
-    structures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-    encode = names.encode_items
-    monkeypatch.setattr(names, "encode_items", lambda *args, **kwargs: calls.append(1) or encode(*args, **kwargs))
-    cache = tmp_path / "cache"
-    first = encoded_strings(structures, ScopeEncoder(), cache)
-    assert encoded_strings(structures, ScopeEncoder(), cache).equals(first)
-    assert len(calls) == 1
-    encoded_strings(structures, ScopeEncoder(symprec=0.1), cache)
-    pd.read_parquet(structures).iloc[:2].to_parquet(structures)
-    assert len(encoded_strings(structures, ScopeEncoder(), cache)) == 2
-    assert len(calls) == 3
-    assert len(list(cache.iterdir())) == 3
-
-
-def test_a_crystal_over_the_limit_costs_its_row_and_has_another_chance_with_more_time(
-    structures: Path, tmp_path: Path, hang: Hang, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    describe = ScopeEncoder.describe
-    cache = tmp_path / "cache"
-
-    def slow(self: ScopeEncoder, crystal: Cell) -> object:
-        return hang() if crystal.name == "mp-0" else describe(self, crystal)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ScopeEncoder, "describe", slow)
-        found = encoded_strings(structures, ScopeEncoder(), cache, timeout=600.0)
-    assert found["scope"].tolist() == [None, None, None, ROCK_SALT]
-    assert "600 s" in found["error"][0]
-    assert encoded_strings(structures, ScopeEncoder(), cache, timeout=500.0).equals(found)
-    again = encoded_strings(structures, ScopeEncoder(), cache, timeout=700.0)
-    assert again["scope"].tolist() == [ROCK_SALT, None, None, ROCK_SALT]
 
 
 def test_a_string_beside_a_structure_is_another_name(structures: Path, tmp_path: Path) -> None:

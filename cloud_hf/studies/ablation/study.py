@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cloud_hf.data.inputs import table_items
+from cloud_hf.data.kept_strings import encode_table
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CloudError, StudyError
 from cloud_hf.metrics import regression_metrics
@@ -21,7 +21,7 @@ from cloud_hf.scope import ScopeEncoder
 from cloud_hf.studies.ablation.cells import BASE, CELLS, COPIES, Cell, Training
 from cloud_hf.studies.ablation.labellings import equivalent_strings, random_description
 from cloud_hf.studies.common.arguments import TrainingStudyArguments, one_table
-from cloud_hf.studies.common.crystals import assigned_folds, encode_crystals, read_crystals
+from cloud_hf.studies.common.crystals import assigned_folds, read_crystals
 from cloud_hf.studies.common.fitting import (
     StudyTarget,
     encoder_folder,
@@ -253,10 +253,10 @@ class _Grid:
                     f"has no column {self.arguments.released!r}; name it with --released.", source=str(path)
                 )
             return [str(text) for text in self.crystals.table[self.arguments.released]]
-        items = [*table_items(read_table(path).iloc[self.crystals.position], str(path))]
-        cache_file = self.strings_folder / f"{path.stem}-{digest_of(path)}-{self.arguments.label}-{kind}.parquet"
-        encoder = ScopeEncoder(kind)
-        strings = encode_crystals(items, cache_file, self.arguments.workers, kind, encoder=encoder)
+        strings = encode_table(
+            read_table(path), path, self.strings_folder, self.arguments.workers, ScopeEncoder(kind),
+            self.crystals.position,
+        )  # fmt: skip
         failed = strings[strings["reason"].notna()]
         if len(failed):
             first = "{source}: {reason}".format(**failed.iloc[0])

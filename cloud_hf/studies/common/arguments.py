@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from cloud_hf.data.kept_strings import Workers
 from cloud_hf.errors import StudyError
 from cloud_hf.models.configuration_cloud import TARGET_TRANSFORMS
 from cloud_hf.scope import TIMEOUT
-from cloud_hf.studies.common.crystals import Workers
 from cloud_hf.training.arguments import in_range
 
 __all__ = ["LabelStudyArguments", "StudyArguments", "TrainingStudyArguments", "one_table"]

@@ -10,6 +10,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from cloud_hf.crystals.rows import structure_keys
 from cloud_hf.data.inputs import Item, table_items
+from cloud_hf.data.kept_strings import Workers, encode_once
 from cloud_hf.data.tables import (
     SCOPE_COLUMN,
     STRUCTURE_COLUMNS,
@@ -26,10 +28,8 @@ from cloud_hf.data.tables import (
     is_missing,
     numeric_column,
     read_table,
-    write_table,
 )
 from cloud_hf.errors import StudyError
-from cloud_hf.studies.common.crystals import Workers, encode_crystals, kept_strings
 
 __all__ = [
     "SplitJson", "encode_split_json", "open_split_json", "read_fold_file", "read_items", "read_labelled_table",
@@ -57,13 +57,13 @@ class SplitJson:
         index: The rows' names, usually 0 to n - 1.
         columns: Names of the columns.
         rows: Yields each row's values, in the order of `columns`; raises `StudyError` where the file is damaged.
+        close: Closes the file; reading the last row does too.
     """
 
-    def __init__(self, path: Path, index: list[Any], columns: list[str], rows: Iterator[list[Any]]) -> None:
-        self.path = path
-        self.index = index
-        self.columns = columns
-        self.rows = rows
+    def __init__(
+        self, index: list[Any], columns: list[str], rows: Iterator[list[Any]], close: Callable[[], None]
+    ) -> None:
+        self.index, self.columns, self.rows, self.close = index, columns, rows, close
 
     def __len__(self) -> int:
         return len(self.index)
@@ -95,7 +95,7 @@ def open_split_json(path: str | Path) -> SplitJson:
     except StudyError:
         stream.close()
         raise
-    return SplitJson(path, index, columns, _rows(path, stream, len(index), len(columns)))
+    return SplitJson(index, columns, _rows(path, stream, len(index), len(columns)), stream.close)
 
 
 def _rows(path: Path, stream: "_Stream", n: int, width: int) -> Iterator[list[Any]]:
@@ -298,9 +298,10 @@ def _structure_column(table: pd.DataFrame) -> str | None:
 
 def encode_split_json(
     path: Path,
+    sha256: str,
     target: str | None,
     identify: Callable[[SplitJson], list[str]],
-    cache_file: Path,
+    folder: Path,
     workers: Workers,
     name: str,
 ) -> tuple[pd.DataFrame, list[str], NDArray[np.float64]]:
@@ -308,22 +309,21 @@ def encode_split_json(
 
     Args:
         path: Path of the data set, with pymatgen dicts in a column `structure`.
+        sha256: Its SHA-256.
         target: Column of the target; None: the only other one.
         identify: Gives the rows' ids.
-        cache_file: Parquet file of strings, ids and labels.
+        folder: Keeps strings and labels.
         workers: Processes that encode crystals.
-        name: What the progress bar shows.
+        name: What the kept file and the progress bar are called.
 
     Returns:
-        What `encode_crystals` returns, the ids, and the labels, shape (n,), NaN where there is none.
+        What `encode_once` returns, the ids, and the labels, shape (n,), NaN where there is none.
 
     Raises:
         StudyError: The file is damaged or of another task, or a target is no number.
     """
-    strings = kept_strings(cache_file, workers)
-    if strings is None:
-        data = open_split_json(path)
-        ids, labels = identify(data), []
+    with closing(open_split_json(path)) as data:
+        ids = identify(data)
         if target is None and len(data.columns) == 2:
             target = next(column for column in data.columns if column != "structure")
         if target not in data.columns or "structure" not in data.columns:
@@ -333,15 +333,15 @@ def encode_split_json(
                 source=str(path),
             )
         crystal, number = data.columns.index("structure"), data.columns.index(target)
+        labels: list[float] = []
 
         def items() -> Iterator[Item]:
             for identifier, row in zip(ids, data.rows, strict=True):
                 labels.append(_number(row[number], f"{path}: the row {identifier}", str(target)))
                 yield Item(source=identifier, crystal=row[crystal])
 
-        strings = encode_crystals(items(), None, workers, name, len(data)).assign(id=ids, label=labels)
-        write_table(strings, cache_file)
-    return strings, strings["id"].tolist(), strings["label"].to_numpy(dtype=float)
+        strings = encode_once(items(), folder, name, f"{sha256} {target}", workers, total=len(data), labels=labels)
+    return strings, ids, strings["label"].to_numpy()
 
 
 def _number(value: Any, where: str, column: str) -> float:

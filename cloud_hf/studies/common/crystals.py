@@ -1,55 +1,27 @@
 """Tables of crystals as a study reads them: strings of the grammar `sites`, and labels."""
 
 import hashlib
-import os
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.assignment import folds_of_strings
-from cloud_hf.data.inputs import Item, encode_items, table_items
-from cloud_hf.data.names import TIME_LIMIT, is_outdated, limit_of
-from cloud_hf.data.tables import numeric_column, read_table, write_table
+from cloud_hf.data.kept_strings import ONE_WORKER, Workers, encode_table
+from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import StudyError, TableError
-from cloud_hf.scope import TIMEOUT, ScopeEncoder, parse
-from cloud_hf.studies.common.folder import digest_of
+from cloud_hf.scope import parse
 
-__all__ = [
-    "MAX_TOKENS", "ONE_WORKER", "Crystals", "Workers", "assigned_folds", "crystals_from_strings", "encode_crystals",
-    "file_of", "kept_strings", "read_crystals", "with_atoms",
-]  # fmt: skip
+__all__ = ["MAX_TOKENS", "Crystals", "assigned_folds", "crystals_from_strings", "read_crystals", "with_atoms"]
 
 MAX_TOKENS = 128
 """Longest string of the encoders inside the package, with [CLS] and [SEP]."""
 
 Indices = NDArray[np.int64]
 Numbers = NDArray[np.float64]
-
-
-STRING_COLUMNS = ("source", "scope", "formula", "space_group", "n_atoms", "reason", TIME_LIMIT)
-"""Of tables of strings."""
-
-
-class Workers(NamedTuple):
-    """What encodes crystals.
-
-    Attributes:
-        processes: Worker processes.
-        timeout: Longest time for one crystal, s.
-    """
-
-    processes: int = 1
-    timeout: float | None = TIMEOUT
-
-
-ONE_WORKER = Workers()
 
 
 @dataclass(frozen=True)
@@ -178,27 +150,10 @@ def read_crystals(
     table = read_table(path)
     numbers = {name: numeric_column(table, name, path).to_numpy() for name in labels}
     chosen = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.int64)
-    items = list(table_items(table.iloc[chosen], str(path)))
-    cache_file = None
-    if cache is not None and not any(file_of(item) for item in items):
-        which = hashlib.sha256(chosen.tobytes()).hexdigest()[:6]
-        cache_file = Path(cache) / f"{Path(path).stem}-{digest_of(path)}-{which}.parquet"
-    strings = encode_crystals(items, cache_file, workers, str(Path(path).stem))
+    strings = encode_table(table, path, cache, workers, rows=rows)
     return crystals_from_strings(
         strings, strings["source"].tolist(), numbers, path, max_tokens, chosen, table.drop(columns=[*labels])
     )
-
-
-def file_of(item: Item) -> Path | None:
-    """Return the file that an item's cell of a table names; it may change while the table does not. None: no file."""
-    raw = item.crystal
-    if not isinstance(raw, Raw) or raw.kind != "value":
-        return None
-    content, _, folder = raw.value
-    if folder is None or not isinstance(content, str) or "\n" in content:
-        return None
-    path = os.path.join(folder, content.strip())  # noqa: PTH118  (pathlib refuses names that are too long)
-    return Path(path) if os.path.isfile(path) else None  # noqa: PTH113
 
 
 def crystals_from_strings(
@@ -210,10 +165,10 @@ def crystals_from_strings(
     rows: Indices | None = None,
     table: pd.DataFrame | None = None,
 ) -> Crystals:
-    """Sort what `encode_crystals` returned into crystals with a usable string and failures.
+    """Sort what `encode_once` returned into crystals with a usable string and failures.
 
     Args:
-        strings: What `encode_crystals` returned, m rows.
+        strings: What `encode_once` returned, m rows.
         sources: What each of them is called, m names.
         labels: Each label column of the whole table.
         path: Path of the table, for the message.
@@ -296,72 +251,3 @@ def assigned_folds(crystals: Crystals, split: str | Path | None, folds: int, see
     ):
         raise StudyError("is the split of another table; run `cloud-hf split` again.", source=str(split))
     return rows["fold"].to_numpy(dtype=np.int64)
-
-
-def encode_crystals(
-    items: Iterable[Item],
-    cache_file: Path | None = None,
-    workers: Workers = ONE_WORKER,
-    name: str = "crystals",
-    total: int | None = None,
-    encoder: ScopeEncoder | None = None,
-) -> pd.DataFrame:
-    """Encode items, or read what an earlier call kept.
-
-    Args:
-        items: Of `table_items`, or `Item(source=..., crystal=structure)` for anything that `ScopeEncoder` takes; may be
-            a generator, which is read as the work proceeds.
-        cache_file: Parquet file of the strings; None keeps nothing.
-        workers: Processes that encode crystals.
-        name: What the progress bar shows.
-        total: Number of items where they are a generator.
-        encoder: What encodes; None: that of the grammar `sites`.
-
-    Returns:
-        `STRING_COLUMNS`: `source` of the item; `n_atoms` per primitive cell; `reason`, None where the others are not;
-        one row an item, in order.
-    """
-    total = len(items) if isinstance(items, Sized) else total
-    cached = None if cache_file is None else kept_strings(cache_file, workers, total)
-    if cached is not None:
-        return cached
-    rows: list[dict[str, Any]] = []
-    encoded = encode_items(items, encoder or ScopeEncoder(), *workers)
-    for item in tqdm(encoded, total=total, desc=f"encoding {name}", unit="crystal", disable=None):
-        failed = item.error is not None
-        rows.append(
-            {
-                "source": item.source,
-                "scope": None if failed else item.scope,
-                "formula": None if failed else item.formula,
-                "space_group": None if failed else item.space_group,
-                "n_atoms": None if failed else item.n_atoms,
-                "reason": None if item.error is None else item.error.reason,
-                TIME_LIMIT: limit_of(item, workers.timeout),
-            }
-        )
-    frame = pd.DataFrame(rows, columns=[*STRING_COLUMNS])
-    frame = frame.astype({"space_group": "Int64", "n_atoms": "float64", TIME_LIMIT: "float64"})
-    if cache_file is not None:
-        write_table(frame, cache_file)
-    return _with_none(frame)
-
-
-def kept_strings(cache_file: Path, workers: Workers, total: int | None = None) -> pd.DataFrame | None:
-    """Return what `encode_crystals` kept; None if there is nothing that can be used.
-
-    Args:
-        cache_file: The file.
-        workers: What would encode the crystals now.
-        total: Number of items, if it is known.
-    """
-    if not cache_file.is_file():
-        return None
-    kept = pd.read_parquet(cache_file)
-    usable = {*STRING_COLUMNS} <= {*kept.columns} and not is_outdated(kept, workers.timeout)
-    return _with_none(kept) if usable and len(kept) == (len(kept) if total is None else total) else None
-
-
-def _with_none(frame: pd.DataFrame) -> pd.DataFrame:
-    texts = ["scope", "formula", "reason"]
-    return frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), None) for name in texts})

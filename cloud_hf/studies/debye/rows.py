@@ -8,9 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cloud_hf.data.assignment import composition_name, folds_of_strings
+from cloud_hf.data.kept_strings import ONE_WORKER, Workers
 from cloud_hf.errors import StudyError, TableError
 from cloud_hf.studies.common.arguments import one_table
-from cloud_hf.studies.common.crystals import ONE_WORKER, Crystals, Workers, read_crystals, with_atoms
+from cloud_hf.studies.common.crystals import Crystals, read_crystals, with_atoms
 from cloud_hf.studies.common.heat_capacities import check_heat_capacities
 from cloud_hf.studies.debye.known import COMPOUNDS, ELEMENTS, Known
 from cloud_hf.studies.debye.phonons import Density, phonon_heat_capacity, read_densities

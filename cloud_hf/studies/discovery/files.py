@@ -10,16 +10,10 @@ import numpy as np
 import pandas as pd
 
 from cloud_hf.data.inputs import Item, table_items
+from cloud_hf.data.kept_strings import ONE_WORKER, Workers, encode_once
 from cloud_hf.data.tables import numeric_column, read_chunks, read_table
 from cloud_hf.errors import StudyError, TableError
-from cloud_hf.studies.common.crystals import (
-    ONE_WORKER,
-    Crystals,
-    Workers,
-    crystals_from_strings,
-    encode_crystals,
-    read_crystals,
-)
+from cloud_hf.studies.common.crystals import Crystals, crystals_from_strings, read_crystals
 from cloud_hf.studies.common.folder import digest_of
 
 __all__ = [
@@ -137,7 +131,7 @@ def read_test_crystals(path: str | Path, label: str | None, cache: Path, workers
         raise StudyError(
             "structures of the benchmark have no labels; give the summary of WBM with --hull.", source=str(path)
         )
-    strings = encode_crystals(_items(path), cache / f"{path.stem}-{digest_of(path)}.parquet", workers, path.stem)
+    strings = encode_once(_items(path), cache, path.stem, digest_of(path), workers)
     return crystals_from_strings(strings, strings["source"].tolist(), {}, path)
 
 

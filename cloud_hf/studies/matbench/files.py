@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cloud_hf.data.kept_strings import ONE_WORKER, Workers, encode_once
 from cloud_hf.data.splits import folds_by_string
 from cloud_hf.data.tables import TABLE_SUFFIXES
 from cloud_hf.errors import StudyError
@@ -26,7 +27,7 @@ from cloud_hf.studies.common.benchmark_files import (
     read_fold_file,
     read_labelled_table,
 )
-from cloud_hf.studies.common.crystals import ONE_WORKER, Workers, crystals_from_strings, encode_crystals, file_of
+from cloud_hf.studies.common.crystals import crystals_from_strings
 from cloud_hf.studies.common.folder import sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, kfold_rows, rows_of_ids
 from cloud_hf.studies.common.published import MATBENCH_UNITS
@@ -193,11 +194,9 @@ def load_task(
     facts: dict[str, Any] = {"file": source.path.name, "sha256": sha256}
     if source.is_table:
         items, ids, labels = read_labelled_table(source.path, target, structure, [task.target, name])
-        in_files = any(file_of(item) for item in items)  # which may change while the table does not
-        cache_file = None if in_files else cache / f"{name}-{sha256[:12]}-{structure or 'crystals'}.parquet"
-        strings = encode_crystals(items, cache_file, workers, name)
+        strings = encode_once(items, cache, name, f"{sha256} {structure}", workers)
     else:
-        strings, ids, labels = _read_data_set(name, source.path, cache / f"{name}-{sha256[:12]}.parquet", workers)
+        strings, ids, labels = _read_data_set(name, source.path, sha256, cache, workers)
         facts["sha256_published"] = task.sha256
     facts["rows"] = len(ids)
     crystals = crystals_from_strings(strings, ids, {name: labels}, source.path)
@@ -235,9 +234,9 @@ def _official(name: str, source: Source, ids: list[str], folds: Sequence[int]) -
 
 
 def _read_data_set(
-    name: str, path: Path, cache_file: Path, workers: Workers = ONE_WORKER
+    name: str, path: Path, sha256: str, cache: Path, workers: Workers
 ) -> tuple[pd.DataFrame, list[str], NDArray[np.float64]]:
-    """What `encode_crystals` returns, the benchmark's ids (`mb-dielectric-0001`), and the labels."""
+    """What `encode_once` returns, the benchmark's ids (`mb-dielectric-0001`), and the labels."""
     prefix = f"mb-{name.replace('_', '-')}"
 
     def identify(data: SplitJson) -> list[str]:
@@ -247,4 +246,4 @@ def _read_data_set(
             for name_or_number in data.index
         ]
 
-    return encode_split_json(path, MATBENCH_TASKS[name].target, identify, cache_file, workers, name)
+    return encode_split_json(path, sha256, MATBENCH_TASKS[name].target, identify, cache, workers, name)

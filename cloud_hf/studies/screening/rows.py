@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cloud_hf.data.kept_strings import ONE_WORKER, Workers
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import ScopeError, StudyError
 from cloud_hf.scope import parse
 from cloud_hf.screening.prototypes import Prototype, bundled_prototypes, prototype_of_scope, slot_maps
-from cloud_hf.studies.common.crystals import ONE_WORKER, Crystals, Workers, read_crystals
+from cloud_hf.studies.common.crystals import Crystals, read_crystals
 
 __all__ = ["BULK", "ENERGY", "GAP", "UNITS", "families_of", "family_prototypes", "read_labelled"]
 

@@ -9,7 +9,6 @@ Rows, label columns and their sources are those of the benchmark's package (howa
 units, so those of the databases stand here. No checksums are published.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.inputs import Item
+from cloud_hf.data.kept_strings import ONE_WORKER, Workers, encode_once, file_of
 from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.benchmark_files import (
     SplitJson,
@@ -30,7 +30,7 @@ from cloud_hf.studies.common.benchmark_files import (
     read_fold_file,
     read_labelled_table,
 )
-from cloud_hf.studies.common.crystals import ONE_WORKER, Workers, crystals_from_strings, encode_crystals, file_of
+from cloud_hf.studies.common.crystals import crystals_from_strings
 from cloud_hf.studies.common.folder import sha256_of
 from cloud_hf.studies.common.folds import Fold, FoldedTask, choose_folds, rows_of_ids
 
@@ -166,8 +166,7 @@ def _from_json(
         return [f"{key}-{row + 1:0{width}d}" for row in range(len(data))]
 
     sha256 = sha256_of(path)
-    cache_file = cache / f"{task.name}-{sha256[:12]}.parquet"
-    strings, ids, labels = encode_split_json(path, target, identify, cache_file, workers, task.name)
+    strings, ids, labels = encode_split_json(path, sha256, target, identify, cache, workers, task.name)
     crystals = crystals_from_strings(strings, ids, {task.name: labels}, path)
     facts = {"file": path.name, "sha256": sha256, "fold_file_sha256": sha256_of(fold_file), "rows": len(ids)}
     return FoldedTask(
@@ -221,14 +220,11 @@ def _from_tables(
 
 
 def _encoded(name: str, items: Sequence[Item], cache: Path, workers: Workers) -> pd.DataFrame:
-    """What `encode_crystals` returns; a crystal stands in the tables of every fold, and is encoded once."""
+    """What `encode_once` returns; a crystal stands in the tables of every fold, and is encoded once."""
     first: dict[Any, int] = {}
     for row, item in enumerate(items):
         first.setdefault(_key(item), row)
-    in_files = any(file_of(item) for item in items)  # which may change while the tables do not
-    digest = hashlib.sha256(repr(list(first)).encode()).hexdigest()[:12]
-    cache_file = None if in_files else cache / f"{name}-{digest}.parquet"
-    strings = encode_crystals([items[row] for row in first.values()], cache_file, workers, name)
+    strings = encode_once([items[row] for row in first.values()], cache, name, repr(list(first)), workers)
     place = {key: number for number, key in enumerate(first)}
     return strings.iloc[[place[_key(item)] for item in items]].reset_index(drop=True)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pymatgen.core import Lattice, Structure
 
 from cloud_hf.cli.main import main
 from cloud_hf.errors import CloudError, StudyError
@@ -105,26 +104,6 @@ class TestCrystals:
         assert found.take([4, 0]).ids == [found.ids[4], found.ids[0]]
         ((reason, sources),) = found.failed_by_reason.items()
         assert (sources, sources[0] in reason) == ([found.failures["source"][0]], False)
-
-    def test_strings_that_an_earlier_version_kept_are_made_anew(
-        self, crystals: Callable[[int], pd.DataFrame], tmp_path: Path
-    ) -> None:
-        crystals(3).to_parquet(tmp_path / "rows.parquet")
-        first = read_crystals(tmp_path / "rows.parquet", cache=tmp_path / "kept")
-        (kept,) = (tmp_path / "kept").iterdir()
-        pd.read_parquet(kept).rename(columns={"reason": "error"}).to_parquet(kept)
-        assert read_crystals(tmp_path / "rows.parquet", cache=tmp_path / "kept").digest == first.digest
-
-    def test_strings_of_files_that_may_change_are_not_kept(self, tmp_path: Path) -> None:
-        for name, anion in (("a", 17), ("b", 35)):
-            cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), [11, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
-            cell.to(filename=str(tmp_path / f"{name}.cif"))
-        pd.DataFrame({"structure": ["x.cif"], "energy": [1.0]}).to_csv(tmp_path / "rows.csv")
-        strings = []
-        for name in ("a", "b"):
-            (tmp_path / f"{name}.cif").replace(tmp_path / "x.cif")
-            strings += read_crystals(tmp_path / "rows.csv", ["energy"], tmp_path / "kept").scopes
-        assert ["Cl" in strings[0], "Br" in strings[1]] == [True, True]
 
     def test_a_crystal_that_hangs_costs_its_own_row(self, hanging_table: Path, tmp_path: Path) -> None:
         arguments = StudyArguments([str(hanging_table)], str(tmp_path), encode_timeout=600.0)

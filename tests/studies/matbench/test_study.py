@@ -91,7 +91,7 @@ class TestStudy:
             raise AssertionError("computed again")
 
         monkeypatch.setattr("cloud_hf.studies.common.folds.fit_and_predict", never)
-        monkeypatch.setattr("cloud_hf.studies.common.benchmark_files.open_split_json", never)
+        monkeypatch.setattr("cloud_hf.data.kept_strings.encode_items", never)
         before = (finished / "report.md").read_text()
         run(quick(folder, finished, encoder, max_steps=20, learning_rate=0.01))
         assert (finished / "report.md").read_text() == before

@@ -101,13 +101,13 @@ class TestTables:
         from cloud_hf.studies.unconvbench import files as unconvbench_files
 
         counts: list[int] = []
-        known = unconvbench_files.encode_crystals
+        known = unconvbench_files.encode_once
 
         def counted(items: Any, *rest: Any) -> pd.DataFrame:
             counts.append(len(items))
             return known(items, *rest)
 
-        monkeypatch.setattr(unconvbench_files, "encode_crystals", counted)
+        monkeypatch.setattr(unconvbench_files, "encode_once", counted)
         folder = write_tables(tmp_path / "x", rows_of(crystals, 10, "cif"), folds=3)
         loaded = load_folder("x", folder, tmp_path / "kept")
         assert counts == [10]

@@ -16,6 +16,7 @@ from cloud_hf.models.errors import (
     ScopeError,
     ScopeTooLongError,
     UnknownWordError,
+    spelled,
 )
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "WorkerDiedError",
     "WorkerStartError",
     "about",
+    "spelled",
     "summary",
 ]
 
@@ -137,7 +139,7 @@ class StudyError(CloudError):
     """A study whose data, folds or folder of results cannot be used."""
 
 
-_WAYS_OUT: dict[type[CloudError], tuple[str, str]] = {
+_WAYS_OUT: dict[type[CloudError], tuple[str, str] | tuple[str, str, str]] = {
     CrystalReadError: ("no crystal that can be read", "mend the file as its message says, or convert it"),
     SeveralCrystalsError: ("several crystals in the place of one", "give each a row or a file of its own"),
     EmptyCrystalError: ("no atoms", "give the file that lists the sites"),
@@ -145,17 +147,18 @@ _WAYS_OUT: dict[type[CloudError], tuple[str, str]] = {
     DisorderedStructureError: ("partially occupied sites", "order the crystal, or use the grammar 'composition'"),
     UnknownElementError: ("what is no chemical element", "replace dummy species, or remove their sites"),
     OverlappingAtomsError: ("atoms on top of one another", "remove the doubled ones, or give them occupancies"),
-    CrystalTooLargeError: ("more than the limit", "give the primitive cell, or raise --max-atoms"),
-    SymmetryError: ("no space group", "check the coordinates, or try another --symprec"),
-    EncodingTimeoutError: ("not done within the time limit", "raise --timeout"),
-    WorkerDiedError: ("a library crashed, or memory ran out", "try fewer --processes"),
+    CrystalTooLargeError: ("more than the limit", "give the primitive cell, or raise `max_atoms`", "max_atoms"),
+    SymmetryError: ("no space group", "check the coordinates, or try another `symprec`", "symprec"),
+    EncodingTimeoutError: ("not done within the time limit", "raise `timeout`", "timeout"),
+    WorkerDiedError: ("a library crashed, or memory ran out", "try fewer `processes`", "processes"),
     EncoderFailureError: ("a failure that nobody foresaw", "please report it with its input"),
     CrystalError: ("no crystal that can be encoded", "its message says what to do"),
     TableError: ("an input or a row of a table that cannot be used", "its message says what to do"),
     ScopeError: ("a string that no crystal has", "encode the crystal itself"),
     CloudError: ("what cannot be used", "its message says what to do"),
 }
-"""What each kind of error means in a few words, and the way out; derived kinds share that of their parent."""
+"""What each kind of error means in a few words, the way out, and the argument that it names, if any; derived kinds
+share those of their parent."""
 
 
 def summary(counts: Mapping[str, int]) -> list[str]:
@@ -167,6 +170,6 @@ def summary(counts: Mapping[str, int]) -> list[str]:
     lines = []
     for name, number in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
         kind = globals().get(name, CloudError)
-        meaning, way_out = next(_WAYS_OUT[base] for base in kind.__mro__ if base in _WAYS_OUT)
-        lines.append(f"{number} {name}: {meaning}; {way_out}")
+        meaning, way_out, *flag = next(_WAYS_OUT[base] for base in kind.__mro__ if base in _WAYS_OUT)
+        lines.append(f"{number} {name}: {meaning}; {spelled(way_out, flag[0] if flag else None)}")
     return lines

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cloud_hf import errors
 from cloud_hf.errors import CloudError, CrystalReadError, EncodingTimeoutError, about, summary
 from cloud_hf.models.debye import DebyeInputError
+from cloud_hf.models.errors import argument_spelling
+
+SOURCES = Path(errors.__file__).parent
+FOLDERS = ("app", "baselines", "corpus", "crystals", "data", "inference", "models", "parallel", "scope", "screening")
+FILES = [*SOURCES.glob("*.py"), *(path for folder in FOLDERS for path in sorted((SOURCES / folder).glob("**/*.py")))]
 
 
 @pytest.mark.parametrize("error", [
@@ -31,6 +40,43 @@ def test_errors_travel_with_their_data() -> None:
     assert (error.reason, error.source, error.row, error.flag) == ("slow", "t.csv", 3, "timeout")
 
 
+def test_the_reader_of_a_message_decides_how_its_argument_is_spelled() -> None:
+    error = about(CrystalReadError("a `name`; give `sites=True` or `sites`.", flag="sites"), "`sites`.cif")
+    said = "`sites`.cif: a `name`; give `sites=True` or `sites`."
+    assert str(error) == said
+    before = argument_spelling.set({"sites": "--sites", "name": "--name"}.get)
+    try:
+        assert str(error) == "`sites`.cif: a `name`; give --sites or --sites."
+        assert str(CrystalReadError("give `sites`.")) == "give `sites`."
+        assert str(CrystalReadError("give `other`.", flag="other")) == "give `other`."
+    finally:
+        argument_spelling.reset(before)
+    assert str(error) == said
+
+
+def strings_of(node: ast.AST) -> Iterator[str]:
+    """Literals below a node, an f-string as one text, without docstrings."""
+    for below in ast.iter_child_nodes(node):
+        if isinstance(below, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in below.values)
+        elif isinstance(below, ast.Constant) and isinstance(below.value, str):
+            yield below.value
+        elif not (isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)):
+            yield from strings_of(below)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCES)))
+def test_messages_name_arguments_as_python_spells_them(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    texts = [re.sub("`cloud-hf [^`]*`", "", text) for function in functions for text in strings_of(function)]
+    assert not [text for text in texts if re.search(r"(^|[^\w-])--[a-z]", text)]
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        named = [entry.value for entry in call.keywords if entry.arg == "flag"]
+        if call.args and named and isinstance(named[0], ast.Constant) and not isinstance(call.args[0], ast.Name):
+            assert any(re.search(f"`{named[0].value}(=True)?`", text) for text in strings_of(call)), ast.unparse(call)
+
+
 def test_every_kind_has_a_meaning_and_a_way_out() -> None:
     kinds = [name for name in errors.__all__ if isinstance(getattr(errors, name), type)]
     lines = summary(dict.fromkeys(kinds, 2) | {"CrystalReadError": 5, "OfALaterVersionError": 1})
@@ -39,6 +85,7 @@ def test_every_kind_has_a_meaning_and_a_way_out() -> None:
     assert len(lines) == len(kinds) + 1
     assert all("; " in line for line in lines)
     assert summary({}) == []
+    assert not [line for line in lines if "--" in line]
 
 
 def test_the_debye_model_refuses_with_an_error_of_this_package() -> None:

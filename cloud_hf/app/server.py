@@ -111,4 +111,5 @@ def _refuse_taken_port(host: str, port: int) -> None:
         try:
             listener.bind((host, port))
         except (OSError, OverflowError) as error:
-            raise CloudError(f"{host}:{port} cannot be listened on ({error}); choose another --port.") from error
+            reason = f"{host}:{port} cannot be listened on ({error}); choose another `port`."
+            raise CloudError(reason, flag="port") from error

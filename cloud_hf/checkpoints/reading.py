@@ -330,7 +330,8 @@ def check_output_folder(path: str | os.PathLike[str], overwrite: bool = False, s
             raise CheckpointError(f"{above} is not a folder that can be written to.", source=str(path))
         if folder.is_dir() and any(folder.iterdir()):
             if not overwrite:
-                raise CheckpointError("the folder is not empty; give another one, or --overwrite.", source=str(path))
+                reason = "the folder is not empty; give another one, or `overwrite=True`."
+                raise CheckpointError(reason, source=str(path), flag="overwrite")
             read = Path(source).resolve()
             if source and (folder.resolve() == read or folder.resolve() in read.parents):
                 raise CheckpointError(f"holds {source}, which would be lost; give another folder.", source=str(path))

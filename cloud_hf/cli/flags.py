@@ -1,12 +1,50 @@
-"""Parsers of the command: flags with hyphens, spelled out; an unknown one is named with those that are like it."""
+"""Parsers of the command: flags with hyphens, spelled out; an unknown one is named with those that are like it.
+
+Errors name arguments as Python spells them; inside `arguments_as_flags` their messages have the command's flags.
+"""
 
 import argparse
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["CommandParser", "unknown_flag"]
+from cloud_hf.models.errors import argument_spelling
+
+__all__ = ["CommandParser", "arguments_as_flags", "name_flags", "unknown_flag"]
+
+
+class _FlagSpelling:
+    """From an argument's name in Python to the flag of the command, None if it has none.
+
+    Attributes:
+        flags: Those of the command, as soon as its parser has said them.
+    """
+
+    flags: Collection[str] = ()
+
+    def __call__(self, name: str) -> str | None:
+        words = name.replace("_", "-")
+        ways = (f"--{words}", f"--encode-{words}")  # the latter where training has processes and limits of its own
+        return next((flag for flag in ways if flag in self.flags), None)
+
+
+@contextmanager
+def arguments_as_flags() -> Iterator[None]:
+    """Inside the block errors spell arguments as the flags of the command whose parser has been used."""
+    before = argument_spelling.set(_FlagSpelling())
+    try:
+        yield
+    finally:
+        argument_spelling.reset(before)
+
+
+def name_flags(flags: Collection[str]) -> None:
+    """Say which flags the command has; without effect outside `arguments_as_flags`."""
+    spelling = argument_spelling.get()
+    if isinstance(spelling, _FlagSpelling):
+        spelling.flags = flags
 
 
 def unknown_flag(words: Sequence[str], known: Collection[str]) -> str | None:
@@ -62,7 +100,9 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as every parser does, but name an unknown flag before anything that is missing."""
         given = list(sys.argv[1:] if args is None else args)
-        problem = None if self._has_commands else unknown_flag(given, self.flags)
-        if problem:
-            self.error(problem)
+        if not self._has_commands:
+            name_flags(self.flags)
+            problem = unknown_flag(given, self.flags)
+            if problem:
+                self.error(problem)
         return super().parse_known_args(given, namespace)

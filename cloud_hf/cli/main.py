@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import cloud_hf
-from cloud_hf.cli.flags import CommandParser
+from cloud_hf.cli.flags import CommandParser, arguments_as_flags
 from cloud_hf.errors import CloudError
 
 __all__ = ["build_parser", "main"]
@@ -49,7 +49,11 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 some rows failed, 2 it could not run."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    with arguments_as_flags():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(given: list[str]) -> int:
     try:
         if given and given[0] in ("pretrain", "finetune", "joint"):  # transformers' own parser reads their arguments
             from cloud_hf.cli.train import TRAINING_COMMANDS

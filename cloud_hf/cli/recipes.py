@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-from cloud_hf.cli.flags import unknown_flag
+from cloud_hf.cli.flags import name_flags, unknown_flag
 from cloud_hf.errors import CloudError
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments, transformers_checks
 from cloud_hf.training.finetune_arguments import FinetuneArguments
@@ -135,6 +135,7 @@ def parse_flags(
         else:
             raise CloudError("--config needs the path of a YAML recipe.")
     parser = _FlagParser(kinds, command, groups or {}, everything="--help-all" in flags)
+    name_flags(parser.flags)
     given = [flag for path in recipes for flag in _as_flags(path, parser.flags)]
     problem = unknown_flag(flags, parser.flags)
     if problem:

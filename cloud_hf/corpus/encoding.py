@@ -102,7 +102,7 @@ class RecordEncoder:
         canonical = "sites" if is_ordered else "composition"
         if not is_ordered and "composition" not in self.grammars:
             raise DisorderedStructureError(
-                "only the grammar 'composition' can write partially occupied sites; add it to --grammars.",
+                "only the grammar 'composition' can write partially occupied sites; add it to `grammars`.",
                 flag="grammars",
             )
         encoder = self.encoders[canonical]

@@ -135,7 +135,7 @@ def _cell_of_items(items: Items, name: str, max_atoms: int, trust_sites: bool) -
     doubts = [said for said in (attached, reason) if said]
     if doubts and not trust_sites:
         raise CrystalReadError(
-            f"{'; '.join(doubts)}; mend the file, or take the sites as they are with trust_sites=True (--trust-sites).",
+            f"{'; '.join(doubts)}; mend the file, or take the sites as they are with `trust_sites=True`.",
             source=name, flag="trust_sites",
         )  # fmt: skip
     notes = [*filter(None, [candidates.note]), *doubts]
@@ -194,7 +194,7 @@ def _elements(
         raise CrystalReadError(
             f"the site {bearing!r} is named after a group with hydrogen, which no row holds; give the hydrogen "
             f"as a row of its own and the elements as {_SYMBOL}, or take the sites as they are with "
-            "trust_sites=True (--trust-sites).",
+            "`trust_sites=True`.",
             source=name, flag="trust_sites",
         )  # fmt: skip
     return elements
@@ -344,9 +344,10 @@ def _refuse_images(n_rows: int, n_operations: int, name: str, max_atoms: int) ->
     """Stop before symmetry multiplies a file into gigabytes."""
     if n_rows * n_operations > max(_IMAGES_PER_ATOM * max_atoms, 20_000) or n_rows > 20 * max(max_atoms, 100):
         raise CrystalTooLargeError(
-            f"{n_rows} atoms under {n_operations} symmetry operations make more sites than max_atoms "
-            f"({max_atoms}) allows; check the list of operations, or raise max_atoms (--max-atoms).",
+            f"{n_rows} atoms under {n_operations} symmetry operations make more sites than the limit "
+            f"of {max_atoms}; check the list of operations, or raise `max_atoms`.",
             source=name,
+            flag="max_atoms",
         )
 
 

@@ -124,7 +124,7 @@ def candidate_groups(items: Items, lattice: NDArray[np.float64], name: str, trus
         unread = f" that can be read ({', '.join(stated.unread)} cannot)" if stated.unread else ""
         raise CrystalReadError(
             f"the file states no space group{unread}; give the operations or the symbol ('P 1' if every atom of the "
-            "cell is listed), or take the sites as they are with trust_sites=True (--trust-sites).",
+            "cell is listed), or take the sites as they are with `trust_sites=True`.",
             source=name, flag="trust_sites",
         )  # fmt: skip
     return _open(stated, lattice, name)

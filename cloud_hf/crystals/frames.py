@@ -103,7 +103,7 @@ def _xyz(path: str, place: int, max_atoms: int) -> Frames:
                 for _ in range(n_sites + 1):
                     if not file.readline(_LONGEST_LINE):
                         break
-                reason = f"announces {n_sites} atoms, more than the limit of {max_atoms} (--max-atoms)."
+                reason = f"announces {n_sites} atoms, more than the limit of {max_atoms}; raise `max_atoms`."
                 frames.append(("error", CrystalTooLargeError(reason, flag="max_atoms")))
             else:
                 frames.append(("frame", b"".join([line, *(file.readline(_LONGEST_LINE) for _ in range(n_sites + 1))])))

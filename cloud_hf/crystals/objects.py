@@ -145,8 +145,9 @@ def refuse_size(n_sites: int, name: str, max_atoms: int) -> None:
     if n_sites > max_atoms:
         raise CrystalTooLargeError(
             f"the cell has {n_sites} sites, more than the limit of {max_atoms}; "
-            "reduce it to its primitive cell, or raise max_atoms (--max-atoms).",
+            "reduce it to its primitive cell, or raise `max_atoms`.",
             source=name,
+            flag="max_atoms",
         )
 
 
@@ -354,7 +355,7 @@ def _from_optimade(resource: Any, max_atoms: int, trust_sites: bool = False) -> 
     note = "; ".join(notes)
     if not trust_sites:
         raise CrystalReadError(
-            f"{note}; mend the structure, or take the sites as they are with trust_sites=True (--trust-sites).",
+            f"{note}; mend the structure, or take the sites as they are with `trust_sites=True`.",
             source=name, flag="trust_sites",
         )  # fmt: skip
     warnings.warn(f"{name}: {note}; the sites are taken as they are.", UserWarning, stacklevel=2)

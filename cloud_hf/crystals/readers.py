@@ -231,7 +231,9 @@ def _read_other(path: str, name: str, data: bytes, max_atoms: int, trust_sites: 
             reason = _reason(error)
         if path.lower().endswith(("xyz", "xyz.gz")) and _first_number(path) > max_atoms:
             raise CrystalTooLargeError(
-                f"announces more atoms than the limit of {max_atoms} (--max-atoms).", source=str(path)
+                f"announces more atoms than the limit of {max_atoms}; raise `max_atoms`.",
+                source=str(path),
+                flag="max_atoms",
             )
         try:
             from ase.io import read

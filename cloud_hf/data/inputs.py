@@ -164,9 +164,10 @@ def _number(text: str | None) -> float | None:
     try:
         atoms = float(text)
     except ValueError:
-        raise TableError(f"--n-atoms {text!r}: a bare string has no columns; give a number of atoms.") from None
+        reason = f"`n_atoms` {text!r}: a bare string has no columns; give a number of atoms."
+        raise TableError(reason, flag="n_atoms") from None
     if not 1 <= atoms < math.inf:
-        raise TableError(f"--n-atoms {text!r}: there is at least 1 atom in a primitive cell.")
+        raise TableError(f"`n_atoms` {text!r}: there is at least 1 atom in a primitive cell.", flag="n_atoms")
     return atoms
 
 

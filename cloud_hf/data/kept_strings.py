@@ -148,7 +148,7 @@ def _row(item: Item, timeout: float | None) -> tuple[object, ...]:
     if item.error is None:
         return item.source, item.scope, item.formula, item.space_group, item.n_atoms, None, None
     exceeded = timeout if isinstance(item.error, EncodingTimeoutError) else None
-    return item.source, None, None, None, None, item.error.reason, exceeded
+    return item.source, None, None, None, None, item.error.explanation, exceeded
 
 
 def _kept(file: Path, columns: dict[str, str], total: int | None) -> pd.DataFrame | None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cloud_hf.data.assignment import composition_name, database_entry, protostructure
 from cloud_hf.data.kept_strings import Workers, encode_table
-from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, is_missing, read_table
+from cloud_hf.data.tables import SCOPE_COLUMN, STRUCTURE_COLUMNS, has_structures, is_missing, read_table
 from cloud_hf.errors import CloudError, TableError, about
 from cloud_hf.scope import TIMEOUT, ScopeEncoder, parse
 
@@ -60,7 +60,7 @@ def name_rows(
     columns = scope_columns(table)
     if not columns and not has_structures(table):
         raise TableError(
-            f"needs structure columns or a column {SCOPE_COLUMN!r}; see cloud-hf encode --help.", source=str(path)
+            f"needs a column {SCOPE_COLUMN!r} or the columns {', '.join(STRUCTURE_COLUMNS)}.", source=str(path)
         )
     given = [[None if is_missing(text) else str(text) for text in table[column]] for column in columns]
     errors: list[str | None] = [None] * len(table)

@@ -151,9 +151,10 @@ def _atoms(table: pd.DataFrame, run: CalibrationRun) -> NDArray[np.float64]:
     atoms = [parse(scope).n_atoms_primitive for scope in table["scope"]]
     if None in atoms:
         raise TableError(
-            "the strings do not say how many atoms a cell has; name the labelled table with --data and its column of "
-            "atoms with --n-atoms.",
+            "the strings do not say how many atoms a cell has; give the labelled table, with a column of them, as "
+            "`data`.",
             source=run.predictions,
+            flag="data",
         )
     return np.array(atoms, dtype=float)
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import numeric_column, read_table
-from cloud_hf.errors import TableError
+from cloud_hf.errors import TableError, spelled
 from cloud_hf.inference.prediction import Prediction, Predictors, predict_encoded
 from cloud_hf.metrics import regression_metrics
 from cloud_hf.models.conformal import DEFAULT_LEVEL
@@ -104,7 +104,7 @@ def evaluate_table(
     if head == "heat_capacity" and debye and len(rows) and np.median(per_atom) > 3 * GAS_CONSTANT:
         warnings.append(
             f"most labels in {label!r} exceed the Dulong-Petit limit of {3 * GAS_CONSTANT:.2f} J/(mol atom K); if they "
-            "are per cell, name the column of atoms per cell with --n-atoms."
+            + spelled("are per cell, name the column of atoms per cell with `n_atoms`.", "n_atoms")
         )
     return Evaluation({**metrics, "unit": unit, "head": head, **extra}, failures, warnings)
 
@@ -127,8 +127,9 @@ def _atoms(table: pd.DataFrame, n_atoms: str | None, data: str, extensive: bool)
         return None
     if not extensive:
         raise TableError(
-            f"--n-atoms {n_atoms!r} only applies to extensive quantities: those of a Debye model, and targets with the "
-            "transform per_atom or log_per_atom."
+            f"`n_atoms` {n_atoms!r} only applies to extensive quantities: those of a Debye model, and targets with the "
+            "transform per_atom or log_per_atom.",
+            flag="n_atoms",
         )
     return numeric_column(table, n_atoms, data).to_numpy()
 

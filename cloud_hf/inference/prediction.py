@@ -85,7 +85,8 @@ class Predictors:
             if _strings(pipeline.settings) != _strings(self.pipelines[0].settings):
                 raise CheckpointError(
                     "The checkpoints read different SCOPE strings, so one string cannot serve them all; choose one "
-                    f"with --head ({', '.join(name for names in chosen for name in names)})."
+                    f"with `head` ({', '.join(name for names in chosen for name in names)}).",
+                    flag="head",
                 )
 
     @property
@@ -399,7 +400,7 @@ def _warn_of_other_settings(path: str, config: Any, tokenizer: Any) -> None:
 
 
 def model_path(model: str = "default", head: str | None = None) -> str:
-    """Return the folder or Hub id that `--model` and `--head` stand for.
+    """Return the folder or Hub id that `model` and `head` stand for.
 
     Raises:
         CheckpointError: No bundled checkpoint has this head.

@@ -4,7 +4,9 @@ Each message names the input, the reason and what to do instead. All derive from
 that a caller's `except ValueError` keeps working.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 
 __all__ = [
     "CheckpointError",
@@ -15,15 +17,20 @@ __all__ = [
     "ScopeError",
     "ScopeTooLongError",
     "UnknownWordError",
+    "argument_spelling",
     "missing_weights",
+    "spelled",
 ]
+
+argument_spelling: ContextVar[Callable[[str], str | None]] = ContextVar("argument_spelling", default=lambda name: None)
+"""From an argument's name in Python to how messages spell it, None as Python does; the command line sets its flags."""
 
 
 class CloudError(ValueError):
     """Base of every error that this package raises on purpose; it carries data, and `str` makes the message.
 
     Args:
-        reason: What is wrong and what to do, a sentence.
+        reason: What is wrong and what to do, a sentence; it names the argument `flag`, if any, in backticks.
         source: The input that it is about, as messages name it: a path, an id, a formula.
         row: Row of a table, counted from 0, where `source` has rows.
         flag: The argument that gives a way out, as Python spells it, e.g. `trust_sites`.
@@ -35,10 +42,26 @@ class CloudError(ValueError):
         super().__init__(reason)
         self.reason, self.source, self.row, self.flag = reason, source, row, flag
 
+    @property
+    def explanation(self) -> str:
+        """The reason, with the argument that it names spelled as Python or the command line spells it."""
+        return spelled(self.reason, self.flag)
+
     def __str__(self) -> str:
         where = [self.source] if self.source else []
         where += [f"row {self.row}"] if self.row is not None else []
-        return f"{', '.join(where)}: {self.reason}" if where else self.reason
+        return f"{', '.join(where)}: {self.explanation}" if where else self.explanation
+
+
+def spelled(text: str, flag: str | None) -> str:
+    """Return a text in which an argument is spelled as `argument_spelling` says.
+
+    Args:
+        text: It names the argument in backticks, alone or with `=True`.
+        flag: The argument's name in Python; None: the text names none.
+    """
+    spelling = None if flag is None else argument_spelling.get()(flag)
+    return text if spelling is None else re.sub(rf"`{flag}(=True)?`", spelling, text)
 
 
 class DebyeInputError(CloudError):

@@ -282,7 +282,9 @@ class Pool:
 
     def _explain(self, worker: Worker, reason: type[CrystalError]) -> str:
         if reason is EncodingTimeoutError:
-            return f"not encoded within the time limit of {self.timeout:g} s; raise it, or leave the crystal out."
+            return (
+                f"not encoded within the time limit of {self.timeout:g} s; raise `timeout`, or leave the crystal out."
+            )
         code = worker.process.exitcode or 0
         how = str(signal.strsignal(-code) or f"signal {-code}") if code < 0 else f"exit status {code}"
         return (

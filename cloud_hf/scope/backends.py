@@ -162,8 +162,9 @@ def search_symmetry(
         reasons.append(f"{note}: {reason}")
     raise SymmetryError(
         f"{backend} finds no consistent space group at symprec {symprec} Å ({'; '.join(reasons)}); choose another "
-        "tolerance (--symprec).",
+        "`symprec`.",
         source=name,
+        flag="symprec",
     )
 
 
@@ -234,8 +235,9 @@ def _refuse_close_sites(
         pair = sorted((int(first[nearest]), int(second[nearest])))
         raise SymmetryError(
             f"{backend} finds no consistent space group at symprec {symprec} Å ({reason}): sites {pair[0]} "
-            f"and {pair[1]} are {distances[nearest]:.3g} Å apart; remove one of them, or lower symprec.",
+            f"and {pair[1]} are {distances[nearest]:.3g} Å apart; remove one of them, or lower `symprec`.",
             source=name,
+            flag="symprec",
         )
 
 

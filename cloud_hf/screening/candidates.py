@@ -115,7 +115,7 @@ class Product:
         if limit is not None and len(product) > limit:
             raise CloudError(
                 f"{len(product):,} products of prototypes and elements are more than the limit of {limit:,}; name "
-                f"fewer prototypes or elements, or allow them with a limit of {len(product)}.",
+                f"fewer prototypes or elements, or raise `limit` to {len(product)}.",
                 flag="limit",
             )
         return product

@@ -93,7 +93,7 @@ def test_a_port_that_is_taken(spectral: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(CloudError, match="another --port"):
+        with pytest.raises(CloudError, match="another `port`"):
             serve(port=other.getsockname()[1], model=str(spectral))
 
 

@@ -117,7 +117,7 @@ def test_atoms_come_from_the_labelled_table_where_strings_do_not_tell(
     pd.DataFrame({"atoms": 2 + np.arange(200) % 3}).to_csv(tmp_path / "labels.csv", index=False)
     argv = ["calibrate", "--predictions", str(tmp_path / "p.csv"), "--checkpoint", str(folder)]
     assert main(argv) == 2
-    assert "--n-atoms" in capsys.readouterr().err
+    assert "as --data." in capsys.readouterr().err
     run(*argv, "--data", tmp_path / "labels.csv", "--n-atoms", "atoms")
     assert "0.9" in capsys.readouterr().out
 

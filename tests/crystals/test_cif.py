@@ -364,7 +364,7 @@ DISTRUSTED = {
 @pytest.mark.parametrize("case", DISTRUSTED)
 def test_what_the_file_says_against_its_sites_can_be_overruled(case: str, exact_order: bool) -> None:
     text, reason = DISTRUSTED[case]
-    with pytest.raises(errors.CrystalReadError, match=rf"^my\.cif: .*{reason}.*--trust-sites") as caught:
+    with pytest.raises(errors.CrystalReadError, match=rf"^my\.cif: .*{reason}.*`trust_sites=True`") as caught:
         cell_from_cif(SALT_CELL + text, "my.cif", 99, exact_order)
     assert caught.value.flag == "trust_sites"
     with warnings.catch_warnings(record=True) as given:

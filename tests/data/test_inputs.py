@@ -445,7 +445,7 @@ def test_a_crystal_that_kills_or_hangs_costs_its_row_and_is_named(hang: Hang) ->
     assert [row.source for row in rows] == [item.source for item in items]
     assert (
         str(rows[1].error)
-        == "hang.cif: not encoded within the time limit of 600 s; raise it, or leave the crystal out."
+        == "hang.cif: not encoded within the time limit of 600 s; raise `timeout`, or leave the crystal out."
     )
     assert str(rows[3].error).startswith("die.cif: the worker process died (exit status 3)")
 

@@ -313,6 +313,7 @@ def test_each_of_several_has_a_limit_and_a_process_to_crash_in(processes: int, h
     ]  # fmt: skip
     assert "hang:1" in outcomes[1].source
     assert outcomes[1].flag == "timeout"
+    assert "600 s; raise `timeout`" in str(outcomes[1])
 
 
 def test_many_of_many_behind_a_slow_one_do_not_let_memory_grow(hang: Hang, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ class TestStructures:
         found = finetune(*run)
         assert found.status == 2
         assert "1 of 17 labelled rows" in found.err
-        for words in ("t.csv:4", "time limit of 600 s"):
+        for words in ("t.csv:4", "time limit of 600 s; raise --encode-timeout,"):
             assert words in found.err
         found = finetune(*run, "--skip-failed", "true")
         assert found.status == 0, found.err

@@ -169,7 +169,7 @@ def _sample(arguments: Arguments, encoder: ScopeEncoder, longest: int) -> Sample
         for table, path in enumerate(arguments.data):
             part = tables[table].iloc[sorted(row for which, row in chosen if which == table)]
             for item in encode_items(table_items(part, path), encoder, *arguments.workers):
-                reason = None if item.error is None else item.error.reason
+                reason = None if item.error is None else item.error.explanation
                 if reason is None and len(str(item.scope).split()) + 2 > longest:
                     reason = f"the string has more than {longest} tokens"
                 if reason is None:

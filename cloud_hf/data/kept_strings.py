@@ -80,7 +80,9 @@ def encode_table(
     if rows is not None:
         table, content = table.iloc[rows], f"{content} {rows.tolist()}"
     items = list(table_items(table, path))
-    return encode_once(items, folder, Path(path).stem, content, workers, encoder, progress=progress)
+    strings = encode_once(items, folder, Path(path).stem, content, workers, encoder, progress=progress)
+    sources = pd.Series([item.source for item in items], strings.index, dtype="object")
+    return strings.assign(source=sources)  # the path may have been another one
 
 
 def encode_once(

@@ -86,6 +86,15 @@ def test_another_encoder_table_or_choice_of_rows_has_strings_of_its_own(structur
     assert encoded == ["mp-2", "mp-0", "mp-0", "mp-1"]
 
 
+def test_a_row_without_an_id_is_called_by_the_path_that_is_given(structures: Path, encoded: list[str]) -> None:
+    pd.read_parquet(structures).drop(columns="id").to_parquet(structures)
+    table = read_table(structures)
+    for path in (structures, Path(f"{structures.parent}/../{structures.parent.name}/{structures.name}")):
+        found = encode_table(table, path, structures.parent / "kept")
+        assert found["source"].tolist() == [f"{path}:{row}" for row in range(3)]
+    assert len(encoded) == 3
+
+
 @pytest.mark.parametrize(
     "damage",
     [

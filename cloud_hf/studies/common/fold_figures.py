@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cloud_hf.studies.common.folds import FoldedTask
+from cloud_hf.studies.common.folds import FoldedTask, joined_folds
 from cloud_hf.studies.common.report import ARM_STYLES, new_figure
 
 __all__ = ["arm_bars", "parity_figures"]
@@ -19,9 +19,9 @@ def parity_figures(done: Sequence[tuple[FoldedTask, Sequence[Mapping[str, Any]]]
 
 def _parity_figure(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw predictions of the test rows over their labels, model beside trees, on logarithmic axes for `log`."""
-    labels = np.concatenate([cell["labels"] for cell in cells])
-    arms = [arm for arm in ("model", "trees") if arm in cells[0]["predictions"]]
-    values = {arm: np.concatenate([cell["predictions"][arm] for cell in cells]) for arm in arms}
+    labels, predictions = joined_folds(cells)
+    arms = [arm for arm in ("model", "trees") if arm in predictions]
+    values = {arm: predictions[arm] for arm in arms}
     every = np.concatenate([labels, *values.values()])
     logarithmic = cells[0]["transform"] == "log" and every.min() > 0
     low, high = float(every.min()), float(every.max())
@@ -88,13 +88,10 @@ def arm_bars(
         axes.axhline(line[0], color="0.2", linestyle="--", linewidth=1.0, label=line[1])
     axes.set_xticks(range(len(values)), list(values), rotation=20 if len(values) > 3 else 0)
     axes.set_xlim(-0.75, len(values) - 0.25)
-    top = max(max(by_arm.values()) for by_arm in values.values())
     top = max(
-        [
-            top,
-            line[0] if line else 0.0,
-            *(height for by_arm in dots.values() for folds in by_arm.values() for height in folds),
-        ]
+        line[0] if line else 0.0,
+        *(height for by_arm in values.values() for height in by_arm.values()),
+        *(height for by_arm in dots.values() for folds in by_arm.values() for height in folds),
     )
     axes.set(ylabel=ylabel, title=title, ylim=(0, 1.32 * top))
     axes.grid(axis="y", alpha=0.25)

@@ -2,10 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,8 @@ from cloud_hf.studies.common.scoring import compared
 from cloud_hf.training.arguments import in_range
 
 __all__ = [
-    "LISTED", "TRANSFORMS", "Fold", "FoldArguments", "FoldedTask", "check_folds", "choose_folds", "failures_of",
-    "fold_settings", "kfold_rows", "rows_of_ids", "run_folds", "score_folds",
+    "TRANSFORMS", "Fold", "FoldArguments", "FoldedTask", "check_folds", "choose_folds", "fold_settings",
+    "joined_folds", "kfold_rows", "rows_of_ids", "run_folds",
 ]  # fmt: skip
 
 TRANSFORMS = ("auto", "standardise", "log", "per_atom")
@@ -239,15 +238,17 @@ def fold_settings(arguments: FoldArguments) -> dict[str, Any]:
 
 def run_folds(
     arguments: FoldArguments, folder: StudyFolder, tasks: Sequence[FoldedTask]
-) -> Iterator[tuple[FoldedTask, list[dict[str, Any]]]]:
-    """Train and predict every fold that is not done yet.
+) -> tuple[list[tuple[FoldedTask, list[dict[str, Any]]]], dict[str, Any]]:
+    """Train and predict every fold that is not done yet, and write `failures.csv` if a row has no usable string.
 
-    Yields:
-        Each task with its cells: `labels` and `predictions` of the test rows and what is known about them.
+    Returns:
+        Each task with its cells: `labels` and `predictions` of the test rows and what is known about them. And what
+        results say of all tasks: `tasks`, name to errors; `without_string`, name to rows; and the first `failures`.
 
     Raises:
         StudyError: The folder holds this fold of other rows.
     """
+    done = []
     with tqdm(total=sum(len(task.folds) for task in tasks), desc="folds", unit="fold", disable=None) as bar:
         for task in tasks:
             cells = []
@@ -264,7 +265,21 @@ def run_folds(
                     )
                 cells.append(cell)
                 bar.update()
-            yield task, cells
+            done.append((task, cells))
+    failures = _failures(tasks)
+    if len(failures):
+        write_table(failures, folder.path / "failures.csv")
+    return done, {
+        "tasks": {task.name: _scores(task, cells) for task, cells in done},
+        "without_string": failures["task"].value_counts().to_dict(),
+        "failures": failures.head(LISTED).to_dict("records"),
+    }
+
+
+def joined_folds(cells: Sequence[Mapping[str, Any]]) -> tuple[Numbers, dict[str, Numbers]]:
+    """Return the labels of the test rows of all folds, and the predictions of each arm, shape (n,)."""
+    labels = np.concatenate([cell["labels"] for cell in cells])
+    return labels, {arm: np.concatenate([c["predictions"][arm] for c in cells]) for arm in cells[0]["predictions"]}
 
 
 def _digest(task: FoldedTask, fold: Fold) -> str:
@@ -339,7 +354,7 @@ def _filled(predictions: Numbers, known: NDArray[np.bool_], fallback: float) -> 
     return filled
 
 
-def score_folds(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _scores(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Errors of a task.
 
     Returns:
@@ -347,9 +362,7 @@ def score_folds(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> dict[st
         `std` of the folds' MAE, as the boards give them, and `mae_mad`, that mean over the MAD of all rows predicted;
         `pooled`: `compared` of the rows of all folds together, with paired differences.
     """
-    labels = np.concatenate([cell["labels"] for cell in cells])
-    arms = list(cells[0]["predictions"])
-    predictions = {arm: np.concatenate([cell["predictions"][arm] for cell in cells]) for arm in arms}
+    labels, predictions = joined_folds(cells)
     numbers = ", ".join(str(cell["fold"]) for cell in cells)
     folds = []
     for cell in cells:
@@ -360,25 +373,22 @@ def score_folds(task: FoldedTask, cells: Sequence[Mapping[str, Any]]) -> dict[st
         folds.append({key: cell[key] for key in cell if key not in ("labels", "predictions")} | {"mae": mae})
     pooled = compared(
         labels, predictions, task.unit, f"{task.rows}, {'fold' if len(cells) == 1 else 'folds'} {numbers}",
-        "trees" if "trees" in arms else "mean",
+        "trees" if "trees" in predictions else "mean",
     )  # fmt: skip
     mad = pooled["arms"]["mean"]["mad"]
     over = {}
-    for arm in arms:
+    for arm in predictions:
         values = [fold["mae"][arm] for fold in folds]
         mean = float(np.mean(values))
         over[arm] = {"mean": mean, "std": float(np.std(values)), "mae_mad": mean / mad if mad else None}
     return {"unit": task.unit, "data": task.facts, "folds": folds, "over_folds": over, "pooled": pooled}
 
 
-def failures_of(tasks: Sequence[FoldedTask], path: Path | None = None) -> pd.DataFrame:
-    """Return the rows without a usable string, columns `task`, `row`, `id` and `reason`, and write them to `path`."""
+def _failures(tasks: Sequence[FoldedTask]) -> pd.DataFrame:
+    """The rows without a usable string, columns `task`, `row`, `id` and `reason`."""
     parts = [
         task.crystals.failures.rename(columns={"source": "id"}).assign(task=task.name)[["task", "row", "id", "reason"]]
         for task in tasks
     ]
     whole = pd.concat(parts, ignore_index=True)
-    whole["reason"] = whole["reason"].str.replace(FOLDERS, "", regex=True)
-    if path is not None and len(whole):
-        write_table(whole, path)
-    return whole
+    return whole.assign(reason=whole["reason"].str.replace(FOLDERS, "", regex=True))

@@ -11,15 +11,7 @@ from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.fitting import training_settings
 from cloud_hf.studies.common.fold_figures import arm_bars, parity_figures
 from cloud_hf.studies.common.folder import StudyFolder
-from cloud_hf.studies.common.folds import (
-    LISTED,
-    FoldArguments,
-    FoldedTask,
-    failures_of,
-    fold_settings,
-    run_folds,
-    score_folds,
-)
+from cloud_hf.studies.common.folds import FoldArguments, FoldedTask, fold_settings, run_folds
 from cloud_hf.studies.common.published import MATBENCH
 from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.matbench.files import FOLD_SEED, MATBENCH_TASKS, find_sources, load_task
@@ -78,18 +70,13 @@ def run(arguments: Arguments) -> Path:
         )
         for name, source in sources.items()
     ]  # fmt: skip
-    done = list(run_folds(arguments, folder, tasks))
-    scores = {task.name: score_folds(task, cells) for task, cells in done}
+    done, results = run_folds(arguments, folder, tasks)
     whole = [(task, cells) for task, cells in done if _is_official(task) and len(cells) == 5]
     if whole:
         write_submission(submission(whole, _metadata(folder)), folder.path / SUBMISSION_FILE)
-    failures = failures_of(tasks, folder.path / "failures.csv")
-    results = {
-        "tasks": scores, "without_string": failures["task"].value_counts().to_dict(),
-        "failures": failures.head(LISTED).to_dict("records"), "submission": [task.name for task, _ in whole],
-    }  # fmt: skip
+    results["submission"] = [task.name for task, _ in whole]
     official = [task.name for task in tasks if _is_official(task)]
-    relative = _relative_figure(scores, "trees" if arguments.baselines else "mean", official)
+    relative = _relative_figure(results["tasks"], "trees" if arguments.baselines else "mean", official)
     return finish(folder, results, {"relative.png": relative, **parity_figures(done)})
 
 

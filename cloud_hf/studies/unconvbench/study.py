@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from cloud_hf.studies.common.fitting import training_settings
 from cloud_hf.studies.common.fold_figures import arm_bars, parity_figures
 from cloud_hf.studies.common.folder import StudyFolder
-from cloud_hf.studies.common.folds import LISTED, FoldArguments, failures_of, fold_settings, run_folds, score_folds
+from cloud_hf.studies.common.folds import FoldArguments, fold_settings, run_folds
 from cloud_hf.studies.common.published import UNCONVBENCH
 from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.unconvbench.files import UNCONVBENCH_TASKS, find_folders, load_folder
@@ -56,14 +56,8 @@ def run(arguments: Arguments) -> Path:
         )
         for name, path in folders.items()
     ]  # fmt: skip
-    done = list(run_folds(arguments, folder, tasks))
-    scores = {task.name: score_folds(task, cells) for task, cells in done}
-    failures = failures_of(tasks, folder.path / "failures.csv")
-    results = {
-        "tasks": scores, "without_string": failures["task"].value_counts().to_dict(),
-        "failures": failures.head(LISTED).to_dict("records"),
-    }  # fmt: skip
-    return finish(folder, results, {"mae_mad.png": _ratios_figure(scores), **parity_figures(done)})
+    done, results = run_folds(arguments, folder, tasks)
+    return finish(folder, results, {"mae_mad.png": _ratios_figure(results["tasks"]), **parity_figures(done)})
 
 
 def _ratios_figure(scores: Mapping[str, Any]) -> Figure:

@@ -16,7 +16,7 @@ from huggingface_hub import snapshot_download
 from safetensors import safe_open
 
 from cloud_hf.files import copy_file, write_json
-from cloud_hf.models.conformal import CALIBRATION_FILE
+from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
 
 __all__ = [
     "METRICS_FILE",
@@ -26,6 +26,7 @@ __all__ = [
     "baseline_errors",
     "carry_records",
     "checksum_of_weights",
+    "read_calibration",
     "read_records",
     "record_training_data",
     "rows_of",
@@ -101,6 +102,16 @@ def read_records(folder: Path) -> Records:
         license=training_data.get("license"),
         steps=training_data.get("steps") or [],
     )
+
+
+def read_calibration(folder: str | Path) -> Calibration | None:
+    """Read the calibration in a folder, made for its weights or for others; None where there is none.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    path = Path(folder) / CALIBRATION_FILE
+    return Calibration.load(path) if path.is_file() else None
 
 
 def baseline_errors(metrics: dict[str, Any], part: str, target: str) -> dict[str, float]:

@@ -11,9 +11,8 @@ from tabulate import tabulate
 
 import cloud_hf
 from cloud_hf.checkpoints.reading import read_config
-from cloud_hf.checkpoints.records import METRICS_FILE, baseline_errors, rows_of
+from cloud_hf.checkpoints.records import METRICS_FILE, baseline_errors, read_calibration, rows_of
 from cloud_hf.inference.prediction import heads_of, model_path
-from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
 
 __all__ = ["add_info_parser"]
 
@@ -56,9 +55,10 @@ def info(arguments: argparse.Namespace) -> int:
 
 def _intervals(folder: Path) -> list[tuple[str, str]]:
     """The targets with intervals, and on how many rows these were measured."""
-    if not (folder / CALIBRATION_FILE).is_file():
+    calibration = read_calibration(folder)
+    if calibration is None:
         return []
-    targets = Calibration.load(folder / CALIBRATION_FILE).targets.items()
+    targets = calibration.targets.items()
     return [("intervals", ", ".join(f"{name} (measured on {target.n_rows} rows)" for name, target in targets))]
 
 

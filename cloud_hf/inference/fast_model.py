@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cloud_hf.checkpoints.reading import loading
+from cloud_hf.checkpoints.records import read_calibration
 from cloud_hf.inference.fast_encoder import FastEncoder, FastMember, supports
 from cloud_hf.inference.likelihood_head import LikelihoodHead
 from cloud_hf.models.configuration_cloud import MODELS_WITH_HEADS
-from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
+from cloud_hf.models.conformal import Calibration
 from cloud_hf.models.heads_cloud import (
     OLDER_NAMES,
     check_members,
@@ -161,8 +162,7 @@ def load_fast(
         except (KeyError, RuntimeError):  # weights are missing or of another shape, which transformers tells better
             return None
     config.n_members = number
-    calibration = Path(path, CALIBRATION_FILE)
-    intervals = Calibration.load(calibration) if calibration.is_file() else None
+    intervals = read_calibration(path)
     if intervals is not None and not intervals.fits(network.members[0]):
         return None  # the pipeline says so
     predictor = FastPredictor(config, kinds[0], network, tokenizer, intervals)

@@ -51,12 +51,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def kelvin(text: str) -> float:
     """Read a temperature in K from the command line."""
-    from cloud_hf.models.quantities_cloud import MAX_TEMPERATURE
+    from cloud_hf.inference.prediction import checked_temperature
 
-    value = float(text)
-    if not 0 <= value <= MAX_TEMPERATURE:
-        raise argparse.ArgumentTypeError(f"a temperature is from 0 to {MAX_TEMPERATURE:g} K, not {text}")
-    return value
+    try:
+        return checked_temperature(float(text))
+    except CloudError as error:
+        raise argparse.ArgumentTypeError(error.reason) from error
 
 
 def add_predict_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

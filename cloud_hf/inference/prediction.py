@@ -19,7 +19,7 @@ from cloud_hf.errors import CheckpointError, CloudError
 from cloud_hf.inference.fast_model import FastPredictor, load_fast
 from cloud_hf.inference.likelihood_head import LikelihoodHead
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
-from cloud_hf.models.quantities_cloud import Quantity, QuantityReader
+from cloud_hf.models.quantities_cloud import Quantity, QuantityReader, checked_temperature
 from cloud_hf.scope import TIMEOUT, ScopeEncoder
 
 if TYPE_CHECKING:  # transformers' model classes, whose import takes seconds
@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # transformers' model classes, whose import takes seconds
 logger = logging.get_logger(__name__)
 
 __all__ = [
-    "Prediction", "Predictors", "heads_of", "load_predictor", "load_predictors", "model_path", "model_paths",
-    "predict_encoded", "predict_items", "shown_heads", "units_of",
+    "Prediction", "Predictors", "checked_temperature", "heads_of", "load_predictor", "load_predictors", "model_path",
+    "model_paths", "predict_encoded", "predict_items", "shown_heads", "units_of",
 ]  # fmt: skip
 
 
@@ -467,7 +467,11 @@ def predict_encoded(
 
     Yields:
         One prediction an item.
+
+    Raises:
+        DebyeInputError: A temperature that cannot be, before any item is read.
     """
+    checked_temperature(temperature)
     every = predictor if isinstance(predictor, Predictors) else Predictors([predictor])
     items = iter(items)
     while chunk := list(islice(items, chunk_size)):

@@ -13,13 +13,12 @@ from transformers import Pipeline
 from transformers.utils import logging
 
 from .conformal import CALIBRATION_FILE, DEFAULT_LEVEL, Calibration
-from .debye import DebyeInputError
 from .errors import CheckpointError, CloudError, GrammarError
-from .quantities_cloud import BRANCH, MAX_TEMPERATURE, SPECTRUM, Quantity, QuantityReader
+from .quantities_cloud import BRANCH, SPECTRUM, Quantity, QuantityReader, checked_temperature
 from .saving_cloud import PushedWithCard
 from .tokenization_scope import grammar_of
 
-__all__ = ["MAX_TEMPERATURE", "CrystalPropertyPipeline", "Quantity"]
+__all__ = ["CrystalPropertyPipeline", "Quantity"]
 
 logger = logging.get_logger(__name__)
 
@@ -112,9 +111,7 @@ class CrystalPropertyPipeline(PushedWithCard, QuantityReader, Pipeline):
             )
         forward: dict[str, Any] = {}
         if temperature is not None:
-            if not 0 <= float(temperature) <= MAX_TEMPERATURE:
-                raise DebyeInputError(f"temperature must be from 0 to {MAX_TEMPERATURE:g} K, not {temperature}.")
-            forward["temperature"] = float(temperature)
+            forward["temperature"] = checked_temperature(temperature)
         return (
             {} if n_atoms is None else {"n_atoms": n_atoms},
             forward,

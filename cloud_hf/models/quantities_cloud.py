@@ -19,7 +19,7 @@ from .errors import CloudError
 from .heads_cloud import thermal_properties
 from .phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
 
-__all__ = ["BRANCH", "MAX_TEMPERATURE", "SPECTRUM", "Quantity", "QuantityReader", "debye_factor"]
+__all__ = ["BRANCH", "SPECTRUM", "Quantity", "QuantityReader", "checked_temperature", "debye_factor"]
 
 MAX_TEMPERATURE = 1e6
 """K; far above any solid, and small enough for float32 energies."""
@@ -38,6 +38,17 @@ SPECTRUM = ("optical_dos", "acoustic_share", "acoustic_cutoff")
 """Outputs that are a phonon density of states."""
 
 Values = NDArray[np.float64]
+
+
+def checked_temperature(temperature: float) -> float:
+    """Return a temperature in K for which every quantity can be computed.
+
+    Raises:
+        DebyeInputError: It is no number from 0 to `MAX_TEMPERATURE`.
+    """
+    if not 0 <= float(temperature) <= MAX_TEMPERATURE:
+        raise DebyeInputError(f"temperature must be from 0 to {MAX_TEMPERATURE:g} K, not {temperature}.")
+    return float(temperature)
 
 
 class Interval(NamedTuple):

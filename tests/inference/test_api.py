@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pymatgen.core import Structure
 
 import cloud_hf
 from cloud_hf.cli.main import main
+from cloud_hf.errors import DebyeInputError
 
 ROOT = Path(__file__).parents[2]
 MGO = ROOT / "examples" / "MgO.cif"
@@ -66,6 +68,16 @@ def test_predict_is_what_the_command_writes(verbosity: None, tmp_path: Path) -> 
     assert list(written.columns) == list(table.columns)
     for column in written.select_dtypes("float"):
         np.testing.assert_allclose(written[column], table[column].astype(float), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kelvin", [-1.0, np.nan, np.inf, 2e6])
+def test_a_temperature_that_cannot_be_is_refused_before_any_crystal_is_read(kelvin: float) -> None:
+    def crystals() -> Iterator[str]:
+        raise AssertionError("a crystal is read")
+        yield STRING
+
+    with pytest.raises(DebyeInputError, match="temperature"):
+        cloud_hf.predict(crystals(), temperature=kelvin, head="heat_capacity", progress=False)
 
 
 def test_embed_gives_one_vector_for_one_crystal(inputs: list[object], caplog: pytest.LogCaptureFixture) -> None:

@@ -127,6 +127,8 @@ def test_nothing_is_loaded_for_what_cannot_work(tmp_path: Path, monkeypatch: pyt
             cloud_hf.screen(["rock-salt"], elements, ["colour>=1"])
         with pytest.raises(CheckpointError, match="needs the head"):
             cloud_hf.screen(["rock-salt"], elements, ["energy_above_hull<=0.1"], phases=str(phases))
+    with pytest.raises(CloudError, match="temperature"):
+        cloud_hf.screen(["rock-salt"], ELEMENTS, WANT, temperature=-1.0)
     with pytest.raises(CloudError, match=r"missing\.csv"):
         cloud_hf.screen(["rock-salt"], ELEMENTS, WANT, known=[str(tmp_path / "missing.csv")])
 

@@ -1,8 +1,9 @@
 """What a user names on the command line, one `Item` per crystal: nothing is dropped, errors become items too."""
 
+import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -70,6 +71,32 @@ class Item:
     def message(self) -> str | None:
         """The error as a text that names the source; None without one."""
         return None if self.error is None else str(self.error)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that a cell of a table names, which may change while the table does not; None: no file."""
+        raw = self.crystal
+        if not isinstance(raw, Raw) or raw.kind != "value":
+            return None
+        content, _, folder = raw.value
+        if folder is None or not isinstance(content, str) or "\n" in content:
+            return None
+        path = os.path.join(folder, content.strip())  # noqa: PTH118  (pathlib refuses names that are too long)
+        return Path(path) if os.path.isfile(path) else None  # noqa: PTH113
+
+    @property
+    def key(self) -> str:
+        """The same for rows of tables that hold the same crystal, whatever they and their tables are called."""
+        raw = self.crystal
+        if not isinstance(raw, Raw):
+            return self.scope or self.source
+        file = self.file
+        if file is not None:
+            return str(file.resolve())
+        content = raw.value[0] if raw.kind == "value" else raw.value
+        if isinstance(content, Mapping):
+            content = {name: value for name, value in content.items() if name != "id"}
+        return json.dumps(content, sort_keys=True, default=lambda value: getattr(value, "tolist", lambda: str(value))())
 
     def failed(self, error: CloudError) -> "Item":
         """Return the item with an error, which from then on names it."""

@@ -13,13 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import EncodingTimeoutError
 from cloud_hf.scope import TIMEOUT, ScopeEncoder
 
-__all__ = ["KEPT_COLUMNS", "ONE_WORKER", "Workers", "encode_once", "encode_table", "file_of"]
+__all__ = ["KEPT_COLUMNS", "ONE_WORKER", "Workers", "encode_once", "encode_table"]
 
 KEPT_COLUMNS = {
     "source": "object",
@@ -124,7 +123,7 @@ def encode_once(
     total = len(items) if isinstance(items, Sized) else total
     columns = KEPT_COLUMNS if labels is None else {**KEPT_COLUMNS, "label": "float64"}
     digest = hashlib.sha256(f"{encoder!r}\n{encoder.settings}\n{content}".encode()).hexdigest()
-    in_files = isinstance(items, Sequence) and any(map(file_of, items))
+    in_files = isinstance(items, Sequence) and any(item.file for item in items)
     file = None if folder is None or in_files else Path(folder, f"{name}-{digest[:16]}.parquet")
     kept = None if file is None else _kept(file, columns, total)
     if kept is not None:
@@ -165,15 +164,3 @@ def _typed(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     table = table[[*columns]].astype(columns)
     texts = table.select_dtypes("object")
     return table.assign(**{str(name): text.where(text.notna(), None) for name, text in texts.items()})
-
-
-def file_of(item: Item) -> Path | None:
-    """Return the file that an item's cell of a table names; it may change while the table does not. None: no file."""
-    raw = item.crystal
-    if not isinstance(raw, Raw) or raw.kind != "value":
-        return None
-    content, _, folder = raw.value
-    if folder is None or not isinstance(content, str) or "\n" in content:
-        return None
-    path = os.path.join(folder, content.strip())  # noqa: PTH118  (pathlib refuses names that are too long)
-    return Path(path) if os.path.isfile(path) else None  # noqa: PTH113

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing
+from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing, structure_keys
 from cloud_hf.crystals.sources import TABLE_SUFFIXES, is_table, table_suffix
 from cloud_hf.errors import TableError
 from cloud_hf.files import new_file
@@ -30,6 +30,7 @@ __all__ = [
     "read_chunks",
     "read_table",
     "recorded_settings",
+    "structure_keys",
     "write_table",
 ]
 

@@ -12,7 +12,7 @@ from pymatgen.core import Structure
 from pymatgen.io.vasp import Poscar
 
 from cloud_hf import ScopeEncoder
-from cloud_hf.data.inputs import encode_item, table_items
+from cloud_hf.data.inputs import Item, encode_item, table_items
 from cloud_hf.data.tables import read_table
 from cloud_hf.errors import TableError
 
@@ -108,3 +108,27 @@ def test_the_id_names_the_row(crystals: list[Path], tmp_path: Path) -> None:
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"'cell'.*it has scope"):
         list(table_items(pd.DataFrame({"scope": ["x"]}), tmp_path / "t.csv", column="cell"))
+
+
+def test_rows_of_one_crystal_have_one_key_and_those_of_files_name_them(crystals, tmp_path) -> None:
+    first, second, third = (path.read_text() for path in crystals)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for path in crystals:
+            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
+
+    def items(folder: str, *cells: Any) -> list[Item]:
+        table = pd.DataFrame({"id": range(len(cells)), "cell": cells})
+        return list(table_items(table, tmp_path / folder / "t.csv", column="cell"))
+
+    texts = items("a", first, second, third, first)
+    assert [item.file for item in texts] == [None] * 4
+    assert [item.key for item in items("b", third, first)] == [texts[2].key, texts[0].key]
+    assert len({item.key for item in texts}) == 3
+    names = items("a", *(path.name for path in crystals))
+    assert [item.file for item in names] == [tmp_path / "a" / path.name for path in crystals]
+    assert {item.key for item in names}.isdisjoint(item.key for item in items("b", *(path.name for path in crystals)))
+    (string,) = items("a", "1 0 0 | Cu 1a")
+    assert (string.file, string.key) == (None, "1 0 0 | Cu 1a")
+    dicts = items("a", *({"id": number, "lattice": [1.0]} for number in (1, 2)), {"id": 1, "lattice": [2.0]})
+    assert dicts[0].key == dicts[1].key != dicts[2].key

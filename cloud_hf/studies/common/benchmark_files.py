@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cloud_hf.crystals.rows import structure_keys
 from cloud_hf.data.inputs import Item, table_items
 from cloud_hf.data.kept_strings import Workers, encode_once
 from cloud_hf.data.tables import (
@@ -28,6 +27,7 @@ from cloud_hf.data.tables import (
     is_missing,
     numeric_column,
     read_table,
+    structure_keys,
 )
 from cloud_hf.errors import StudyError
 

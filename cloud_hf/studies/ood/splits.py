@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_hf.crystals.objects import element_symbol
 from cloud_hf.data.assignment import database_entry, protostructure
 from cloud_hf.errors import StudyError
 from cloud_hf.scope import parse
+from cloud_hf.scope.canonical import ELEMENT_RANK
 from cloud_hf.studies.common.crystals import Crystals
 
 __all__ = ["CRYSTAL_SYSTEMS", "SPLITS", "OodSplit", "ood_split"]
@@ -118,7 +118,7 @@ def _elements(crystals: Crystals, group: str | None, share: float) -> tuple[str,
         group = min(present, key=lambda symbol: (abs(rows[symbol] - share * len(crystals)), symbol))
     chosen = [text.strip() for text in group.split(",")]
     for text in chosen:
-        if element_symbol(text) != text:
+        if text not in ELEMENT_RANK:
             raise StudyError(f"{text!r} in the elements {group!r} is no element; write symbols joined by commas, F,Cl.")
     return (
         ",".join(chosen),

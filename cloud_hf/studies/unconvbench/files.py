@@ -9,9 +9,8 @@ Rows, label columns and their sources are those of the benchmark's package (howa
 units, so those of the databases stand here. No checksums are published.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cloud_hf.crystals.sources import Raw
 from cloud_hf.data.inputs import Item
-from cloud_hf.data.kept_strings import ONE_WORKER, Workers, encode_once, file_of
+from cloud_hf.data.kept_strings import ONE_WORKER, Workers, encode_once
 from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.benchmark_files import (
     SplitJson,
@@ -223,24 +221,10 @@ def _encoded(name: str, items: Sequence[Item], cache: Path, workers: Workers) ->
     """What `encode_once` returns; a crystal stands in the tables of every fold, and is encoded once."""
     first: dict[Any, int] = {}
     for row, item in enumerate(items):
-        first.setdefault(_key(item), row)
+        first.setdefault(item.key, row)
     strings = encode_once([items[row] for row in first.values()], cache, name, repr(list(first)), workers)
     place = {key: number for number, key in enumerate(first)}
-    return strings.iloc[[place[_key(item)] for item in items]].reset_index(drop=True)
-
-
-def _key(item: Item) -> str:
-    """The same for the same crystal, whatever it is called and whichever fold's folder it is in."""
-    raw = item.crystal
-    if not isinstance(raw, Raw):
-        return item.scope or item.source
-    file = file_of(item)
-    if file is not None:
-        return str(file.resolve())
-    content = raw.value[0] if raw.kind == "value" else raw.value
-    if isinstance(content, Mapping):
-        content = {name: value for name, value in content.items() if name != "id"}
-    return json.dumps(content, sort_keys=True, default=lambda value: getattr(value, "tolist", lambda: str(value))())
+    return strings.iloc[[place[item.key] for item in items]].reset_index(drop=True)
 
 
 def _refuse_copies(task: FoldedTask, path: Path) -> None:

@@ -16,6 +16,7 @@ from cloud_hf.models.errors import (
     ScopeError,
     ScopeTooLongError,
     UnknownWordError,
+    argument_spelling,
     spelled,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "WorkerDiedError",
     "WorkerStartError",
     "about",
+    "argument_spelling",
     "spelled",
     "summary",
 ]

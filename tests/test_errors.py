@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from cloud_hf import errors
-from cloud_hf.errors import CloudError, CrystalReadError, EncodingTimeoutError, about, summary
+from cloud_hf.errors import CloudError, CrystalReadError, EncodingTimeoutError, about, argument_spelling, summary
 from cloud_hf.models.debye import DebyeInputError
-from cloud_hf.models.errors import argument_spelling
 
 SOURCES = Path(errors.__file__).parent
 FOLDERS = ("app", "baselines", "corpus", "crystals", "data", "inference", "models", "parallel", "scope", "screening")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
-from cloud_hf.models.errors import argument_spelling
+from cloud_hf.errors import argument_spelling
 
 __all__ = ["CommandParser", "arguments_as_flags", "name_flags", "unknown_flag"]
 

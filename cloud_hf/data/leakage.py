@@ -9,6 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from cloud_hf.data.assignment import SIDES
+from cloud_hf.data.splits import PART_NAMES
 
 __all__ = ["NAME_KINDS", "leakage_markdown", "leakage_report", "own_split_columns"]
 
@@ -24,20 +25,17 @@ NAME_KINDS = {
 SHOWN_PAIRS = 10
 """Pairs of own split columns in the document; the figures hold all."""
 
-_TRAIN = {"train", "training"}
-_HELD_OUT = {"val", "valid", "validation", "dev", "test"}
-
 
 def own_split_columns(table: pd.DataFrame) -> dict[str, pd.Series]:
     """Return the split columns that a table brings along, as `train` and `validation`.
 
-    A column counts if its name contains `split` and its texts are the usual ones (train, val, validation, test, ...);
-    everything that is held out counts as validation, other cells as missing.
+    A column counts if its name contains `split` and its texts are the usual ones (`PART_NAMES`); everything that is
+    held out counts as validation, other cells as missing.
 
     Args:
         table: The table as read.
     """
-    known = dict.fromkeys(_TRAIN, SIDES[0]) | dict.fromkeys(_HELD_OUT, SIDES[1])
+    known = {name: SIDES[part != "train"] for name, part in PART_NAMES.items()}
     columns = {}
     for name in table.columns:
         if "split" in str(name).lower():

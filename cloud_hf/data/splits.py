@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 from cloud_hf.errors import CloudError, TableError
 
-__all__ = ["PARTS", "folds_by_string", "read_split_column", "split_by_string"]
+__all__ = ["PARTS", "PART_NAMES", "folds_by_string", "read_split_column", "split_by_string"]
 
 PARTS = ("train", "validation", "test")
-_PART_NAMES = {"val": "validation", "valid": "validation"} | {part: part for part in PARTS}
+PART_NAMES = {
+    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
+    "dev": "validation", "test": "test",
+}  # fmt: skip
+"""The usual names of a part in split columns, in lower case."""
 
 
 def split_by_string(strings: Sequence[str], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -65,7 +69,7 @@ def read_split_column(
     """Read the values of a split column.
 
     Args:
-        values: Names of parts (`train`, `validation`, `val` or `valid`, `test`), or fold numbers.
+        values: Names of parts, as in `PART_NAMES`, or fold numbers.
         column: Name of the column, for the message.
         path: Name of the table, for the message.
         rows: Rows of the table that the values are of, for the message; None: 0, 1, ...
@@ -77,7 +81,7 @@ def read_split_column(
         TableError: Another value, only one fold, or names among which no row is for training.
     """
     words = [str(value).strip().lower() for value in values]
-    parts = [_PART_NAMES.get(word) for word in words]
+    parts = [PART_NAMES.get(word) for word in words]
     numbers = [int(float(word)) if re.fullmatch(r"\d{1,9}(\.0)?", word) else None for word in words]
     if None not in numbers and not any(parts):
         folds = np.array(numbers, dtype=np.int64)

@@ -84,8 +84,8 @@ def test_folds_keep_strings_together_and_are_of_one_size(strings: list[str], fol
 
 class TestSplitColumn:
     def test_names_of_parts(self) -> None:
-        found = read_split_column(["train", " Val", "TEST", "valid", "validation"], "s", "t.csv")
-        assert found.tolist() == ["train", "validation", "test", "validation", "validation"]
+        found = read_split_column(["train", " Val", "TEST", "valid", "validation", "training", "dev"], "s", "t.csv")
+        assert found.tolist() == ["train", "validation", "test", "validation", "validation", "train", "validation"]
 
     @pytest.mark.parametrize("values", [[0, 1, 1], ["0", "1", "1"], [0.0, 1.0, 1.0]])
     def test_fold_numbers(self, values: list) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarking import processor, show, versions, write_section
 from numpy.typing import NDArray
 
-from cloud_hf.data.assignment import folds_of_strings
+from cloud_hf.data.assignment import folds_by_crystal
 from cloud_hf.metrics import regression_metrics
 from cloud_hf.metrics.statistics import ratio_interval
 from cloud_hf.screening.index import open_index, search_index
@@ -44,7 +44,7 @@ Vectors = NDArray[np.float32]
 
 def neighbours(scopes: list[str], vectors: Vectors, labels: dict[str, NDArray[np.float64]], asked: int) -> Any:
     """Errors of the mean label of the nearest neighbours, for each quantity, on crystals of all folds."""
-    folds = folds_of_strings(scopes, FOLDS, 0)
+    folds = folds_by_crystal(scopes, FOLDS, 0)
     compositions = composition_vectors(scopes)
     results: dict[str, Any] = {"folds": FOLDS, "k": NEIGHBOURS, "quantities": {}}
     for name, values in labels.items():

@@ -30,7 +30,7 @@ __all__ = [
     "assign",
     "composition_name",
     "database_entry",
-    "folds_of_strings",
+    "folds_by_crystal",
     "group_rows",
     "protostructure",
 ]
@@ -192,7 +192,7 @@ def _uniform(name: str, purpose: str, seed: int) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-def folds_of_strings(scopes: Sequence[str], folds: int = 5, seed: int = 0) -> NDArray[np.int64]:
+def folds_by_crystal(scopes: Sequence[str], folds: int = 5, seed: int = 0) -> NDArray[np.int64]:
     """Return the fold of each SCOPE string, as `cloud-hf split` assigns it to a crystal that has no other name.
 
     Args:

@@ -17,7 +17,7 @@ from cloud_hf.data.assignment import (
     assign,
     composition_name,
     database_entry,
-    folds_of_strings,
+    folds_by_crystal,
     group_rows,
     protostructure,
 )
@@ -186,9 +186,9 @@ class TestNames:
         with pytest.raises(ScopeError):
             composition_name("1 0 0 | 9z | Cu 1.0")
 
-    def test_folds_of_strings_are_those_of_their_names(self, scopes: list[str]) -> None:
+    def test_folds_by_crystal_are_those_of_their_names(self, scopes: list[str]) -> None:
         expected = assign([composition_name(scope) for scope in scopes], 5, 0.0, 3)[0]
-        assert folds_of_strings(scopes, 5, 3).tolist() == expected
+        assert folds_by_crystal(scopes, 5, 3).tolist() == expected
 
     @pytest.mark.parametrize(
         ("identifier", "entry"),

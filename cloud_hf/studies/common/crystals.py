@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cloud_hf.data.assignment import folds_of_strings
+from cloud_hf.data.assignment import folds_by_crystal
 from cloud_hf.data.kept_strings import ONE_WORKER, Workers, encode_table
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import StudyError, TableError
@@ -239,7 +239,7 @@ def assigned_folds(crystals: Crystals, split: str | Path | None, folds: int, see
         StudyError: The split is of another table.
     """
     if split is None:
-        return folds_of_strings(crystals.scopes, folds, seed)
+        return folds_by_crystal(crystals.scopes, folds, seed)
     table = read_table(split)
     missing = [name for name in ("row", "id", "fold") if name not in table.columns]
     if missing:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cloud_hf.data.assignment import composition_name, folds_of_strings
+from cloud_hf.data.assignment import composition_name, folds_by_crystal
 from cloud_hf.data.kept_strings import ONE_WORKER, Workers
 from cloud_hf.errors import StudyError, TableError
 from cloud_hf.studies.common.arguments import one_table
@@ -124,7 +124,7 @@ def read_debye_rows(
         raise StudyError(
             f"{len(set(names))} distinct crystals do not make {folds} folds; lower --folds.", source=str(path)
         )
-    fold = folds_of_strings(crystals.scopes, folds, seed)
+    fold = folds_by_crystal(crystals.scopes, folds, seed)
     per_atom = crystals.labels[label] / crystals.n_atoms
     match = [
         np.nan if density is None else abs(phonon_heat_capacity(density[0], density[1], TEMPERATURE) - value)

@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cloud_hf.cli.encode import add_encoding_arguments, add_max_atoms, positive_integer, seconds
+from cloud_hf.cli.arguments import (
+    add_cluster_arguments,
+    add_encoding_arguments,
+    add_max_atoms,
+    add_symmetry_arguments,
+    add_workers,
+    positive_integer,
+    seconds,
+)
 from cloud_hf.cli.output import show_reasons
-from cloud_hf.corpus.jobs import JOB_KINDS, write_job
+from cloud_hf.corpus.jobs import write_job
 from cloud_hf.corpus.leakage import DEFAULT_KINDS, Known, corpus_leakage, leakage_text
 from cloud_hf.corpus.plan import BuildSettings, make_plan
 from cloud_hf.corpus.report import equation
@@ -20,7 +28,6 @@ from cloud_hf.data.tables import check_output, read_table
 from cloud_hf.errors import TableError
 from cloud_hf.files import write_json, write_text
 from cloud_hf.scope import ScopeEncoder
-from cloud_hf.scope.backends import BACKENDS
 from cloud_hf.scope.grammar import GRAMMARS
 
 __all__ = ["add_corpus_parser"]
@@ -91,19 +98,10 @@ def _add_build(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         default=GRAMMARS,
         help="columns of strings (default: all)",
     )
-    parser.add_argument("--symmetry", choices=tuple(BACKENDS), default="spglib", help="back-end of the search")
-    parser.add_argument("--symprec", type=float, default=0.01, help="distance tolerance of the symmetry search, Å")
-    parser.add_argument("--angle-tolerance", type=float, default=5.0, help="angle tolerance, degrees")
+    add_symmetry_arguments(parser)
     parser.add_argument("--rows", type=positive_integer, default=10_000, help="crystals per task (default 10000)")
     parser.add_argument("--license", help="licence of rows that do not say theirs")
-    parser.add_argument(
-        "--executor",
-        choices=("local", *JOB_KINDS),
-        default="local",
-        help="local: work now; slurm, ray: write a job file for datatrove's executor (--processes: cores of a task)",
-    )
-    parser.add_argument("--partition", default="cpu", help="Slurm's partition (default cpu)")
-    parser.add_argument("--time", default="24:00:00", help="Slurm's time limit of a task (default 24:00:00)")
+    add_cluster_arguments(parser, "cores of a task")
     add_encoding_arguments(parser)
     parser.set_defaults(run=build)
 
@@ -147,7 +145,7 @@ def _add_leakage(actions: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--where", metavar="COLUMN=VALUE,VALUE", help="only these rows of the tables, e.g. split=validation,test"
     )
-    parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes for the encoding")
+    add_workers(parser)
     parser.add_argument("--cache", help="folder for encoded strings, reused by later calls (default OUTPUT/strings)")
     add_max_atoms(parser)
     parser.set_defaults(run=leakage)
@@ -164,7 +162,7 @@ def leakage(arguments: argparse.Namespace) -> int:
     bar = sys.stderr.isatty()
     for text in arguments.tables:
         path = Path(text)
-        named = name_rows(path, encoder, cache, arguments.processes, progress=bar)
+        named = name_rows(path, encoder, cache, arguments.processes, arguments.timeout, bar)
         known.add(path.stem, named if arguments.where is None else named[_wanted(path, arguments.where)])
     report = corpus_leakage(corpus, known, exclude, tuple(arguments.by), progress=bar)
     write_json(report, folder / "leakage.json")

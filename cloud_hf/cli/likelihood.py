@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cloud_hf.cli.encode import positive_integer
+from cloud_hf.cli.arguments import positive_integer
 from cloud_hf.data.tables import check_output
 from cloud_hf.data.token_classes import TOKEN_CLASSES
 from cloud_hf.errors import CheckpointError, CloudError

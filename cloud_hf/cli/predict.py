@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from cloud_hf.cli.encode import add_input_arguments, positive_integer
+from cloud_hf.cli.arguments import add_input_arguments, positive_integer
 from cloud_hf.cli.output import check_table_output, open_rows, show
 from cloud_hf.cli.prediction_table import OUTSIDE, terminal_table
 from cloud_hf.cli.ranking import Best

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tabulate import tabulate
 
-from cloud_hf.cli.encode import add_timeout, positive_integer
+from cloud_hf.cli.arguments import add_cluster_arguments, add_workers, positive_integer
 from cloud_hf.cli.output import report_failures
 from cloud_hf.cli.predict import PLOT_SUFFIXES, kelvin
 from cloud_hf.corpus.build import import_engine
-from cloud_hf.corpus.jobs import JOB_KINDS
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 from cloud_hf.errors import CloudError
 from cloud_hf.screening.candidates import DEFAULT_LIMIT
@@ -96,8 +95,7 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("--table", help="file for the kept candidates (.csv, .jsonl, .parquet)")
     parser.add_argument("--write-structures", metavar="DIR", help="a CIF of each kept candidate, to be relaxed")
     parser.add_argument("--plot", help="Pareto front of the first two wants (.png, .svg, .pdf)")
-    parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes (default 1)")
-    add_timeout(parser)
+    add_workers(parser, "encode and screen crystals")
     parser.add_argument(
         "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
     )
@@ -105,14 +103,7 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         "--members", type=positive_integer, metavar="N", help="predict by the first N members of an ensemble, faster"
     )
     parser.add_argument("--rows", type=positive_integer, default=20_000, help="products in a piece (default 20000)")
-    parser.add_argument(
-        "--executor",
-        choices=("local", *JOB_KINDS),
-        default="local",
-        help="local: work now; slurm, ray: write a job file for datatrove's executor (--processes: its tasks)",
-    )
-    parser.add_argument("--partition", default="cpu", help="Slurm's partition (default cpu)")
-    parser.add_argument("--time", default="24:00:00", help="Slurm's time limit of a task (default 24:00:00)")
+    add_cluster_arguments(parser, "its tasks")
     parser.set_defaults(run=screen)
 
 

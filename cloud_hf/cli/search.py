@@ -4,7 +4,7 @@ import argparse
 
 from tabulate import tabulate
 
-from cloud_hf.cli.encode import add_timeout, positive_integer
+from cloud_hf.cli.arguments import add_workers, positive_integer
 from cloud_hf.cli.output import report_failures
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 
@@ -31,8 +31,7 @@ def add_search_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("--index", metavar="FILE", help="keep an approximate index here, for tables above a million")
     parser.add_argument("--model", default="default", help="'default' (inside the package), a folder, or a Hub id")
     parser.add_argument("--head", help="take the bundled checkpoint with this head")
-    parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes that encode")
-    add_timeout(parser)
+    add_workers(parser)
     parser.set_defaults(run=search)
 
 

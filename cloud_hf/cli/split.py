@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cloud_hf.cli.encode import add_max_atoms, add_timeout, positive_integer
+from cloud_hf.cli.arguments import add_max_atoms, add_workers, positive_integer
 from cloud_hf.cli.output import report_failures
 from cloud_hf.data.assignment import assign, group_rows
 from cloud_hf.data.leakage import leakage_markdown, leakage_report, own_split_columns
@@ -36,8 +36,7 @@ def add_split_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument("--folds", type=positive_integer, default=5, help="number of folds (default 5)")
     parser.add_argument("--validation", type=float, default=0.1, help="share of groups for validation (default 0.1)")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives another assignment (default 0)")
-    parser.add_argument("--processes", type=positive_integer, default=1, help="worker processes for the encoding")
-    add_timeout(parser)
+    add_workers(parser)
     parser.add_argument("--cache", help="folder for encoded strings, reused by later calls (default OUTPUT/strings)")
     parser.add_argument("--json", help="write the report's figures here (default OUTPUT/leakage.json)")
     parser.add_argument("--markdown", help="write the report's text here (default OUTPUT/leakage.md)")

@@ -15,7 +15,7 @@ from cloud_hf.cli.arguments import (
     positive_integer,
     seconds,
 )
-from cloud_hf.cli.output import show_reasons
+from cloud_hf.cli.output import report_failures, show_reasons
 from cloud_hf.corpus.jobs import write_job
 from cloud_hf.corpus.leakage import DEFAULT_KINDS, Known, corpus_leakage, leakage_text
 from cloud_hf.corpus.plan import BuildSettings, make_plan
@@ -152,23 +152,29 @@ def _add_leakage(actions: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def leakage(arguments: argparse.Namespace) -> int:
-    """Compare a corpus with labelled tables; write a report, and the list of rows that `pretrain --exclude` honours."""
+    """Compare a corpus with labelled tables; write a report, and the list of rows that `pretrain --exclude` honours.
+
+    A row of a table whose crystal cannot be read is named, and the exit status is then 1: it is not compared.
+    """
     folder = Path(arguments.output)
     exclude = folder / "exclude.parquet"
     check_output(exclude)
     corpus = open_corpus(arguments.corpus)
     encoder, cache = ScopeEncoder(max_atoms=arguments.max_atoms), arguments.cache or folder / "strings"
     known = Known()
+    failures: list[str] = []
     bar = sys.stderr.isatty()
     for text in arguments.tables:
         path = Path(text)
         named = name_rows(path, encoder, cache, arguments.processes, arguments.timeout, bar)
-        known.add(path.stem, named if arguments.where is None else named[_wanted(path, arguments.where)])
+        named = named if arguments.where is None else named[_wanted(path, arguments.where)]
+        known.add(path.stem, named)
+        failures += named["error"].dropna().tolist()
     report = corpus_leakage(corpus, known, exclude, tuple(arguments.by), progress=bar)
     write_json(report, folder / "leakage.json")
     write_text(leakage_text(report), folder / "leakage.md")
     print(f"{report['excluded']} of {report['rows']} rows of the corpus agree with the tables -> {exclude}")
-    return 0
+    return report_failures(failures, sum(known.rows.values()))  # whose crystals may be in the corpus all the same
 
 
 def _wanted(path: Path, where: str) -> Any:

@@ -69,6 +69,21 @@ def test_a_table_of_the_corpus_itself_is_found_whole(
     assert len(pd.read_parquet(tmp_path / "exclude.parquet")) == 30
 
 
+def test_rows_that_cannot_be_compared_are_named(
+    labelled: Path, corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(labelled)
+    table.loc[4] = ["e", "no string", "train", 5.0]
+    table.to_csv(labelled, index=False)
+    argv = ["corpus", "leakage", str(corpus_folder), str(labelled), "-o", str(tmp_path / "out")]
+    assert main(argv) == 1
+    found = capsys.readouterr()
+    assert "2 of 144 rows" in found.out
+    assert f"cloud-hf: {labelled}:4: " in found.err
+    assert "1 of 5 rows failed" in found.err
+    assert main([*argv, "--where", "split=test"]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

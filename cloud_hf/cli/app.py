@@ -2,6 +2,8 @@
 
 import argparse
 
+from cloud_hf.cli.arguments import add_model
+
 __all__ = ["add_app_parser"]
 
 
@@ -12,9 +14,7 @@ def add_app_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1, this machine only)"
     )
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default 7860)")
-    parser.add_argument(
-        "--model", default="default", help="'default' (inside the package), a checkpoint folder, or a Hub id"
-    )
+    add_model(parser)
     parser.set_defaults(run=app)
 
 

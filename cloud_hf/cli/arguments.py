@@ -3,20 +3,29 @@
 import argparse
 import math
 
+from cloud_hf.errors import CloudError
 from cloud_hf.scope import MAX_ATOMS, TIMEOUT
 from cloud_hf.scope.backends import BACKENDS
 
 __all__ = [
+    "PLOT_SUFFIXES",
     "add_cluster_arguments",
     "add_encoding_arguments",
     "add_input_arguments",
     "add_max_atoms",
+    "add_model",
+    "add_model_arguments",
+    "add_prediction_arguments",
     "add_symmetry_arguments",
     "add_trust_sites",
     "add_workers",
+    "kelvin",
     "positive_integer",
     "seconds",
 ]
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+"""Pictures that a command draws."""
 
 
 def positive_integer(text: str) -> int:
@@ -35,6 +44,16 @@ def seconds(text: str) -> float | None:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of seconds, or 0 for no limit, not {text!r}")
     return value or None
+
+
+def kelvin(text: str) -> float:
+    """Read a temperature in K from the command line."""
+    from cloud_hf.inference.prediction import checked_temperature
+
+    try:
+        return checked_temperature(float(text))
+    except CloudError as error:
+        raise argparse.ArgumentTypeError(error.reason) from error
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,3 +130,40 @@ def add_cluster_arguments(parser: argparse.ArgumentParser, processes: str) -> No
     )
     parser.add_argument("--partition", default="cpu", help="Slurm's partition (default cpu)")
     parser.add_argument("--time", default="24:00:00", help="Slurm's time limit of a task (default 24:00:00)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The property model."""
+    parser.add_argument(
+        "--model", default="default", help="'default' (inside the package), a checkpoint folder, or a Hub id"
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that every command giving the predictions of some heads shares."""
+    add_model(parser)
+    parser.add_argument(
+        "--head", help="property, e.g. heat_capacity, or an auxiliary target (default: all that are not auxiliary)"
+    )
+    add_prediction_arguments(parser)
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the weights; bfloat16 is about 1 %% less exact, and faster only on some processors: try it on yours",
+    )
+
+
+def add_prediction_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a property model is run."""
+    parser.add_argument(
+        "--members",
+        type=positive_integer,
+        metavar="N",
+        help="run only the first N members of the model's ensemble, 1 for speed (default: all); intervals stay those "
+        "of all members",
+    )
+    parser.add_argument("--temperature", type=kelvin, default=300.0, help="K, for thermal properties (default 300)")
+    parser.add_argument(
+        "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
+    )

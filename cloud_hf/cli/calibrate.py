@@ -5,7 +5,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from cloud_hf.cli.predict import kelvin
+from cloud_hf.cli.arguments import kelvin
 from cloud_hf.data.tables import check_output
 from cloud_hf.files import write_json
 

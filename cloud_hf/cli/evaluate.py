@@ -6,9 +6,9 @@ import sys
 from tabulate import tabulate
 
 from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads
-from cloud_hf.cli.arguments import add_encoding_arguments
+from cloud_hf.cli.arguments import add_encoding_arguments, add_model_arguments
 from cloud_hf.cli.output import report_failures
-from cloud_hf.cli.predict import add_model_arguments, with_reading
+from cloud_hf.cli.predict import with_reading
 from cloud_hf.data.tables import check_output
 from cloud_hf.files import write_json
 

@@ -12,6 +12,7 @@ from tabulate import tabulate
 import cloud_hf
 from cloud_hf.checkpoints.reading import read_config
 from cloud_hf.checkpoints.records import METRICS_FILE, baseline_errors, read_calibration, rows_of
+from cloud_hf.cli.arguments import add_model
 from cloud_hf.inference.prediction import heads_of, model_path
 
 __all__ = ["add_info_parser"]
@@ -22,7 +23,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "p
 def add_info_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the subcommand."""
     parser = commands.add_parser("info", help="versions, and what a checkpoint predicts", description=info.__doc__)
-    parser.add_argument("--model", default="default", help="'default', a checkpoint folder, or a Hub id")
+    add_model(parser)
     parser.add_argument("--head", help="head of the bundled model")
     parser.set_defaults(run=info)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from cloud_hf.cli.arguments import add_input_arguments, positive_integer
+from cloud_hf.cli.arguments import PLOT_SUFFIXES, add_input_arguments, add_model_arguments, positive_integer
 from cloud_hf.cli.output import check_table_output, open_rows, show
 from cloud_hf.cli.prediction_table import OUTSIDE, terminal_table
 from cloud_hf.cli.ranking import Best
@@ -17,46 +17,7 @@ from cloud_hf.inference.prediction_rows import prediction_columns, prediction_ro
 if TYPE_CHECKING:  # torch, which the help does not need
     from cloud_hf.inference.prediction import Prediction, Predictors
 
-PLOT_SUFFIXES = (".png", ".svg", ".pdf")
-
-__all__ = ["add_model_arguments", "add_predict_parser", "with_reading"]
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that every command loading a property model shares."""
-    parser.add_argument(
-        "--model", default="default", help="'default' (inside the package), a checkpoint folder, or a Hub id"
-    )
-    parser.add_argument(
-        "--head", help="property, e.g. heat_capacity, or an auxiliary target (default: all that are not auxiliary)"
-    )
-    parser.add_argument(
-        "--members",
-        type=positive_integer,
-        metavar="N",
-        help="run only the first N members of the model's ensemble, 1 for speed (default: all); intervals stay those "
-        "of all members",
-    )
-    parser.add_argument("--temperature", type=kelvin, default=300.0, help="K, for heat capacities (default 300)")
-    parser.add_argument(
-        "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="of the weights; bfloat16 is about 1 %% less exact, and faster only on some processors: try it on yours",
-    )
-
-
-def kelvin(text: str) -> float:
-    """Read a temperature in K from the command line."""
-    from cloud_hf.inference.prediction import checked_temperature
-
-    try:
-        return checked_temperature(float(text))
-    except CloudError as error:
-        raise argparse.ArgumentTypeError(error.reason) from error
+__all__ = ["add_predict_parser", "with_reading"]
 
 
 def add_predict_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tabulate import tabulate
 
-from cloud_hf.cli.arguments import add_cluster_arguments, add_workers, positive_integer
+from cloud_hf.cli.arguments import (
+    PLOT_SUFFIXES,
+    add_cluster_arguments,
+    add_model,
+    add_prediction_arguments,
+    add_workers,
+    positive_integer,
+)
 from cloud_hf.cli.output import report_failures
-from cloud_hf.cli.predict import PLOT_SUFFIXES, kelvin
 from cloud_hf.corpus.build import import_engine
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 from cloud_hf.errors import CloudError
@@ -62,7 +68,7 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         metavar="WANT",
         help="band_gap=1.1:1.7 'bulk_modulus>=100' 'energy_above_hull<=0.1'",
     )
-    parser.add_argument("--model", default="default", help="'default' (inside the package), a folder, or a Hub id")
+    add_model(parser)
     parser.add_argument("--top", type=positive_integer, default=100, metavar="K", help="candidates kept (default 100)")
     parser.add_argument("--new", action="store_true", help="keep no known crystals")
     parser.add_argument(
@@ -84,7 +90,6 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         parser.add_argument(
             f"--{name}", action=argparse.BooleanOptionalAction, default=True, help=f"{text} (default: yes)"
         )
-    parser.add_argument("--temperature", type=kelvin, default=300.0, help="K, for thermal properties (default 300)")
     parser.add_argument(
         "--limit",
         type=positive_integer,
@@ -96,12 +101,7 @@ def add_screen_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("--write-structures", metavar="DIR", help="a CIF of each kept candidate, to be relaxed")
     parser.add_argument("--plot", help="Pareto front of the first two wants (.png, .svg, .pdf)")
     add_workers(parser, "encode and screen crystals")
-    parser.add_argument(
-        "--batch-size", type=positive_integer, default=256, help="strings per forward pass (default 256)"
-    )
-    parser.add_argument(
-        "--members", type=positive_integer, metavar="N", help="predict by the first N members of an ensemble, faster"
-    )
+    add_prediction_arguments(parser)
     parser.add_argument("--rows", type=positive_integer, default=20_000, help="products in a piece (default 20000)")
     add_cluster_arguments(parser, "its tasks")
     parser.set_defaults(run=screen)

@@ -4,7 +4,7 @@ import argparse
 
 from tabulate import tabulate
 
-from cloud_hf.cli.arguments import add_workers, positive_integer
+from cloud_hf.cli.arguments import add_model, add_workers, positive_integer
 from cloud_hf.cli.output import report_failures
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output, write_table
 
@@ -29,7 +29,7 @@ def add_search_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("-o", "--output", help="file for the neighbours (.csv, .jsonl, .parquet)")
     parser.add_argument("--vectors", metavar="FILE", help="keep the vectors of the table here (.safetensors)")
     parser.add_argument("--index", metavar="FILE", help="keep an approximate index here, for tables above a million")
-    parser.add_argument("--model", default="default", help="'default' (inside the package), a folder, or a Hub id")
+    add_model(parser)
     parser.add_argument("--head", help="take the bundled checkpoint with this head")
     add_workers(parser)
     parser.set_defaults(run=search)

@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import CheckpointError, CloudError
+from cloud_hf.inference.distribution import Distribution, predict_distributions
 from cloud_hf.inference.prediction import Predictors
-from cloud_hf.models.conformal import DEFAULT_LEVEL, LEVELS
 from cloud_hf.screening.candidates import Candidate
-from cloud_hf.screening.distribution import Distribution
 from cloud_hf.screening.hull import KnownPhases
 from cloud_hf.screening.known import KnownStrings
 from cloud_hf.screening.prototypes import Prototype
@@ -164,7 +162,7 @@ class Evaluator:
                 for place in places:
                     self._fill(table, candidates, [place])
             return
-        distributions = self._distributions(features)
+        distributions = predict_distributions(self.predictors, features, self._names, self.temperature)
         filled: dict[str, Any] = {}
         for name, unit in self._recorded.items():
             filled |= _columns(name, unit, distributions[name])
@@ -186,35 +184,6 @@ class Evaluator:
         for name, values in filled.items():
             table[name][list(places)] = values
 
-    @torch.inference_mode()
-    def _distributions(self, features: list[dict[str, torch.Tensor]]) -> dict[str, Distribution]:
-        outputs = self.predictors.forward(features, self.temperature)
-        distributions: dict[str, Distribution] = {}
-        for (pipeline, shown), tensors in zip(self.predictors.parts, outputs, strict=True):
-            scalars = list(pipeline.settings.target_names)
-            calibration = pipeline.calibration
-            values = tensors["logits"].double().reshape(-1, len(scalars)).cpu().numpy()
-            thermal = [name for name in shown if name in self._names and name not in scalars]
-            direct = [name for name in shown if name in scalars and not _debye_band(pipeline, name)]
-            for name in direct:
-                target = calibration.targets.get(name) if calibration is not None else None
-                value = values[:, scalars.index(name)]
-                atoms = tensors["n_atoms"].double().cpu().numpy() if target is not None and target.per_atom else 1.0
-                bounded = target is not None and (target.nonnegative or target.scale != "linear")
-                # as `predict` has it: what comes out below zero, such as the gap of a metal, is zero
-                floor = 0.0 if bounded else -np.inf
-                intervals: list[tuple[float, Numbers, Numbers]] = []
-                if target is not None:
-                    strings = tensors["string_features"].double().cpu().numpy()
-                    for level in LEVELS if name in self._names else (DEFAULT_LEVEL,):
-                        low, high = target.interval(strings, value / atoms, level)
-                        intervals.append((level, np.maximum(low * atoms, floor), np.maximum(high * atoms, floor)))
-                distributions[name] = Distribution.of_intervals(np.maximum(value, floor), intervals, bounded)
-            rest = thermal + [name for name in shown if name in scalars and name not in direct]
-            if rest:
-                distributions |= _by_quantities(pipeline, tensors, rest)
-        return distributions
-
     def _hull(self, candidate: Candidate) -> tuple[float, str]:
         assert self.phases is not None  # noqa: S101
         place = self.phases.at(self.prototypes[candidate.prototype].amounts(candidate.elements))
@@ -230,28 +199,6 @@ class Evaluator:
         return "; ".join(parts) or None
 
 
-def _debye_band(pipeline: Any, name: str) -> bool:
-    """Whether the interval of a scalar follows from a band of Debye temperatures."""
-    targets = {} if pipeline.calibration is None else pipeline.calibration.targets
-    return pipeline.gives_interval(name) and name not in targets
-
-
 def _columns(name: str, unit: str, distribution: Distribution) -> dict[str, Numbers]:
-    low, high = distribution.ends(DEFAULT_LEVEL)
+    low, high = distribution.ends()
     return {f"{name} ({unit})": distribution.values, f"{name}_low ({unit})": low, f"{name}_high ({unit})": high}
-
-
-def _by_quantities(pipeline: Any, tensors: dict[str, torch.Tensor], names: Sequence[str]) -> dict[str, Distribution]:
-    """Distributions of quantities that only the pipeline knows how to compute, one level after the other."""
-    values: dict[str, Numbers] = {}
-    intervals: dict[str, list[tuple[float, Numbers, Numbers]]] = {name: [] for name in names}
-    for level in LEVELS:
-        rows = [{quantity["name"]: quantity for quantity in row} for row in pipeline.quantities(tensors, level)]
-        for name in names:
-            values[name] = np.array([row[name]["value"] for row in rows])
-            if all("low" in row[name] for row in rows):
-                low, high = (np.array([row[name][end] for row in rows]) for end in ("low", "high"))
-                intervals[name].append((level, low, high))
-        if not any(intervals.values()):
-            break
-    return {name: Distribution.of_intervals(values[name], intervals[name]) for name in names}

@@ -71,7 +71,7 @@ def convert(
     source: str,
     output: str,
     config: str | None = None,
-    targets: Sequence[str] = (),
+    target: Sequence[str] = (),
     debye: bool = False,
     overwrite: bool = False,
 ) -> Conversion:
@@ -81,7 +81,7 @@ def convert(
         source: Folder, `.safetensors`, `.bin`, `.pth` or `.pt` file, or Hub id `owner/name[/folder]`.
         output: Folder to write; it appears when it is complete.
         config: A `config.json`, or a YAML file of the paper's training code, instead of the one beside the weights.
-        targets: `name:unit` of what a fine-tuned head predicts; exactly one.
+        target: `name:unit` of what a fine-tuned head predicts; exactly one.
         debye: The head gives a Debye temperature (the paper's CLOUD-DEBYE).
         overwrite: Replace a checkpoint in `output`.
 
@@ -97,7 +97,7 @@ def convert(
     _check_words(foreign)
     weights = _normalise(foreign)
     shape = _shape(foreign, weights)
-    kind, fields, head_rows = _head(foreign, weights, targets, debye)
+    kind, fields, head_rows = _head(foreign, weights, target, debye)
     tokenizer = ScopeTokenizer(model_max_length=shape["max_position_embeddings"])
     trimmed = _trim(foreign, weights, _words(tokenizer))
     known = {name: foreign.config[name] for name in BERT_FIELDS if name in foreign.config}
@@ -205,8 +205,9 @@ def _shape(foreign: ForeignCheckpoint, weights: dict[str, Tensor]) -> dict[str, 
         where = foreign.config_source or "no config tells the number of attention heads"
         raise CheckpointError(
             f"a hidden size of {shape['hidden_size']} does not divide into {heads} attention heads "
-            f"({where}); give a file with num_attention_heads with --config.",
+            f"({where}); give a file with num_attention_heads as `config`.",
             source=foreign.source,
+            flag="config",
         )
     if shape["vocab_size"] < PUBLISHED_WORDS:
         raise CheckpointError(
@@ -223,7 +224,7 @@ def _head(
     if not names:
         if targets or debye:
             raise CheckpointError(
-                "has no property head, so --target and --debye say nothing; fine-tune it after the "
+                "has no property head, so nothing can be said of what it predicts; fine-tune it after the "
                 "conversion with `cloud-hf finetune`.",
                 source=foreign.source,
             )
@@ -234,15 +235,17 @@ def _head(
     given = {key: _number(foreign, key) for key in ("mu", "std", "scale")}
     if debye == bool(targets):
         raise CheckpointError(
-            "has a fine-tuned head; say what it predicts: --target NAME:UNIT, e.g. band_gap:eV, or "
-            "--debye for a Debye temperature (one of them).",
+            "has a fine-tuned head; say what it predicts: `target` NAME:UNIT, e.g. band_gap:eV, or debye for a "
+            "Debye temperature (one of them).",
             source=foreign.source,
+            flag="target",
         )
     if debye:
         if given["std"] is not None:
             raise CheckpointError(
-                "has a normaliser (mu, std), which CLOUD-DEBYE has not; say what it predicts with --target NAME:UNIT.",
+                "has a normaliser (mu, std), which CLOUD-DEBYE has not; say what it predicts with `target`.",
                 source=foreign.source,
+                flag="target",
             )
         shift, scale = (PAPER_THETA[key] if given[key] is None else given[key] for key in ("mu", "scale"))
         learned = PAPER_TASKS.get(str(foreign.config.get("task", "cv")), "heat_capacity")
@@ -251,16 +254,20 @@ def _head(
         return CloudForDebye, fields, [("Debye temperature", f"{shift:g} K + {scale:g} K x output")]
     if len(targets) != 1:
         raise CheckpointError(
-            f"a published head has one output; give one --target, not {len(targets)}.", source=foreign.source
+            f"a published head has one output; give one `target`, not {len(targets)}.",
+            source=foreign.source,
+            flag="target",
         )
     name, colon, unit = targets[0].partition(":")
     if not (name and colon and unit):
-        raise CheckpointError(f"--target {targets[0]!r} has no unit; write 'name:unit', e.g. 'band_gap:eV'.")
+        reason = f"`target` {targets[0]!r} has no unit; write 'name:unit', e.g. 'band_gap:eV'."
+        raise CheckpointError(reason, flag="target")
     if given["mu"] is None or given["std"] is None:
         raise CheckpointError(
             "has no normaliser (mu, std), without which its outputs have no unit; give a file with "
-            "the fields mu and std with --config, or --debye for CLOUD-DEBYE.",
+            "the fields mu and std as `config`, or say debye for CLOUD-DEBYE.",
             source=foreign.source,
+            flag="config",
         )
     fields |= {"target_names": [name], "target_units": [unit]}
     fields |= {"target_mean": [given["mu"]], "target_scale": [given["std"]]}

@@ -159,15 +159,16 @@ def _write_bert(network: Any, folder: Path, path: str) -> float:
         if value != plain:
             raise CheckpointError(
                 f"has {name}{'' if value is True else f' {value!r}'}, which plain BERT cannot compute; "
-                "use --format onnx.",
+                "export it as ONNX.",
                 source=path,
             )
     if not isinstance(network, CloudModel | CloudForMaskedLM):
         raise CheckpointError(
             f"{type(network).__name__} has a head of {config.head_layers} (linear, SiLU) layers on the [CLS] "
-            "state and units, while BertForSequenceClassification reads a tanh pooler; use --format onnx, or "
-            "--encoder-only for the encoder without the head.",
+            "state and units, while BertForSequenceClassification reads a tanh pooler; export it as ONNX, or with "
+            "`encoder_only=True` without the head.",
             source=path,
+            flag="encoder_only",
         )
     fields = config.to_dict()
     bert_fields = {name: fields[name] for name in BertConfig().to_dict() if name in fields}

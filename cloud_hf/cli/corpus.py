@@ -32,7 +32,7 @@ from cloud_hf.scope.grammar import GRAMMARS
 
 __all__ = ["add_corpus_parser"]
 
-SHOWN_REASONS = 5
+SHOWN_PROVIDERS = 5
 
 
 def add_corpus_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -220,5 +220,5 @@ def _report(report: Mapping[str, Any], root: Path) -> int:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    shown = [f"{name} {number}" for name, number in list(counts.items())[:SHOWN_REASONS]]
+    shown = [f"{name} {number}" for name, number in list(counts.items())[:SHOWN_PROVIDERS]]
     return ", ".join(shown) + (f" and {len(counts) - len(shown)} more" if len(counts) > len(shown) else "")

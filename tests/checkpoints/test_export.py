@@ -157,7 +157,7 @@ print(json.dumps([run(folder, name, json.loads(sys.argv[-1])) for folder, name i
         network = CloudForMaskedLM.from_pretrained(checkpoint("mlm"))
         setattr(network.config, name, value)
         monkeypatch.setattr(module, "_load", lambda path: (network, ScopeTokenizer()))
-        with pytest.raises(CheckpointError, match=f"has {name}.*--format onnx"):
+        with pytest.raises(CheckpointError, match=f"has {name}.*as ONNX"):
             export("model", str(tmp_path / "bert"))
 
 

@@ -9,11 +9,14 @@ from pymatgen.analysis.graphs import EL_COLORS
 from pymatgen.core import Element
 
 from cloud_hf.app.scene import Scene
-from cloud_hf.inference.phonon_plot import STEP, highest_wavenumber
+from cloud_hf.inference.curves import (
+    DULONG_PETIT,
+    binned_dos,
+    excited_share,
+    heat_capacity_curve,
+    highest_wavenumber,
+)
 from cloud_hf.inference.prediction import Prediction
-from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
-from cloud_hf.models.einstein import heat_capacity as einstein_heat_capacity
-from cloud_hf.models.phonon_dos import KELVIN_CM
 
 __all__ = ["HIGHEST", "crystal_figure", "dos_figure", "heat_capacity_figure"]
 
@@ -96,33 +99,22 @@ def _size(symbol: str) -> float:
 def heat_capacity_figure(prediction: Prediction, temperature: float) -> go.Figure | None:
     """Draw Cv(T) with its 90 % band, if there is one, and mark a temperature; None where nothing gives Cv(T)."""
     kelvin = torch.linspace(0.0, HIGHEST, 201, dtype=torch.float64)
-    quantities = {quantity["name"]: quantity for quantity in prediction.quantities}
-    theta = quantities.get("debye_temperature")
-    figure = go.Figure()
-    ends: list[torch.Tensor] = []
-    if prediction.phonon_dos is not None:
-        curve = prediction.phonon_dos.heat_capacity(kelvin)
-        here = float(prediction.phonon_dos.heat_capacity(temperature))
-        zero = quantities.get("zero_point_energy_per_atom", {})
-        if "low" in zero:  # one factor on all frequencies, so on every temperature
-            factors = zero["low"] / zero["value"], zero["high"] / zero["value"]
-            ends = [prediction.phonon_dos.heat_capacity(kelvin / factor) for factor in factors]
-    elif theta is not None:
-        curve = heat_capacity(theta["value"], kelvin)
-        here = float(heat_capacity(theta["value"], temperature))
-        if "low" in theta:
-            ends = [heat_capacity(theta[end], kelvin) for end in ("low", "high")]
-    else:
+    curve = heat_capacity_curve(prediction, kelvin)
+    point = heat_capacity_curve(prediction, torch.tensor([temperature], dtype=torch.float64), banded=False)
+    if curve is None or point is None:
         return None
-    if ends:
-        soft, stiff = ends
+    here = float(point.values)
+    figure = go.Figure()
+    if curve.softest is not None and curve.stiffest is not None:
         outline = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
-        figure.add_trace(go.Scatter(x=kelvin.numpy(), y=stiff.numpy(), **outline))
-        figure.add_trace(go.Scatter(x=kelvin.numpy(), y=soft.numpy(), fill="tonexty", fillcolor=BAND, **outline))
+        figure.add_trace(go.Scatter(x=kelvin.numpy(), y=curve.stiffest.numpy(), **outline))
+        figure.add_trace(
+            go.Scatter(x=kelvin.numpy(), y=curve.softest.numpy(), fill="tonexty", fillcolor=BAND, **outline)
+        )
     unit = "J/(mol atom K)"
     figure.add_trace(
         go.Scatter(
-            x=kelvin.numpy(), y=curve.numpy(), mode="lines", line={"color": BLUE, "width": 2.5},
+            x=kelvin.numpy(), y=curve.values.numpy(), mode="lines", line={"color": BLUE, "width": 2.5},
             hovertemplate=f"%{{x:.0f}} K: %{{y:.2f}} {unit}<extra></extra>",
         )
     )  # fmt: skip
@@ -133,16 +125,15 @@ def heat_capacity_figure(prediction: Prediction, temperature: float) -> go.Figur
             textposition="bottom right" if temperature < HIGHEST / 2 else "bottom left", hoverinfo="skip",
         )
     )  # fmt: skip
-    limit = 3 * GAS_CONSTANT
     figure.add_hline(
-        limit, line={"color": GREY, "dash": "dash", "width": 1}, annotation_text=f"3R = {limit:.1f}",
+        DULONG_PETIT, line={"color": GREY, "dash": "dash", "width": 1}, annotation_text=f"3R = {DULONG_PETIT:.1f}",
         annotation_position="top left",
     )  # fmt: skip
     figure.update_layout(
         LAYOUT,
         title={"text": f"Heat capacity Cv, {unit}", "font": {"size": 15}},
         xaxis={**AXIS, "title": "Temperature, K", "range": [0, HIGHEST]},
-        yaxis={**AXIS, "range": [0, 1.15 * limit]},
+        yaxis={**AXIS, "range": [0, 1.15 * DULONG_PETIT]},
     )
     return figure
 
@@ -157,17 +148,17 @@ def dos_figure(prediction: Prediction, temperature: float) -> go.Figure | None:
     dos = prediction.phonon_dos
     if dos is None:
         return None
-    edges = torch.arange(0.0, float(dos.edges[-1]) + STEP, STEP, dtype=torch.float64)
-    density = 3 * dos.shares(edges) / STEP
+    edges, density = binned_dos(dos)
     last = highest_wavenumber(edges, density)
-    middle = ((edges[1:] + edges[:-1]) / 2).numpy()
-    share = _excited(middle, temperature)
+    middle = (edges[1:] + edges[:-1]) / 2
+    excited = density * excited_share(middle, temperature)
     figure = go.Figure()
-    for height, fill, name in ((density.numpy(), BAND, "all modes"), (density.numpy() * share, BLUE, "excited")):
+    for height, fill, name in ((density, BAND, "all modes"), (excited, BLUE, "excited")):
         figure.add_trace(
             go.Scatter(
-                x=middle, y=height, mode="lines", line={"shape": "hvh", "width": 1, "color": BLUE}, fill="tozeroy",
-                fillcolor=fill, name=name, hovertemplate="%{x:.0f} 1/cm: %{y:.4f}<extra>" + name + "</extra>",
+                x=middle.numpy(), y=height.numpy(), mode="lines", line={"shape": "hvh", "width": 1, "color": BLUE},
+                fill="tozeroy", fillcolor=fill, name=name,
+                hovertemplate="%{x:.0f} 1/cm: %{y:.4f}<extra>" + name + "</extra>",
             )
         )  # fmt: skip
     figure.update_layout(
@@ -181,8 +172,3 @@ def dos_figure(prediction: Prediction, temperature: float) -> go.Figure | None:
         yaxis={**AXIS, "title": "Modes per atom and 1/cm", "rangemode": "tozero"},
     )
     return figure
-
-
-def _excited(wavenumber: Any, temperature: float) -> Any:
-    """Heat capacity of an oscillator over its classical value."""
-    return einstein_heat_capacity(KELVIN_CM * wavenumber, temperature).numpy() / (3 * GAS_CONSTANT)

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from cloud_hf.errors import CloudError
 from cloud_hf.files import save_figure
+from cloud_hf.inference.curves import DULONG_PETIT
 from cloud_hf.inference.prediction import Prediction
-from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
+from cloud_hf.models.debye import heat_capacity
 
 __all__ = ["heat_capacity_axes", "plot_heat_capacity"]
 
@@ -81,14 +82,16 @@ def heat_capacity_axes(axes: Any, highest: float) -> None:
         axes: Of matplotlib.
         highest: End of the temperature axis, K.
     """
-    limit = 3 * GAS_CONSTANT
-    axes.axhline(limit, color="0.25", linestyle="--", linewidth=1.2)
+    axes.axhline(DULONG_PETIT, color="0.25", linestyle="--", linewidth=1.2)
     axes.annotate(
-        f"Dulong-Petit limit, 3R = {limit:.2f} J/(mol atom K)", (0.99 * highest, limit), xytext=(0, 4),
+        f"Dulong-Petit limit, 3R = {DULONG_PETIT:.2f} J/(mol atom K)", (0.99 * highest, DULONG_PETIT), xytext=(0, 4),
         textcoords="offset points", ha="right", color="0.25",
     )  # fmt: skip
     axes.set(
-        xlabel="Temperature, K", ylabel="Heat capacity Cv, J/(mol atom K)", xlim=(0, highest), ylim=(0, 1.09 * limit)
+        xlabel="Temperature, K",
+        ylabel="Heat capacity Cv, J/(mol atom K)",
+        xlim=(0, highest),
+        ylim=(0, 1.09 * DULONG_PETIT),
     )
 
 

@@ -3,6 +3,7 @@
 Everything is in float32, whatever the weights' dtype.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ VIBRATION_SCALES: dict[str, float] = {
     "debye_temperature": 0.2,  # of ln theta
 }
 """The error of each vibrational label that weighs as much as a scalar target's that is off by its `target_scale`."""
+
+BRANCH_FACTOR = 1.5
+"""A handbook's Debye temperature is that of all acoustic branches together. Where no density of states is known, a
+branch whose cut-off is off it by more than this factor is penalised: else nothing would keep one branch of diamond, of
+which only this and Cv at one temperature are known, from 5000 1/cm."""
 
 _IDENTITY_ID, _THIRDS = 40, (18, 20)
 """Ids of the generator `a`, the identity, and of the shifts `C` and `E` by one and two thirds."""
@@ -144,6 +150,9 @@ def area_between(dos: PhononDOS, shares: Tensor) -> Tensor:
 def vibrational_loss(dos: PhononDOS, labels: VibrationalLabels, scales: dict[str, float]) -> Tensor:
     """Absolute errors of all labels that are there, each over its scale, summed over a row; shape (batch,).
 
+    With the error of a Debye temperature goes how far the acoustic branches are beyond `BRANCH_FACTOR` of it, unless
+    the density of states is known.
+
     Args:
         dos: Of the batch.
         labels: What is known of it.
@@ -166,5 +175,9 @@ def vibrational_loss(dos: PhononDOS, labels: VibrationalLabels, scales: dict[str
         present = ~labels.debye_temperature.isnan()
         known = torch.where(present, labels.debye_temperature, 300.0)
         error = dos.low_temperature_debye_temperature().log() - known.log()
-        total = total + torch.where(present, error, 0.0).abs() / scales["debye_temperature"]
+        beyond = (dos.acoustic_cutoff * KELVIN_CM).log() - known.log()[:, None]
+        beyond = (beyond.abs() - math.log(BRANCH_FACTOR)).clamp(min=0).mean(-1)
+        if labels.dos is not None:
+            beyond = torch.where(labels.dos.isnan().any(-1), beyond, 0.0)
+        total = total + torch.where(present, error.abs() + beyond, 0.0) / scales["debye_temperature"]
     return total

@@ -16,8 +16,14 @@ from cloud_hf.checkpoints.members import join_members
 from cloud_hf.inference.evaluation import evaluate_table
 from cloud_hf.inference.prediction import heads_of, load_predictor
 from cloud_hf.models.debye import GAS_CONSTANT
-from cloud_hf.models.heads_phonon import ACOUSTIC_BRANCHES, VibrationalLabels, area_between, vibrational_loss
-from cloud_hf.models.phonon_dos import DOS_EDGES, phonon_dos
+from cloud_hf.models.heads_phonon import (
+    ACOUSTIC_BRANCHES,
+    VIBRATION_SCALES,
+    VibrationalLabels,
+    area_between,
+    vibrational_loss,
+)
+from cloud_hf.models.phonon_dos import DOS_EDGES, PhononDOS, phonon_dos
 from cloud_hf.scope import parse
 from cloud_hf.scope._relabelings import wyckoff_table
 from cloud_hf.scope.generators import generator_words
@@ -150,6 +156,19 @@ def test_the_truth_costs_nothing(model, batch, strings):
             ),
         ).loss
     assert loss.item() < 1e-3
+
+
+def test_branches_far_from_a_debye_temperature_cost_where_no_spectrum_is_known():
+    edges = torch.tensor([0.0, 1000.0, 2000.0])
+    cutoffs = torch.tensor([[600.0, 700.0, 800.0], [926.0, 2542.0, 5250.0]])
+    dos = PhononDOS(edges, torch.full((2, 2), 0.25), torch.full((2,), 0.5), cutoffs)
+    scales = VIBRATION_SCALES
+    theta = dos.low_temperature_debye_temperature()
+    near, far = vibrational_loss(dos, VibrationalLabels(debye_temperature=theta), scales)
+    assert near.item() < 1e-5
+    assert far.item() > 0.5
+    known = vibrational_loss(dos, VibrationalLabels(debye_temperature=theta, dos=dos.shares()), scales)
+    assert known.max().item() < 1e-3
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,12 @@
 """Blocks about the bundled heads, from what the scripts of `train_bundled.sh` wrote into docs/results/."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
+from docs_parts import RESULTS, read, sentences, table
 
 from cloud_hf.checkpoints.bundled import HEADS
 from cloud_hf.studies.common.published import CLOUD_DEBYE
-
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
-
-
-def read(name: str) -> dict[str, Any]:
-    """Content of a result file."""
-    content: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return content
 
 
 def scored_heads() -> dict[str, Any]:
@@ -48,14 +39,10 @@ def heads_block() -> str:
             ]
         )
     headers = ["head", "MAE", "trees", "difference (95 % interval)", "crystals", "inside the 90 % intervals"]
-    unsure = [f"`{name}`" for name in HEADS if heads[name]["difference"]["high"] >= 0]
-    text = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
     paper = read("heads.json")["paper_rows"]["model"]["mae_mad"]
-    peer = (
-        f"By the paper's measure, Cv at 300 K of the cell, imaginary modes and all: MAE:MAD {paper:.3f} on its "
-        f"training rows, out of fold; the paper reports {CLOUD_DEBYE['CLOUD-DEBYE']} on test rows of its own."
-    )
-    return f"{text}\n\n" + (f"Not shown to be better than trees: {', '.join(unsure)}. " if unsure else "") + peer
+    unsure = [f"`{name}`" for name in HEADS if heads[name]["difference"]["high"] >= 0]
+    published = CLOUD_DEBYE["CLOUD-DEBYE"]
+    return f"{table(rows, headers)}\n\n{sentences('heads', unsure=unsure, here=paper, published=published)}"
 
 
 def errors_block() -> str:
@@ -69,20 +56,9 @@ def errors_block() -> str:
             )
             rows.append([f"`{name}`", row["unit"], by, f"{row['n']:,}", *measures])
         rows[-1].append(percent(row["difference"]))
-    headers = [
-        "head",
-        "unit",
-        "by",
-        "N",
-        "MAE",
-        "median error",
-        "RMSE",
-        "R2",
-        "MAE of the mean",
-        "MAE:MAD",
-        "difference",
-    ]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    headers = ["head", "unit", "by", "N", "MAE", "median error", "RMSE", "R2"]
+    headers += ["MAE of the mean", "MAE:MAD", "difference"]
+    return table(rows, headers)
 
 
 def intervals_block() -> str:
@@ -95,7 +71,7 @@ def intervals_block() -> str:
             widths = (f"{band[key]:.3g}" for key in ("mean_width", "median_width"))
             rows.append([f"`{name}`", bands[name]["unit"], by, f"{band['n']:,}", held, *widths])
     headers = ["head", "unit", "by", "N", "inside", "mean width", "median width"]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return table(rows, headers)
 
 
 def thermal_block() -> str:
@@ -109,15 +85,8 @@ def thermal_block() -> str:
         errors = [f"{row['model']['mae']:#.3g}", f"{row['model']['median_absolute_error']:#.3g}", *beside]
         rows.append([kelvin, f"{row['n']:,}", *errors])
     headers = ["T, K", "crystals", "MAE of Cv, J/(mol atom K)", "median error", "trees", "difference"]
-    dos, paper = results["phonon_dos"], results["paper_rows"]
-    low, high = dos["mean_area_95"]
-    return (
-        f"{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}\n\n"
-        f"Density of states: {dos['mean_area']:.1f} 1/cm ({low:.1f} to {high:.1f}) between predicted and computed "
-        f"cumulative ones, {dos['n']:,} crystals. On the {paper['n']:,} rows of the paper's training table, imaginary "
-        f"modes and all, Cv at 300 K has a mean absolute error of {paper['model']['mae']:.2f} {paper['unit']}, "
-        f"MAE:MAD {paper['model']['mae_mad']:.3f}."
-    )
+    text = sentences("thermal", dos=results["phonon_dos"], paper=results["paper_rows"])
+    return f"{table(rows, headers)}\n\n{text}"
 
 
 def spectrum_block() -> str:
@@ -129,7 +98,7 @@ def spectrum_block() -> str:
         errors = [f"{by_form[form][name]['mae']:#.3g}" for form in ("spectrum", "one_debye_temperature")]
         rows.append([kelvin, f"{by_form['spectrum'][name]['n']:,}", *errors])
     headers = ["T, K", "crystals", "MAE of Cv, J/(mol atom K)", "by one Debye temperature"]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return table(rows, headers)
 
 
 def members_block() -> str:
@@ -140,7 +109,7 @@ def members_block() -> str:
         values = [f"{row[name]['mae']:#.3g}" for row in by_number.values()]
         rows.append([f"`{name}`", first["unit"], f"{first['n']:,}", *values])
     headers = ["head", "unit", "N", *(f"{number} member{'s' * (number != '1')}" for number in by_number)]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return table(rows, headers)
 
 
 def joint_ablation_block() -> str:
@@ -156,21 +125,14 @@ def joint_ablation_block() -> str:
                 for changes_of in variants.values()
             ]
             rows.append([f"`{name}`", f"{whole[name]['mae']:#.3g} {whole[name]['unit'].removesuffix('1')}", *changes])
-    text = tabulate(rows, headers=["head", "whole recipe", *variants], tablefmt="github", disable_numparse=True)
+    text = table(rows, ["head", "whole recipe", *variants])
     epochs = f"{results['epochs']} epoch{'s' if results['epochs'] > 1 else ''}"
     return f"{epochs} of each variant's own rows.\n\n{text}"
 
 
 def likelihood_block() -> str:
     """How well the likelihood of a string tells WBM from unseen crystals of the Materials Project."""
-    results = read("ood.json")
-    low, high = results["auroc_95"]
-    return (
-        f"The encoder, taught by the masked language model, ranks {results['inside']['strings']:,} unseen strings of "
-        f"the Materials Project above {results['outside']['strings']:,} of WBM with an AUROC of {results['auroc']:.2f} "
-        f"(95 % {low:.2f} to {high:.2f}); at the threshold of the flag, {results['flagged_inside']:.0%} of the former "
-        f"and {results['flagged_outside']:.0%} of the latter are flagged."
-    )
+    return sentences("likelihood", results=read("ood.json"))
 
 
 def few_labels_block() -> str:
@@ -196,7 +158,7 @@ def _learning_curve(curve: dict[str, Any], arm: str, called: str) -> str:
         difference = f"{gap['difference']:+#.2g} ({gap['low']:+#.2g} to {gap['high']:+#.2g})"
         rows.append([f"{line['train_rows']:,}", line["draws"], *spreads, difference])
     headers = ["training rows", "draws", f"MAE of {called}", "of the trees", f"{called} - trees"]
-    text = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    text = table(rows, headers)
     unit = "" if curve["unit"] == "1" else f"in {curve['unit']}, "
     return (
         f"{unit}{curve['test_rows']} rows of one fold; +-: standard deviation over the draws.\n\n{text}\n\n"
@@ -216,7 +178,7 @@ def benchmarks_block() -> str:
         rows.append(_arms(f"{what}, newest entries, never one so new in training", split["train"], split["outside"]))
         rows.append(_arms(f"{what}, others, same training", split["train"], split["inside"]))
     headers = ["labels", "training rows", "N", "unit", "MAE", "trees", "model - trees"]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return table(rows, headers)
 
 
 def _arms(what: str, train: int, row: dict[str, Any]) -> list[str]:

@@ -1,30 +1,20 @@
 """Blocks of README.md and docs/scope.md from `docs/results/scope.json`; used by `write_docs.py`."""
 
-import json
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
+from docs_parts import read, table
 
 __all__ = ["BLOCKS"]
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "scope.json"
 GRAMMARS = {"sites": "`sites`", "composition": "`composition`", "paper": "as released", "full": "`full`"}
 NOISE = "noise, 1e-4 Å per atom"
 CONDITIONS = {"raw": "as they are", "idealised": "symmetry-idealised"}
 
 
-@cache
 def results() -> dict[str, Any]:
     """Everything that `benchmark_scope.py` measured."""
-    measured: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return measured
-
-
-def _table(rows: list[list[Any]], headers: list[str], floatfmt: str = ".4g") -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", floatfmt=floatfmt)
+    return read("scope.json")
 
 
 def _percent(share: float | None) -> str:
@@ -71,7 +61,7 @@ def summary_block() -> str:
             f"{published['rate']:,.0f}",
         ]
     )
-    return _table(rows, ["", "`sites`", "the paper's"])
+    return table(rows, ["", "`sites`", "the paper's"], ".4g")
 
 
 def invariance_block() -> str:
@@ -83,7 +73,7 @@ def invariance_block() -> str:
         lines = {**condition_results["kinds"], "all but the noise": condition_results["all_kinds"]}
         rows = [[kind, f"{line['n']:,}", *(_percent(line[key]) for key in keys)] for kind, line in lines.items()]
         parts.append(f"{condition_results['n']:,} crystals of `materials_project`, {words}:\n")
-        parts.append(_table(rows, ["re-description", "N", *(GRAMMARS[key] for key in keys)]))
+        parts.append(table(rows, ["re-description", "N", *(GRAMMARS[key] for key in keys)], ".4g"))
         rows = []
         for entry in condition_results["changed"]:
             tolerances = ", ".join(f"{number} at {tolerance} Å" for tolerance, number in entry["at_tolerances"].items())
@@ -93,7 +83,7 @@ def invariance_block() -> str:
             )
         if rows:
             parts.append("\nStrings that changed, with the space groups that spglib finds at other tolerances:\n")
-            parts.append(_table(rows, ["crystal", "re-description", "grammar", "space group", "by tolerance"]))
+            parts.append(table(rows, ["crystal", "re-description", "grammar", "space group", "by tolerance"], ".4g"))
         parts.append("")
     return "\n".join(parts).rstrip()
 
@@ -112,7 +102,7 @@ def distinctness_block() -> str:
         f"{distinctness['labels']:,}",
     ]
     counts += [len(distinctness[kind]) for kind in kinds]
-    parts = [_table([counts], ["crystals", "refused", "`sites` strings", "labels", *kinds.values()])]
+    parts = [table([counts], ["crystals", "refused", "`sites` strings", "labels", *kinds.values()], ".4g")]
     for kind, words in kinds.items():
         for violation in distinctness[kind]:
             groups = next(value for value in violation.values() if isinstance(value, dict))
@@ -137,7 +127,7 @@ def distinctness_block() -> str:
             "crystals that share one with another protostructure",
             "with any other row",
         ]
-        parts += ["", f"{title}:\n", _table(rows, headers)]
+        parts += ["", f"{title}:\n", table(rows, headers, ".4g")]
     return "\n".join(parts)
 
 
@@ -151,7 +141,7 @@ def irreducible_block() -> str:
         start = [row["table"], f"`{row['column']}`", row["unit"], f"{row['n']:,}", row["mad"]]
         shared = row["sites"]
         rows.append([*start, *(row[key]["mae"] for key in GRAMMARS), shared["n_shared"], shared["mae_shared"]])
-    return _table(rows, headers, ".3g")
+    return table(rows, headers, ".3g")
 
 
 def speed_block() -> str:
@@ -169,7 +159,8 @@ def speed_block() -> str:
             [name, f"{row['rate']:,.0f}", f"{row['ratio']:.2f}", f"{row['first_round']:.2f}"]
             for name, row in part["methods"].items()
         ]
-        parts += [f"{title}\n", _table(rows, ["", "per second", "ratio to the first line", "in the first round"]), ""]
+        headers = ["", "per second", "ratio to the first line", "in the first round"]
+        parts += [f"{title}\n", table(rows, headers, ".4g"), ""]
     return "\n".join(parts).rstrip()
 
 

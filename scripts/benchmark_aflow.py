@@ -8,7 +8,6 @@ not run again; `docs/results/aflow.json` holds the errors, in K and GPa.
 """
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from transformers.utils import logging
 
 from cloud_hf.data.splits import folds_by_string
-from cloud_hf.files import write_text
+from cloud_hf.files import write_json
 from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import read_crystals
 from cloud_hf.studies.common.fitting import StudyTarget, fit_arms, training_settings
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.set_verbosity_error()
     table = str(args.data / f"{TABLE}.parquet")
     result = benchmark(TrainingStudyArguments([table], str(args.work), num_train_epochs=args.epochs))
-    write_text(json.dumps(result, indent=1) + "\n", args.result)
+    write_json(result, args.result)
 
 
 if __name__ == "__main__":

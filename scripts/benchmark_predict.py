@@ -51,7 +51,7 @@ from cloud_hf.checkpoints.export import export
 from cloud_hf.checkpoints.reading import read_config
 from cloud_hf.data.inputs import Item, encode_items
 from cloud_hf.data.writers import open_writer
-from cloud_hf.files import write_text
+from cloud_hf.files import write_json
 from cloud_hf.inference.fast_model import load_fast
 from cloud_hf.inference.prediction import load_predictor, predict_encoded
 from cloud_hf.scope.canonical import ELEMENT_ORDER
@@ -392,7 +392,7 @@ def main() -> None:
         load = os.getloadavg()[0]
         machine = {"processor": _processor(), "threads": 1, "torch": torch.__version__}
         results[part] = runs[part]() | {"machine": machine, "load_before": round(load, 2)}
-        write_text(json.dumps(results, indent=2) + "\n", arguments.output)
+        write_json(results, arguments.output, indent=2)
         print(json.dumps({part: results[part]}, indent=2))
 
 

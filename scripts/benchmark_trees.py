@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from cloud_hf.baselines import TreeBaseline, tree_features
 from cloud_hf.data.splits import split_by_string
-from cloud_hf.files import write_text
+from cloud_hf.files import write_json
 from cloud_hf.scope import parse
 
 TREE_MODELS = ("boosting", "extra_trees", "average")
@@ -205,7 +205,7 @@ def main() -> None:
         results = read_results(args.out) | {task.name: result}  # read again: another run may have added to it
         ordered = {known.name: results[known.name] for known in TASKS if known.name in results}
         document = {"scikit_learn": version("scikit-learn"), "tasks": ordered}
-        write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", args.out)
+        write_json(document, args.out)
     results = read_results(args.out)
     print(show(results))
     far = [

@@ -1,7 +1,7 @@
 """The same crystal in other words: re-descriptions on plain arrays, and what encoders make of them.
 
 `KINDS` holds one function per way to describe a crystal differently; `RedescriptionJob` encodes a crystal and all its
-re-descriptions; `summarise` counts what kept its string. Used by `scripts/benchmark_scope.py` and by tests.
+re-descriptions; `summarise` counts what kept its string. Used by the sections of `benchmark_scope.py`.
 """
 
 import os

@@ -19,7 +19,6 @@ def main() -> None:
     arguments = parser.parse_args()
     table, split = read_table(arguments.data), read_table(arguments.split)
     kept = split[(split.fold == arguments.fold) & split.error.isna()]
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_table(table.iloc[kept["row"].astype(int)].reset_index(drop=True), arguments.output)
     print(f"{arguments.output}: {len(kept)} of {len(table)} rows")
 

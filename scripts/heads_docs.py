@@ -8,6 +8,12 @@ from docs_parts import RESULTS, read, sentences, table
 from cloud_hf.checkpoints.bundled import HEADS
 from cloud_hf.studies.common.published import CLOUD_DEBYE
 
+HEAT_CAPACITIES = {
+    kelvin: "heat_capacity" if kelvin == 300 else f"heat_capacity_{kelvin}K"
+    for kelvin in (50, 100, 200, 300, 500, 1000)
+}
+"""Heads of Cv by their temperature, K."""
+
 
 def scored_heads() -> dict[str, Any]:
     """Errors of each head of the checkpoint that has trees beside it, those that users see first."""
@@ -78,8 +84,8 @@ def thermal_block() -> str:
     """Cv at several temperatures, the density of states, and the paper's measure."""
     results = read("heads.json")
     rows = []
-    for kelvin in (50, 100, 200, 300, 500, 1000):
-        row = results["heads"]["heat_capacity" if kelvin == 300 else f"heat_capacity_{kelvin}K"]
+    for kelvin, name in HEAT_CAPACITIES.items():
+        row = results["heads"][name]
         trees = row.get("trees")
         beside = [f"{trees['mae']:#.3g}", percent(row["difference"])] if trees else ["", ""]
         errors = [f"{row['model']['mae']:#.3g}", f"{row['model']['median_absolute_error']:#.3g}", *beside]
@@ -93,8 +99,7 @@ def spectrum_block() -> str:
     """Errors of Cv by the spectrum, and by the one Debye temperature that has its Cv(300 K)."""
     by_form = read("bundled_ablation.json")["heat_capacity"]
     rows = []
-    for kelvin in (50, 100, 200, 300, 500, 1000):
-        name = "heat_capacity" if kelvin == 300 else f"heat_capacity_{kelvin}K"
+    for kelvin, name in HEAT_CAPACITIES.items():
         errors = [f"{by_form[form][name]['mae']:#.3g}" for form in ("spectrum", "one_debye_temperature")]
         rows.append([kelvin, f"{by_form['spectrum'][name]['n']:,}", *errors])
     headers = ["T, K", "crystals", "MAE of Cv, J/(mol atom K)", "by one Debye temperature"]

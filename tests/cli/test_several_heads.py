@@ -151,7 +151,7 @@ class TestPredictors:
     def test_checkpoints_of_other_strings_are_refused_together(self, bundled: Path) -> None:
         one, two = load_predictor(head="heat_capacity"), load_predictor(head="band_gap")
         two.model.config.symprec = 0.1
-        with pytest.raises(CheckpointError, match="--head"):
+        with pytest.raises(CheckpointError, match="choose one with `head`"):
             Predictors([one, two])
 
     def test_one_pipeline_serves_as_well(self, examples: list[Path]) -> None:

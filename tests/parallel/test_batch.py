@@ -397,7 +397,7 @@ def test_ctrl_c_ends_parent_and_workers(tmp_path: Path) -> None:
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for its background jobs\n"
         "class Hang:\n"
         "    def describe(self, crystal):\n"
-        "        print(os.getpid(), flush=True)\n"
+        "        os.write(1, b'%d\\n' % os.getpid())  # a line at once, so that two workers' lines stay whole\n"
         "        time.sleep(10_000)\n"
         "if __name__ == '__main__':\n"
         "    list(encode_batch(Hang(), 'ab', 2))\n"

@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
-    parser.add_argument("--epochs", type=int, default=2, help="of each variant's own rows")
+    parser.add_argument("--epochs", type=int, default=1, help="of each variant's own rows")
     arguments = parser.parse_args()
     files = {name: train(name, arguments) for name in VARIANTS}
     result = {

@@ -117,6 +117,16 @@ def members_block() -> str:
     return table(rows, headers)
 
 
+def refit_block() -> str:
+    """What a member gains over the run of a fold that it goes on from, on crystals that both kept back."""
+    rows = []
+    for name, row in read("bundled_ablation.json")["refit"].items():
+        errors = [f"{row[run]:#.3g}" for run in ("fold", "member")]
+        rows.append([f"`{name}`", row["unit"], f"{row['n']:,}", *errors, percent(row["difference"])])
+    headers = ["head", "unit", "N", "two folds", "and nine tenths of all rows", "difference"]
+    return table(rows, headers)
+
+
 def joint_ablation_block() -> str:
     """Change of each error when part of the labels is left out."""
     results = read("joint_ablation.json")
@@ -203,5 +213,6 @@ BLOCKS = {
     "likelihood": likelihood_block,
     "spectrum": spectrum_block,
     "members": members_block,
+    "refit": refit_block,
     "thermal": thermal_block,
 }

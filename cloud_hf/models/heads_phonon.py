@@ -38,8 +38,8 @@ VIBRATION_SCALES: dict[str, float] = {
 
 BRANCH_FACTOR = 1.5
 """A handbook's Debye temperature is that of all acoustic branches together. Where no density of states is known, a
-branch whose cut-off is off it by more than this factor is penalised: else nothing would keep one branch of diamond, of
-which only this and Cv at one temperature are known, from 5000 1/cm."""
+branch whose cut-off is off that of three equal ones by more than this factor is penalised: else nothing would keep one
+branch of diamond, of which only this and Cv at one temperature are known, from 5000 1/cm."""
 
 _IDENTITY_ID, _THIRDS = 40, (18, 20)
 """Ids of the generator `a`, the identity, and of the shifts `C` and `E` by one and two thirds."""
@@ -150,8 +150,8 @@ def area_between(dos: PhononDOS, shares: Tensor) -> Tensor:
 def vibrational_loss(dos: PhononDOS, labels: VibrationalLabels, scales: dict[str, float]) -> Tensor:
     """Absolute errors of all labels that are there, each over its scale, summed over a row; shape (batch,).
 
-    With the error of a Debye temperature goes how far the acoustic branches are beyond `BRANCH_FACTOR` of it, unless
-    the density of states is known.
+    With the error of a Debye temperature goes how far the acoustic branches are apart beyond `BRANCH_FACTOR`,
+    unless the density of states is known.
 
     Args:
         dos: Of the batch.
@@ -175,7 +175,8 @@ def vibrational_loss(dos: PhononDOS, labels: VibrationalLabels, scales: dict[str
         present = ~labels.debye_temperature.isnan()
         known = torch.where(present, labels.debye_temperature, 300.0)
         error = dos.low_temperature_debye_temperature().log() - known.log()
-        beyond = (dos.acoustic_cutoff * KELVIN_CM).log() - known.log()[:, None]
+        alike = known * dos.acoustic_share ** (1 / 3)  # of three equal branches, which are 1/N of the modes
+        beyond = (dos.acoustic_cutoff * KELVIN_CM).log() - alike.log()[:, None]
         beyond = (beyond.abs() - math.log(BRANCH_FACTOR)).clamp(min=0).mean(-1)
         if labels.dos is not None:
             beyond = torch.where(labels.dos.isnan().any(-1), beyond, 0.0)

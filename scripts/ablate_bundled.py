@@ -6,14 +6,13 @@ and three bundled members on crystals of WBM, which no training saw; and what a 
 it goes on from, by `joint/refit_K`, which goes on as a member does but keeps the validation part of all rows back.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from benchmarking import versions
-from bundle_results import FEWEST, HEAT_CAPACITIES, RECIPE, ROOT, heads, kept_back, paired
+from bundle_results import FEWEST, HEAT_CAPACITIES, RECIPE, ROOT, bundle_parser, heads, kept_back, paired
 
 import cloud_hf
 from cloud_hf import debye
@@ -102,10 +101,7 @@ def errors_of_members(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """Write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
+    parser = bundle_parser(__doc__)
     arguments = parser.parse_args()
     recipe = read_joint_recipe(RECIPE)
     table = kept_back(arguments.rows / "joint")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 from benchmarking import versions
-from bundle_results import RECIPE, ROOT, heads, paired
+from bundle_results import RECIPE, ROOT, bundle_parser, heads, paired
 
 from cloud_hf.cli.recipes import parse_recipe
 from cloud_hf.data.tables import read_table
@@ -164,10 +164,7 @@ def _errors(reference: Any, table: Any, column: str) -> dict[str, Any]:
 
 def main() -> None:
     """Train what is not there and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
+    parser = bundle_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=1, help="of each variant's own rows")
     arguments = parser.parse_args()
     files = {name: train(name, arguments) for name in VARIANTS}

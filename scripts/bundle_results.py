@@ -33,6 +33,15 @@ HEAT_CAPACITIES = (50, 100, 200, 300, 500, 1000)
 Numbers = NDArray[np.float64]
 
 
+def bundle_parser(description: str | None) -> argparse.ArgumentParser:
+    """Where the scripts about the bundled heads find what `train_bundled.sh` made before them."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
+    return parser
+
+
 def paired(model: Numbers, trees: Numbers, groups: list[str], seed: int = 0) -> dict[str, float]:
     """Difference of the mean absolute errors in percent of the trees', with a 95 % bootstrap interval over crystals.
 
@@ -146,10 +155,7 @@ def predictions_csv(table: pd.DataFrame, recipe: JointRecipe, trees: Path) -> pd
 
 def main() -> None:
     """Write the result file, and a table of rows a head."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, default=Path("runs/bundle"), help="folder of the other steps")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--split", type=Path, help="folder that `cloud-hf split` wrote (default: ROWS/split)")
+    parser = bundle_parser(__doc__)
     arguments = parser.parse_args()
     recipe = read_joint_recipe(RECIPE)
     table = kept_back(arguments.rows / "joint")

@@ -1,9 +1,12 @@
 """Serving the page: on this machine only unless told otherwise, a queue for many users, no word to the outside."""
 
+import asyncio
 import os
 import socket
 import tempfile
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +39,20 @@ class Served:
         readers: Processes to end with it.
         folder: Temporary folder to delete with it.
         uploads: What lies in that folder.
+        loop: The event loop in which the page is served, in a thread of its own.
     """
 
     def __init__(
-        self, page: Any, url: str, readers: Readers, folder: "tempfile.TemporaryDirectory[str]", uploads: Uploads
+        self,
+        page: Any,
+        url: str,
+        readers: Readers,
+        folder: "tempfile.TemporaryDirectory[str]",
+        uploads: Uploads,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.page, self.url, self._readers, self.folder = page, url, readers, folder
-        self._uploads = uploads
+        self._uploads, self._loop = uploads, loop
         self._closed = threading.Event()
         threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
 
@@ -60,6 +70,8 @@ class Served:
     def close(self) -> None:
         """Stop, and delete what is left of uploads."""
         self._closed.set()
+        if self._loop.is_running():  # Gradio tells open pages from this thread, which an event of asyncio does not bear
+            asyncio.run_coroutine_threadsafe(_set(self.page.app.stop_event), self._loop).result()
         self.page.close(verbose=False)
         self._readers.close()
         self.folder.cleanup()
@@ -95,14 +107,25 @@ def serve(host: str = "127.0.0.1", port: int = 7860, model: str = "default", roo
     page = make_page(Answers(predictors, readers, known), uploads)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=AT_ONCE)
     fonts = ["ui-sans-serif", "system-ui", "sans-serif"]  # of the reader's machine, none is fetched
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    @asynccontextmanager
+    async def note_loop(_: Any) -> AsyncIterator[None]:
+        loops.append(asyncio.get_running_loop())
+        yield
+
     _, url, _ = page.launch(
         server_name=host, server_port=port, root_path=root_path, prevent_thread_lock=True, quiet=True, share=False,
         ssr_mode=False, max_file_size=MAX_BYTES, footer_links=[], enable_monitoring=False, pwa=False, mcp_server=False,
-        state_session_capacity=SESSIONS,
+        state_session_capacity=SESSIONS, app_kwargs={"lifespan": note_loop},
         theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
         css_paths=Path(__file__).with_name("page.css"),
     )  # fmt: skip
-    return Served(page, url, readers, folder, uploads)
+    return Served(page, url, readers, folder, uploads, loops[0])
+
+
+async def _set(event: asyncio.Event) -> None:
+    event.set()
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -44,16 +44,25 @@ def served_bundled() -> Iterator[Any]:
     yield from _served("default")
 
 
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    return _free_port()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def _served(model: str) -> Iterator[Any]:
     """Serve with readers that may take their time, as a busy machine does."""
     from cloud_hf.app.reading import Readers
     from cloud_hf.app.server import serve
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cloud_hf.app.server.Readers", partial(Readers, timeout=600.0))
-        page = serve(port=port, model=model)
+        page = serve(port=_free_port(), model=model)
     yield page
     page.close()

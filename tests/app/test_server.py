@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,6 +88,27 @@ def test_it_listens_on_this_machine_only(served: Any) -> None:
 def test_memory_holds_only_so_many_sessions(served: Any) -> None:
     """Gradio keeps 10,000 unless told otherwise."""
     assert served.page.app.state_holder.capacity == SESSIONS
+
+
+def test_open_pages_are_told_of_the_end_in_the_thread_that_serves_them(
+    spectral: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = serve(port=free_port, model=str(spectral))
+    event, threads = page.page.app.stop_event, []
+    told = event.set
+
+    def tell() -> None:
+        if not event.is_set():  # the first time wakes those that wait, which only their own thread may do
+            threads.append(threading.current_thread())
+        told()
+
+    monkeypatch.setattr(event, "set", tell)
+    page.close()
+    assert event.is_set()
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(page.url)
 
 
 def test_a_port_that_is_taken(spectral: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import multiprocessing
@@ -44,6 +45,18 @@ class _Absent:
 
 sys.meta_path.insert(0, _Absent())
 '''
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _imported_is_no_garbage() -> None:
+    """Take what is imported out of the sight of later garbage collections.
+
+    Accelerate ends every training with a full one, and looking through the objects of torch and transformers takes it
+    longer than a tiny training does.
+    """
+    if len(gc.get_objects(generation=2)) > 100_000:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

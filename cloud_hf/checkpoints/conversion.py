@@ -5,7 +5,6 @@ The published `BertForMaskedLM` has 30,522 word embeddings for 564 words, and [C
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +70,7 @@ def convert(
     source: str,
     output: str,
     config: str | None = None,
-    target: Sequence[str] = (),
+    target: str | None = None,
     debye: bool = False,
     overwrite: bool = False,
 ) -> Conversion:
@@ -81,7 +80,8 @@ def convert(
         source: Folder, `.safetensors`, `.bin`, `.pth` or `.pt` file, or Hub id `owner/name[/folder]`.
         output: Folder to write; it appears when it is complete.
         config: A `config.json`, or a YAML file of the paper's training code, instead of the one beside the weights.
-        target: `name:unit` of what a fine-tuned head predicts; exactly one.
+        target: `name:unit` of what a fine-tuned head predicts, e.g. `band_gap:eV`; None: there is no such head, or
+            `debye` tells.
         debye: The head gives a Debye temperature (the paper's CLOUD-DEBYE).
         overwrite: Replace a checkpoint in `output`.
 
@@ -217,12 +217,12 @@ def _shape(foreign: ForeignCheckpoint, weights: dict[str, Tensor]) -> dict[str, 
 
 
 def _head(
-    foreign: ForeignCheckpoint, weights: dict[str, Tensor], targets: Sequence[str], debye: bool
+    foreign: ForeignCheckpoint, weights: dict[str, Tensor], target: str | None, debye: bool
 ) -> tuple[Any, dict[str, Any], list[tuple[str, str]]]:
     """The class, the fields of its head, and what to print about them."""
     names = [name for name in weights if name.startswith("Regressor.")]
     if not names:
-        if targets or debye:
+        if target is not None or debye:
             raise CheckpointError(
                 "has no property head, so nothing can be said of what it predicts; fine-tune it after the "
                 "conversion with `cloud-hf finetune`.",
@@ -233,14 +233,14 @@ def _head(
     paper = paper if isinstance(paper, dict) else {}
     fields: dict[str, Any] = {"head_layers": len(names) // 2 - 1, "head_dropout": paper.get("dropout", 0.1)}
     given = {key: _number(foreign, key) for key in ("mu", "std", "scale")}
-    if debye == bool(targets):
+    if debye == (target is not None):
         raise CheckpointError(
             "has a fine-tuned head; say what it predicts: `target` NAME:UNIT, e.g. band_gap:eV, or debye for a "
             "Debye temperature (one of them).",
             source=foreign.source,
             flag="target",
         )
-    if debye:
+    if target is None:
         if given["std"] is not None:
             raise CheckpointError(
                 "has a normaliser (mu, std), which CLOUD-DEBYE has not; say what it predicts with `target`.",
@@ -252,15 +252,9 @@ def _head(
         fields |= {"theta_link": "linear", "theta_shift": shift, "theta_scale": scale, "debye_targets": [learned]}
         fields |= {"target_names": ["debye_temperature"], "target_units": ["K"]}
         return CloudForDebye, fields, [("Debye temperature", f"{shift:g} K + {scale:g} K x output")]
-    if len(targets) != 1:
-        raise CheckpointError(
-            f"a published head has one output; give one `target`, not {len(targets)}.",
-            source=foreign.source,
-            flag="target",
-        )
-    name, colon, unit = targets[0].partition(":")
+    name, colon, unit = target.partition(":")
     if not (name and colon and unit):
-        reason = f"`target` {targets[0]!r} has no unit; write 'name:unit', e.g. 'band_gap:eV'."
+        reason = f"`target` {target!r} has no unit; write 'name:unit', e.g. 'band_gap:eV'."
         raise CheckpointError(reason, flag="target")
     if given["mu"] is None or given["std"] is None:
         raise CheckpointError(

@@ -19,9 +19,7 @@ def add_convert_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     parser.add_argument(
         "--config", metavar="FILE", help="config.json or the paper's .yaml, instead of the one beside the weights"
     )
-    parser.add_argument(
-        "--target", metavar="NAME:UNIT", action="append", default=[], help="what a fine-tuned head predicts"
-    )
+    parser.add_argument("--target", metavar="NAME:UNIT", help="what a fine-tuned head predicts, e.g. band_gap:eV")
     parser.add_argument("--debye", action="store_true", help="the head gives a Debye temperature (CLOUD-DEBYE)")
     parser.add_argument("--overwrite", action="store_true", help="replace a checkpoint in OUTPUT")
     parser.set_defaults(run=run_convert)

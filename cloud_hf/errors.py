@@ -49,8 +49,11 @@ __all__ = [
     "WorkerStartError",
     "about",
     "argument_spelling",
+    "first_line",
+    "one_line",
     "spelled",
     "summary",
+    "unforeseen",
 ]
 
 Error = TypeVar("Error", bound=CloudError)
@@ -67,6 +70,21 @@ def about(error: Error, source: str) -> Error:
         error.reason, error.row = str(error), None
     error.source = source
     return error
+
+
+def one_line(error: BaseException, most: int | None = 200) -> str:
+    """Return what an error of another library says, on one line; its class where it says nothing.
+
+    Args:
+        error: Its text may have several lines.
+        most: Characters that are kept; None: all.
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error of another library says, for those that say more than users need."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 class CrystalError(CloudError):
@@ -119,6 +137,12 @@ class WorkerDiedError(CrystalError):
 
 class EncoderFailureError(CrystalError):
     """A crystal on which a parser or the symmetry search failed in a way that no other error foresees."""
+
+
+def unforeseen(error: BaseException, source: str | None = None) -> EncoderFailureError:
+    """Return the error of a crystal on which a parser or the symmetry search raised what nobody foresaw."""
+    kind, said = type(error).__name__, one_line(error, 300)
+    return EncoderFailureError(f"unexpected {kind}" if said == kind else f"unexpected {kind}: {said}", source=source)
 
 
 class WorkerStartError(CloudError):

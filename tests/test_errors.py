@@ -9,9 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cloud_hf import errors
-from cloud_hf.errors import CloudError, CrystalReadError, EncodingTimeoutError, about, argument_spelling, summary
+from cloud_hf.errors import (
+    CloudError,
+    CrystalReadError,
+    EncodingTimeoutError,
+    about,
+    argument_spelling,
+    first_line,
+    one_line,
+    summary,
+    unforeseen,
+)
 from cloud_hf.models.debye import DebyeInputError
 
 SOURCES = Path(errors.__file__).parent
@@ -51,6 +63,16 @@ def test_the_reader_of_a_message_decides_how_its_argument_is_spelled() -> None:
     finally:
         argument_spelling.reset(before)
     assert str(error) == said
+
+
+@given(text=st.text(st.sampled_from("ab \n\t\r\x0b\u2028"), max_size=40), most=st.none() | st.integers(1, 50))
+def test_what_another_library_says_fits_on_one_line(text: str, most: int | None) -> None:
+    error = RuntimeError(text)
+    for line in (one_line(error, most), first_line(error), unforeseen(error).reason):
+        assert line.splitlines() == [line]
+    said = one_line(error, most)
+    assert said == (" ".join(text.split())[:most] if text.split() else "RuntimeError")
+    assert first_line(error) in (*(line.strip() for line in text.splitlines()), "RuntimeError")
 
 
 def strings_of(node: ast.AST) -> Iterator[str]:

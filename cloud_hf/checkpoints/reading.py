@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from cloud_hf import files
-from cloud_hf.errors import CheckpointError, CloudError, about
+from cloud_hf.errors import CheckpointError, CloudError, about, first_line, one_line
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.errors import missing_weights
 
@@ -89,8 +89,7 @@ def loading(path: str) -> Iterator[None]:
             raise CheckpointError(refusal) from error
         if isinstance(error.__cause__, CloudError):  # of a config, which a strict dataclass hands on
             raise CheckpointError(f"its configuration cannot be used: {error.__cause__.reason}", source=path) from error
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = " ".join(" ".join(lines).split()) if isinstance(error, StrictDataclassError) else lines[0]
+        reason = one_line(error, None) if isinstance(error, StrictDataclassError) else first_line(error)
         raise CheckpointError(f"the checkpoint is missing, damaged or incomplete ({reason}).", source=path) from error
 
 
@@ -116,7 +115,7 @@ def _hub_refusal(path: str, error: BaseException) -> str | None:
     ):
         return f"{path}: not in the cache, and HF_HUB_OFFLINE is set; load it once without, or give a folder."
     if any(isinstance(link, HfHubHTTPError | LocalEntryNotFoundError) for link in chain):
-        reason = str(chain[-1]).strip().splitlines()[0]
+        reason = first_line(chain[-1])
         return f"{path}: neither a folder nor in the cache, and {constants.ENDPOINT} does not answer ({reason})."
     return None
 
@@ -231,9 +230,8 @@ def _download(source: str) -> Path:
     try:
         folder = Path(snapshot_download("/".join(parts[:2]), allow_patterns=patterns)) / below
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"there is no such file or folder here, and nothing came from the Hub ({reason}).", source=source
+            f"there is no such file or folder here, and nothing came from the Hub ({first_line(error)}).", source=source
         ) from error
     if not folder.is_dir():
         raise CheckpointError(f"the repository has no folder {below!r}.", source=source)
@@ -272,7 +270,7 @@ def _read_file(file: Path) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to say
         lines = [line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line]
-        reason = lines[0].strip() if lines else (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = lines[0].strip() if lines else first_line(error)
         raise CheckpointError(
             f"not read, since it is damaged or holds more than tensors and numbers ({reason[:300]}). "
             "Nothing in it was run.",
@@ -289,7 +287,7 @@ def read_fields(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
         fields = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CheckpointError(f"cannot be read ({' '.join(str(error).split())}).", source=str(file)) from error
+        raise CheckpointError(f"cannot be read ({one_line(error, None)}).", source=str(file)) from error
     if not _is_named(fields):
         raise CheckpointError("holds no named fields.", source=str(file))
     return dict(fields)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output
-from cloud_hf.errors import CloudError, TableError, summary
+from cloud_hf.errors import CloudError, TableError, one_line, summary
 
 if TYPE_CHECKING:  # pandas and Arrow, which the terminal does not need
     from cloud_hf.data.writers import TableWriter
@@ -42,7 +42,7 @@ def file_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CloudError(" ".join(str(error).split())) from error
+        raise CloudError(one_line(error, None)) from error
 
 
 def check_table_output(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from cloud_hf.cli.flags import name_flags, unknown_flag
-from cloud_hf.errors import CloudError
+from cloud_hf.errors import CloudError, one_line
 from cloud_hf.training.arguments import CloudTrainingArguments, PretrainArguments, transformers_checks
 from cloud_hf.training.finetune_arguments import FinetuneArguments
 from cloud_hf.training.joint_arguments import JointArguments
@@ -231,8 +231,7 @@ def _as_flags(path: Path, known: set[str]) -> list[str]:
     except OSError as error:
         raise CloudError(f"the recipe cannot be read ({error.strerror}).", source=str(path)) from error
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CloudError(f"the recipe is not YAML ({reason}).", source=str(path)) from error
+        raise CloudError(f"the recipe is not YAML ({one_line(error)}).", source=str(path)) from error
     if not isinstance(recipe, dict):
         reason = "a recipe is a mapping of flags without -- to values, e.g. 'learning-rate: 5e-4'."
         raise CloudError(reason, source=str(path))

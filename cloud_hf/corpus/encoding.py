@@ -11,7 +11,7 @@ from cloud_hf.crystals.opening import Limits, open_line, open_raw
 from cloud_hf.crystals.readers import check_cell
 from cloud_hf.crystals.rows import is_missing
 from cloud_hf.crystals.sources import Raw
-from cloud_hf.errors import CloudError, DisorderedStructureError, EncoderFailureError, about
+from cloud_hf.errors import CloudError, DisorderedStructureError, about, unforeseen
 from cloud_hf.parallel.worker import Several
 from cloud_hf.scope import Cell, ScopeEncoder
 from cloud_hf.scope.grammar import GRAMMARS
@@ -88,8 +88,7 @@ class RecordEncoder:
         except CloudError as error:
             reason = error
         except Exception as error:  # third-party parsers raise almost anything
-            text = " ".join(str(error).split())[:300]
-            reason = EncoderFailureError(f"unexpected {type(error).__name__}: {text}")
+            reason = unforeseen(error)
         return failed_row(raw, reason, row)
 
     def encode(self, cell: Cell) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from cloud_hf.corpus.schema import open_rows, save_json
-from cloud_hf.errors import CorpusError
+from cloud_hf.errors import CorpusError, one_line
 from cloud_hf.files import refuse_other_settings
 
 __all__ = ["FETCHED_SCHEMA", "Fetched", "Request", "base_urls", "fetch_structures"]
@@ -121,9 +121,8 @@ def base_urls(providers: Sequence[str], request: Request | None = None) -> list[
     try:
         return [str(url) for url in _client(None, request or Request(), include_providers=list(providers)).base_urls]
     except (Exception, SystemExit) as error:  # the client ends the process where it finds none
-        reason = " ".join(str(error).split())[:200]
         raise CorpusError(
-            f"no databases of these providers are known ({reason}).", source=", ".join(providers)
+            f"no databases of these providers are known ({one_line(error)}).", source=", ".join(providers)
         ) from error
 
 
@@ -286,7 +285,9 @@ class _Provider:
         try:
             state = Fetched(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise CorpusError(f"cannot be read ({error}); fetch into another folder.", source=str(path)) from error
+            raise CorpusError(
+                f"cannot be read ({one_line(error)}); fetch into another folder.", source=str(path)
+            ) from error
         before, now = ({"url": s.url, "filter": s.filter, "most": s.most} for s in (state, new))
         remedy = "Repeat that request, or choose another folder."
         refuse_other_settings(self.folder, before, now, remedy=remedy, error=CorpusError)

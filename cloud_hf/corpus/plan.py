@@ -9,7 +9,7 @@ from cloud_hf.corpus.encoding import package_versions
 from cloud_hf.corpus.schema import Folders, save_json
 from cloud_hf.corpus.sources import Task, plan_tasks
 from cloud_hf.crystals.readers import MAX_ATOMS
-from cloud_hf.errors import CloudError, CorpusError, about
+from cloud_hf.errors import CloudError, CorpusError, about, one_line
 from cloud_hf.files import refuse_other_settings
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.scope.grammar import GRAMMARS
@@ -125,7 +125,7 @@ def load_plan(folders: Folders) -> Plan:
     except CloudError as error:
         raise about(error, str(path)) from error.__cause__
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CorpusError(f"the plan of the corpus cannot be read ({error}).", source=str(path)) from error
+        raise CorpusError(f"the plan of the corpus cannot be read ({one_line(error)}).", source=str(path)) from error
 
 
 def load_task(folders: Folders, number: int) -> Task:
@@ -138,7 +138,7 @@ def load_task(folders: Folders, number: int) -> Task:
     try:
         task: Task = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CorpusError(f"a task of the plan cannot be read ({error}).", source=str(path)) from error
+        raise CorpusError(f"a task of the plan cannot be read ({one_line(error)}).", source=str(path)) from error
     return task
 
 

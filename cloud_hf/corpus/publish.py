@@ -18,7 +18,7 @@ from tabulate import tabulate
 from cloud_hf.corpus.report import equation
 from cloud_hf.corpus.schema import CORPUS_FILE, DUPLICATES, QUARANTINE, SHARDS, replacing
 from cloud_hf.corpus.shards import Corpus, open_corpus
-from cloud_hf.errors import CorpusError
+from cloud_hf.errors import CorpusError, one_line
 
 __all__ = ["PICTURES", "card_text", "push_corpus", "write_card"]
 
@@ -64,9 +64,9 @@ def push_corpus(folder: str | os.PathLike[str], repo_id: str, private: bool = Fa
             commit_message=f"Corpus of {len(corpus)} rows",
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise CorpusError(
-            f"the corpus cannot be pushed ({reason}). The repository keeps its previous commit.", source=repo_id
+            f"the corpus cannot be pushed ({one_line(error, 300)}). The repository keeps its previous commit.",
+            source=repo_id,
         ) from error
     return str(commit.commit_url)
 

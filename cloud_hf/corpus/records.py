@@ -12,7 +12,7 @@ from cloud_hf.corpus.sources import Task, json_lines, open_lines
 from cloud_hf.crystals.archives import Member, read_at, read_members
 from cloud_hf.crystals.rows import STRUCTURE_KEYS, structure_keys
 from cloud_hf.crystals.sources import Raw, entry_name, raw_member, refused
-from cloud_hf.errors import CrystalReadError
+from cloud_hf.errors import CrystalReadError, one_line
 
 __all__ = ["ID_COLUMNS", "LICENSE_COLUMNS", "PROVIDER_COLUMNS", "read_task"]
 
@@ -40,15 +40,11 @@ def read_task(task: Task) -> Iterator[Raw]:
     try:
         yield from reader(task)
     except Exception as error:  # one input must not end a run of many
-        yield _error(task["source"], f"reading stopped with {type(error).__name__} ({_reason(error)})")
+        yield _error(task["source"], f"reading stopped with {type(error).__name__} ({one_line(error)})")
 
 
 def _error(source: str, reason: str) -> Raw:
     return refused(source, CrystalReadError(f"{reason}."))
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _broken(task: Task) -> Iterator[Raw]:
@@ -99,7 +95,7 @@ def _parquet(task: Task) -> Iterator[Raw]:
                     row += 1
     except Exception as error:  # pyarrow raises almost anything on damaged files
         for missing in range(row, stop):
-            yield _error(f"{task['source']}:{missing}", f"the table cannot be read here ({_reason(error)})")
+            yield _error(f"{task['source']}:{missing}", f"the table cannot be read here ({one_line(error)})")
 
 
 def _batches(file: parquet.ParquetFile, start: int, stop: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -166,4 +162,4 @@ def _dataset(task: Task) -> Iterator[Raw]:
                     row += 1
     except Exception as error:  # damaged Arrow files, a data set that has vanished
         for missing in range(row, stop):
-            yield _error(f"{task['source']}:{missing}", f"the data set cannot be read here ({_reason(error)})")
+            yield _error(f"{task['source']}:{missing}", f"the data set cannot be read here ({one_line(error)})")

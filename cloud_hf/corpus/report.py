@@ -20,7 +20,7 @@ from cloud_hf.corpus.schema import (
     Folders,
     save_json,
 )
-from cloud_hf.errors import CorpusError
+from cloud_hf.errors import CorpusError, one_line
 from cloud_hf.scope.grammar import CANONICAL_FIRST
 
 __all__ = ["equation", "read_report", "write_report"]
@@ -81,7 +81,7 @@ def read_report(folders: Folders) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         expected = [int(shard["rows"]) for shard in report["shards"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"cannot be read as the report of a corpus ({error}).", source=str(path)) from error
+        raise CorpusError(f"cannot be read as the report of a corpus ({one_line(error)}).", source=str(path)) from error
     for number, rows in enumerate(expected):
         if (n_rows := _n_rows(folders, SHARDS, number)) != rows:
             raise CorpusError(
@@ -107,7 +107,7 @@ def _metadata(folders: Folders, kind: str, task: int) -> Any:
         return parquet.read_metadata(path)
     except (OSError, ValueError) as error:
         raise CorpusError(
-            f"cannot be read ({error}); build the corpus anew in another folder.", source=str(path)
+            f"cannot be read ({one_line(error)}); build the corpus anew in another folder.", source=str(path)
         ) from error
 
 

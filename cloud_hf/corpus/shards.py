@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from cloud_hf.corpus.schema import CORPUS_FILE
-from cloud_hf.errors import CorpusError
+from cloud_hf.errors import CorpusError, one_line
 
 __all__ = ["Corpus", "open_corpus"]
 
@@ -56,8 +56,9 @@ class Corpus:
             for table in rows.with_format("arrow").iter(READ_ROWS):
                 yield table.select(list(columns))
         except Exception as error:  # datasets, fsspec and pyarrow raise almost anything
-            reason = " ".join(str(error).split())[:300]
-            raise CorpusError(f"the shard cannot be read ({reason}).", source=self.files[number]) from error
+            raise CorpusError(
+                f"the shard cannot be read ({one_line(error, 300)}).", source=self.files[number]
+            ) from error
 
 
 def open_corpus(name: str | os.PathLike[str]) -> Corpus:
@@ -82,7 +83,7 @@ def open_corpus(name: str | os.PathLike[str]) -> Corpus:
         rows = tuple(int(shard["rows"]) for shard in report["shards"] if shard["rows"])
         return Corpus(text, report, files, rows)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"cannot be read as the report of a corpus ({error}).", source=str(path)) from error
+        raise CorpusError(f"cannot be read as the report of a corpus ({one_line(error)}).", source=str(path)) from error
 
 
 def _from_hub(name: str) -> tuple[Path, str]:
@@ -92,6 +93,5 @@ def _from_hub(name: str) -> tuple[Path, str]:
     try:
         path = Path(hf_hub_download(name, CORPUS_FILE, repo_type="dataset"))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CorpusError(f"neither a folder nor a corpus on the Hub ({reason}).", source=name) from error
+        raise CorpusError(f"neither a folder nor a corpus on the Hub ({one_line(error)}).", source=name) from error
     return path, f"hf://datasets/{name}"

@@ -14,7 +14,7 @@ from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.crystals.archives import JSON_LINES, is_archive, is_crystal, is_plain_tar, members
 from cloud_hf.crystals.frames import holds_frames
 from cloud_hf.crystals.sources import walk
-from cloud_hf.errors import CloudError, CorpusError, CrystalReadError, CrystalTooLargeError
+from cloud_hf.errors import CloudError, CorpusError, CrystalReadError, CrystalTooLargeError, one_line
 
 __all__ = ["MAX_LINE_BYTES", "Task", "json_lines", "open_lines", "plan_tasks"]
 
@@ -126,8 +126,7 @@ def _file(path: Path, source: str, rows: int) -> Iterator[Task]:
         for task in tasks:
             yield {**common, **task}
     except Exception as error:  # pyarrow and gzip raise almost anything on damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        yield {**common, "kind": "broken", "reason": f"the file cannot be read ({reason})", "rows": 1}
+        yield {**common, "kind": "broken", "reason": f"the file cannot be read ({one_line(error)})", "rows": 1}
 
 
 def _archive(path: Path, rows: int) -> Iterator[Task]:
@@ -195,7 +194,7 @@ def _saved_dataset(path: Path, source: str, rows: int) -> Iterator[Task]:
     try:
         loaded: Any = load_from_disk(str(path))
     except Exception as error:  # datasets raises almost anything on damaged folders
-        raise CorpusError(f"not a readable data set ({' '.join(str(error).split())[:200]}).", source=source) from error
+        raise CorpusError(f"not a readable data set ({one_line(error)}).", source=source) from error
     splits = {"": loaded} if isinstance(loaded, Dataset) else dict(loaded)
     for split, dataset in splits.items():
         name = f"{source}/{split}" if split else source
@@ -211,9 +210,7 @@ def _hub_dataset(text: str, rows: int) -> Iterator[Task]:
     try:
         dataset: Any = load_dataset(name, config or None, split=split or "train")
     except Exception as error:  # the Hub client raises almost anything
-        raise CorpusError(
-            f"the data set cannot be loaded ({' '.join(str(error).split())[:200]}).", source=text
-        ) from error
+        raise CorpusError(f"the data set cannot be loaded ({one_line(error)}).", source=text) from error
     common = {"path": name, "config": config, "split": split or "train", "source": text}
     for task in _ranges("hub", len(dataset), rows):
         yield {**common, **task}

@@ -13,7 +13,7 @@ from typing import Any
 
 from cloud_hf.crystals.files import COMPRESSED, MAX_FILE_BYTES, packing_of
 from cloud_hf.crystals.readers import kind_of_name
-from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
+from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError, one_line
 
 __all__ = [
     "ARCHIVE_SUFFIXES",
@@ -99,7 +99,7 @@ _TOO_LARGE = f"the file has more than {MAX_FILE_BYTES / 1e6:.0f} MB; no crystal 
 
 
 def _damaged(error: Exception) -> CrystalReadError:
-    return CrystalReadError(f"cannot be read ({' '.join(str(error).split())[:200] or type(error).__name__}).")
+    return CrystalReadError(f"cannot be read ({one_line(error)}).")
 
 
 def is_plain_tar(path: Path) -> bool:
@@ -155,7 +155,7 @@ def _walk(path: Path, read: bool, start: int = 0) -> Iterator[tuple[Member, Cont
             yield member, data
     except _DAMAGE as error:
         where = f"after {last}" if last else "from its beginning"
-        problem = f"the archive is damaged {where} ({' '.join(str(error).split())[:200] or type(error).__name__})."
+        problem = f"the archive is damaged {where} ({one_line(error)})."
         last_member = Member("", -1, 0, problem)
         yield last_member, last_member.refusal
 

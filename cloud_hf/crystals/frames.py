@@ -10,7 +10,7 @@ from cloud_hf.crystals.cell import Cell
 from cloud_hf.crystals.files import packing_of
 from cloud_hf.crystals.objects import cell_from_object
 from cloud_hf.crystals.sources import Raw
-from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError
+from cloud_hf.errors import CloudError, CrystalReadError, CrystalTooLargeError, one_line
 
 __all__ = ["PIECE", "frames_of", "holds_frames", "read_frame"]
 
@@ -81,7 +81,7 @@ def read_frame(raw: Raw, max_atoms: int) -> Cell:
     except CloudError:
         raise
     except Exception as error:  # ASE raises almost anything on malformed text
-        raise CrystalReadError(f"not a readable XYZ structure ({_reason(error)}).") from error
+        raise CrystalReadError(f"not a readable XYZ structure ({one_line(error)}).") from error
     return cell_from_object(atoms, max_atoms)
 
 
@@ -128,7 +128,7 @@ def _by_ase(path: str, place: int, max_atoms: int) -> Frames:
         except CloudError:
             raise
         except Exception as error:  # ASE raises almost anything on damaged files
-            raise CrystalReadError(f"not readable by ASE ({_reason(error)}).") from error
+            raise CrystalReadError(f"not readable by ASE ({one_line(error)}).") from error
     frames: list[tuple[str, Any]] = []
     for atoms in images[:PIECE]:
         try:
@@ -146,7 +146,3 @@ def _ase_read() -> Any:
             "files of many structures are read with ASE, which is not installed: pip install 'cloud-hf[ase]'."
         ) from error
     return read
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

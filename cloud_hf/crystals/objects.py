@@ -20,6 +20,7 @@ from cloud_hf.errors import (
     DegenerateLatticeError,
     EmptyCrystalError,
     UnknownElementError,
+    one_line,
 )
 
 __all__ = ["cell_from_object", "cell_from_structure", "element_symbol", "refuse_size"]
@@ -62,7 +63,7 @@ def cell_from_object(crystal: Any, max_atoms: int, trust_sites: bool = False) ->
     except CloudError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        reason = f"lacks {error}" if isinstance(error, KeyError) else one_line(error)
         raise CrystalReadError(f"{type(crystal).__name__}: not a readable crystal ({reason}).") from error
 
 

@@ -28,6 +28,7 @@ from cloud_hf.errors import (
     OverlappingAtomsError,
     SeveralCrystalsError,
     about,
+    one_line,
 )
 
 __all__ = [
@@ -228,7 +229,7 @@ def _read_other(path: str, name: str, data: bytes, max_atoms: int, trust_sites: 
         except CloudError:
             raise
         except Exception as error:  # third-party parsers raise almost anything on malformed text
-            reason = _reason(error)
+            reason = one_line(error)
         if path.lower().endswith(("xyz", "xyz.gz")) and _first_number(path) > max_atoms:
             raise CrystalTooLargeError(
                 f"announces more atoms than the limit of {max_atoms}; raise `max_atoms`.",
@@ -253,7 +254,7 @@ def _read_other(path: str, name: str, data: bytes, max_atoms: int, trust_sites: 
             raise
         except Exception as error:
             raise CrystalReadError(
-                f"neither pymatgen ({reason}) nor ASE ({_reason(error)}) reads it.", source=str(path)
+                f"neither pymatgen ({reason}) nor ASE ({one_line(error)}) reads it.", source=str(path)
             ) from error
     return replace(cell, name=path)
 
@@ -263,10 +264,6 @@ def _first_number(path: str) -> int:
     with Path(path).open("rb") as file:
         word = file.readline(100).strip()
     return int(word) if word.isdigit() else 0
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 # ------------------------------------------------------------------------------------------------ checks

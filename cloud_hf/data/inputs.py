@@ -14,7 +14,7 @@ from cloud_hf.crystals.readers import read_cell
 from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing, raw_row, structure_keys
 from cloud_hf.crystals.sources import Raw, raw_crystals
 from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, read_chunks
-from cloud_hf.errors import CloudError, EncoderFailureError, GrammarError, SeveralCrystalsError, TableError, about
+from cloud_hf.errors import CloudError, GrammarError, SeveralCrystalsError, TableError, about, unforeseen
 from cloud_hf.parallel.batch import encode_pairs
 from cloud_hf.parallel.worker import Several, name_of
 from cloud_hf.scope import TIMEOUT, ScopeEncoder
@@ -355,7 +355,7 @@ def _encoded(item: Item, encoder: ScopeEncoder, keep_cell: bool = False) -> Item
     except CloudError as error:
         return replace(item, error=error) if item.source == item.scope else item.failed(error)  # it quotes the string
     except Exception as error:  # a row must survive whatever a parser or the symmetry search raises
-        return item.failed(EncoderFailureError(f"unexpected {type(error).__name__}: {error}"))
+        return item.failed(unforeseen(error))
     return replace(
         item,
         crystal=crystal if keep_cell else None,

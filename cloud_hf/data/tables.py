@@ -10,7 +10,7 @@ import numpy as np
 
 from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing, structure_keys
 from cloud_hf.crystals.sources import TABLE_SUFFIXES, is_table, table_suffix
-from cloud_hf.errors import TableError
+from cloud_hf.errors import TableError, one_line
 from cloud_hf.files import new_file
 
 if TYPE_CHECKING:  # and inside functions: the import takes half a second, which crystals of files need not pay
@@ -135,9 +135,10 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 
 
 def _damaged(path: Path, error: Exception, row: int = 0) -> TableError:
-    reason = " ".join(str(error).split())[:200]
     where = f"from row {row} on it cannot" if row else "cannot"
-    return TableError(f"{where} be read as a {table_suffix(path.name)[1:]} table ({reason}).", source=str(path))
+    return TableError(
+        f"{where} be read as a {table_suffix(path.name)[1:]} table ({one_line(error)}).", source=str(path)
+    )
 
 
 def write_table(table: "pd.DataFrame", path: str | os.PathLike[str]) -> None:

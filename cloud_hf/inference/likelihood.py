@@ -22,7 +22,7 @@ from cloud_hf.checkpoints.bundled import bundled_likelihood
 from cloud_hf.checkpoints.reading import loading, read_config, refuse_missing_weights
 from cloud_hf.data.tables import read_table
 from cloud_hf.data.token_classes import TOKEN_CLASSES, TokenClasses
-from cloud_hf.errors import CheckpointError, TableError
+from cloud_hf.errors import CheckpointError, TableError, one_line
 from cloud_hf.files import write_json
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class LikelihoodSettings:
             settings = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
             settings = cls(settings.threshold, settings.share, settings.n_rows, tuple(settings.words))
         except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"cannot be read ({error}). {_REMEDY}", source=str(path)) from error
+            raise CheckpointError(f"cannot be read ({one_line(error)}). {_REMEDY}", source=str(path)) from error
         if not settings.words or set(settings.words) - set(TOKEN_CLASSES):
             raise CheckpointError(f"words must be some of {', '.join(TOKEN_CLASSES)}. {_REMEDY}", source=str(path))
         return settings

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cloud_hf.errors import CheckpointError, ScopeError
+from cloud_hf.errors import CheckpointError, ScopeError, one_line
 from cloud_hf.inference.likelihood import LIKELIHOOD_FILE, LikelihoodSettings, StringLikelihood
 from cloud_hf.models.chemistry_tables import ELEMENT_DESCRIPTORS
 from cloud_hf.models.conformal import ELEMENTS, count_elements, head_fingerprint
@@ -99,7 +99,7 @@ class LikelihoodHead:
                 metadata, names = file.metadata() or {}, list(file.keys())
                 weights = {name: file.get_tensor(name) for name in names}
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot be read ({error}).", source=str(path / HEAD_FILE)) from error
+            raise CheckpointError(f"cannot be read ({one_line(error)}).", source=str(path / HEAD_FILE)) from error
         if metadata.get("fingerprint") != cls._fingerprint(network):
             raise CheckpointError(
                 "was made for other weights than these. Make it again with `cloud-hf likelihood --distil`, or delete "

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from tqdm import TMonitor
 
-from cloud_hf.errors import CloudError, EncoderFailureError
+from cloud_hf.errors import CloudError, EncoderFailureError, unforeseen
 
 __all__ = ["Encoder", "Several", "Task", "Worker", "attempt", "name_of", "start_method"]
 
@@ -67,8 +67,7 @@ def attempt(encoder: Encoder, crystal: Any) -> Any:
     except CloudError as error:
         return error
     except (Exception, SystemExit) as error:  # third-party parsers raise almost anything
-        reason = " ".join(str(error).split())[:300]
-        return EncoderFailureError(f"unexpected {type(error).__name__}: {reason}", source=name_of(crystal))
+        return unforeseen(error, name_of(crystal))
 
 
 def name_of(crystal: Any, short: bool = False) -> str:

@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code prints to the terminal when it retries a tolerance
 import spglib
 
-from cloud_hf.errors import CloudError, SymmetryError
+from cloud_hf.errors import CloudError, SymmetryError, one_line
 from cloud_hf.scope._relabelings import LETTERS, wyckoff_table
 from cloud_hf.scope.cubic import find_cubic
 from cloud_hf.scope.search_result import SymmetryResult
@@ -197,11 +197,11 @@ def _attempt(
     try:
         symmetry = BACKENDS[backend](lattice, frac_coords, types, symprec, angle_tolerance)
     except (ValueError, TypeError, spglib.SpglibError) as error:
-        return None, " ".join(str(error).split()) or "no reason given"
+        return None, one_line(error, None)
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # a failure inside moyopy's Rust code, no Exception of Python's
             raise
-        return None, " ".join(str(error).split())
+        return None, one_line(error, None)
     if symmetry is None:
         return None, "no reason given"
     reason = contradiction(symmetry) if is_checked else ""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_hf.errors import CloudError
+from cloud_hf.errors import CloudError, one_line
 from cloud_hf.files import new_file
 
 __all__ = ["open_index", "search_index"]
@@ -52,7 +52,7 @@ def open_index(path: str | os.PathLike[str], units: Vectors) -> Any:
             same = len(index) == len(units) and index.ndim == width
             same = same and np.allclose(np.array(index.get(rows), dtype=np.float32), units[rows], atol=5e-3)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise CloudError(f"cannot be read as an index ({error}); remove it.", source=str(path)) from error
+            raise CloudError(f"cannot be read as an index ({one_line(error)}); remove it.", source=str(path)) from error
         if not same:
             raise CloudError("is an index of other crystals or of another model; name another file.", source=str(path))
         return index

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cloud_hf.data.tables import check_output, write_table
-from cloud_hf.errors import CloudError, OutputError, about
+from cloud_hf.errors import CloudError, OutputError, about, one_line
 from cloud_hf.files import refuse_other_settings, write_json
 from cloud_hf.inference.prediction import model_paths
 from cloud_hf.screening.candidates import Candidate, Counts, Product
@@ -167,7 +167,7 @@ def load_plan(folder: str | Path) -> Plan:
     except CloudError as error:
         raise about(error, str(folder)) from error.__cause__
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CloudError(f"holds no screening that can be read ({error}).", source=str(folder)) from error
+        raise CloudError(f"holds no screening that can be read ({one_line(error)}).", source=str(folder)) from error
 
 
 def _prototype(saved: dict[str, Any]) -> Prototype:

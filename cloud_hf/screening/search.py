@@ -16,7 +16,7 @@ from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.corpus.shards import open_corpus
 from cloud_hf.data.inputs import Item, encode_items, iterate_items, table_items
 from cloud_hf.data.tables import SCOPE_COLUMN, STRUCTURE_COLUMNS, read_table
-from cloud_hf.errors import CloudError
+from cloud_hf.errors import CloudError, one_line
 from cloud_hf.files import new_file
 from cloud_hf.inference.api import EMBEDDING_HEAD, embed
 from cloud_hf.inference.prediction import model_path
@@ -250,7 +250,7 @@ def _vectors(collection: Collection, path: str | os.PathLike[str] | None, settin
             stored = load_file(path)
             same = np.array_equal(stored["hashes"], hashes) and np.allclose(stored["vectors"][:1], made, atol=1e-3)
         except (SafetensorError, KeyError, OSError) as error:
-            raise CloudError(f"cannot be read as vectors ({error}); remove it.", source=str(path)) from error
+            raise CloudError(f"cannot be read as vectors ({one_line(error)}); remove it.", source=str(path)) from error
         if not same:
             raise CloudError(
                 "holds vectors of other crystals or of another model; name another file.", source=str(path)

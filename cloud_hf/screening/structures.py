@@ -12,7 +12,7 @@ from pymatgen.analysis.structure_prediction.volume_predictor import RLSVolumePre
 from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 
-from cloud_hf.errors import CloudError
+from cloud_hf.errors import CloudError, one_line
 from cloud_hf.files import write_text
 from cloud_hf.scope import ScopeEncoder
 from cloud_hf.screening.prototypes import Prototype
@@ -49,7 +49,8 @@ def candidate_structure(prototype: Prototype, elements: Sequence[str]) -> Struct
             volume = float(predictor.predict(structure, prototype.structure))
         except (ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, AttributeError) as error:
             raise CloudError(
-                f"pymatgen predicts no volume for {prototype.compound(elements)} ({error}).", source=prototype.name
+                f"pymatgen predicts no volume for {prototype.compound(elements)} ({one_line(error)}).",
+                source=prototype.name,
             ) from error
     structure.scale_lattice(volume)
     return structure

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
-from cloud_hf.errors import CloudError
+from cloud_hf.errors import CloudError, one_line
 from cloud_hf.scope.grammar import GRAMMARS
 from cloud_hf.training.collators import MASKINGS
 
@@ -176,7 +176,7 @@ def transformers_checks() -> Iterator[None]:
     except CloudError:
         raise
     except ValueError as error:
-        raise CloudError(" ".join(str(error).split())) from error
+        raise CloudError(one_line(error, None)) from error
 
 
 def check_output_dir(training: CloudTrainingArguments) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import yaml
 
-from cloud_hf.errors import CloudError
+from cloud_hf.errors import CloudError, one_line
 from cloud_hf.models.configuration_cloud import TARGET_TRANSFORMS
 from cloud_hf.models.phonon_dos import DOS_EDGES
 
@@ -137,9 +137,7 @@ def read_joint_recipe(path: Path) -> JointRecipe:
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise CloudError(
-            f"the recipe cannot be read ({' '.join(str(error).split())[:200]}).", source=str(path)
-        ) from error
+        raise CloudError(f"the recipe cannot be read ({one_line(error)}).", source=str(path)) from error
     name = str(path)
     if not isinstance(given, Mapping):
         raise CloudError("a joint recipe is a mapping with targets, vibrations and sources.", source=name)

@@ -9,7 +9,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 
 from cloud_hf.checkpoints.cards import CARD_FILE, is_generated, write_card
 from cloud_hf.checkpoints.hub import explained
-from cloud_hf.errors import CheckpointError
+from cloud_hf.errors import CheckpointError, first_line
 from cloud_hf.files import copy_file
 
 __all__ = ["PublishingTrainer"]
@@ -73,7 +73,7 @@ class PublishingTrainer(Trainer):
             self.push_to_hub()
         except Exception as error:
             causes = [error, error.__cause__] if error.__cause__ else [error]
-            reason = ": ".join((str(cause).strip().splitlines() or [type(cause).__name__])[0] for cause in causes)
+            reason = ": ".join(first_line(cause) for cause in causes)
             raise CheckpointError(
                 f"The result could not be pushed to {self.hub_model_id} ({reason}). It is whole in "
                 f"{self.args.output_dir}, and the repository keeps its previous commit; push it with "

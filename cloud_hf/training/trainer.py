@@ -17,7 +17,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.cards import CARD_FILE, is_generated
-from cloud_hf.errors import CheckpointError
+from cloud_hf.errors import CheckpointError, first_line
 from cloud_hf.files import replace_path
 from cloud_hf.training.arguments import transformers_checks
 from cloud_hf.training.checkpointing import check_same_run, newest_checkpoint, run_settings, write_run
@@ -247,10 +247,9 @@ class CloudTrainer(PublishingTrainer):
         try:
             yield
         except (OSError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CheckpointError(
-                f"{what} cannot be written ({reason}). What was saved before is whole. Make room, then go on "
-                "with --resume-from-checkpoint true.",
+                f"{what} cannot be written ({first_line(error)}). What was saved before is whole. Make room, then go "
+                "on with --resume-from-checkpoint true.",
                 source=str(folder),
             ) from error
         finally:

@@ -12,7 +12,7 @@ import pandas as pd
 from cloud_hf.data.inputs import Item, table_items
 from cloud_hf.data.kept_strings import ONE_WORKER, Workers, encode_once
 from cloud_hf.data.tables import numeric_column, read_chunks, read_table
-from cloud_hf.errors import StudyError, TableError
+from cloud_hf.errors import StudyError, TableError, one_line
 from cloud_hf.studies.common.crystals import Crystals, crystals_from_strings, read_crystals
 from cloud_hf.studies.common.folder import digest_of
 
@@ -81,7 +81,7 @@ def read_hull(path: str | Path) -> pd.DataFrame:
         try:
             table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={IDENTIFIER: str})
         except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise TableError(f"cannot be read ({' '.join(str(error).split())[:200]}).", source=str(path)) from error
+            raise TableError(f"cannot be read ({one_line(error)}).", source=str(path)) from error
     else:
         table = read_table(path)
     missing = [name for name in (IDENTIFIER, ENERGY, DISTANCE, UNIQUE) if name not in table.columns]

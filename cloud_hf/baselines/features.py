@@ -109,7 +109,8 @@ def _parsed(text: str, row: int) -> Scope:
     try:
         return parse(text)
     except CloudError as error:
-        raise type(error)(f"Row {row}: {error}") from error
+        error.row = row
+        raise
 
 
 def _composition_statistics(fractions: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:

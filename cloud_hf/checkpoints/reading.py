@@ -84,16 +84,16 @@ def loading(path: str) -> Iterator[None]:
             about(error, path)
         raise
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
-        refusal = _hub_refusal(path, error)
+        refusal = _hub_refusal(error)
         if refusal:
-            raise CheckpointError(refusal) from error
+            raise CheckpointError(refusal, source=path) from error
         if isinstance(error.__cause__, CloudError):  # of a config, which a strict dataclass hands on
             raise CheckpointError(f"its configuration cannot be used: {error.__cause__.reason}", source=path) from error
         reason = one_line(error, None) if isinstance(error, StrictDataclassError) else first_line(error)
         raise CheckpointError(f"the checkpoint is missing, damaged or incomplete ({reason}).", source=path) from error
 
 
-def _hub_refusal(path: str, error: BaseException) -> str | None:
+def _hub_refusal(error: BaseException) -> str | None:
     """Say what to do where the Hub refused or could not be asked; None if the error has another cause."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
@@ -102,21 +102,21 @@ def _hub_refusal(path: str, error: BaseException) -> str | None:
         cause = cause.__cause__ or cause.__context__
     for link in chain:
         if isinstance(link, GatedRepoError):
-            return f"{path}: access to this repository has to be granted; ask for it on its page, then `hf auth login`."
+            return "access to this repository has to be granted; ask for it on its page, then `hf auth login`."
         if isinstance(link, RepositoryNotFoundError):
             return (
-                f"{path}: there is no such repository on {constants.ENDPOINT}, or it is private. Check the name; for a "
-                "private one log in with `hf auth login`, or set HF_TOKEN to a token that may read it."
+                f"there is no such repository on {constants.ENDPOINT}, or it is private. Check the name; for a private "
+                "one log in with `hf auth login`, or set HF_TOKEN to a token that may read it."
             )
         if isinstance(link, RevisionNotFoundError):
-            return f"{path}: the repository has no such revision; give a branch, tag or commit of it."
+            return "the repository has no such revision; give a branch, tag or commit of it."
     if any(isinstance(link, OfflineModeIsEnabled) for link in chain) or (
         constants.is_offline_mode() and any(isinstance(link, LocalEntryNotFoundError) for link in chain)
     ):
-        return f"{path}: not in the cache, and HF_HUB_OFFLINE is set; load it once without, or give a folder."
+        return "not in the cache, and HF_HUB_OFFLINE is set; load it once without, or give a folder."
     if any(isinstance(link, HfHubHTTPError | LocalEntryNotFoundError) for link in chain):
         reason = first_line(chain[-1])
-        return f"{path}: neither a folder nor in the cache, and {constants.ENDPOINT} does not answer ({reason})."
+        return f"neither a folder nor in the cache, and {constants.ENDPOINT} does not answer ({reason})."
     return None
 
 

@@ -18,7 +18,7 @@ from cloud_hf.corpus.shards import open_corpus
 from cloud_hf.data.splits import split_by_string
 from cloud_hf.data.tables import SCOPE_COLUMN, is_missing, read_table, recorded_settings
 from cloud_hf.data.token_classes import TokenClasses
-from cloud_hf.errors import CheckpointError, CloudError, GrammarError, TableError
+from cloud_hf.errors import CheckpointError, CloudError, GrammarError, TableError, about
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.modeling_cloud import CloudForMaskedLM
 from cloud_hf.models.tokenization_scope import ScopeTokenizer, grammar_of
@@ -91,7 +91,7 @@ def _name_the_first_refused(strings: Sequence[str], tokenizer: Any) -> None:
         try:
             tokenizer(text)
         except CloudError as error:
-            raise type(error)(f"The string {text!r} cannot be trained on: {error}") from error
+            raise about(error, repr(text)) from error.__cause__
 
 
 def pretrain(arguments: PretrainArguments, training: CloudTrainingArguments) -> dict[str, float]:

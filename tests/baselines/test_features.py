@@ -109,8 +109,9 @@ def test_missing_properties_are_zero_and_nothing_else_is() -> None:
 
 
 def test_a_bad_string_is_named_with_its_row() -> None:
-    with pytest.raises(ScopeError, match=r"Row 1: .*'9z'"):
+    with pytest.raises(ScopeError, match=r"row 1: .*'9z'") as caught:
         tree_features([ROCK_SALT, "1 0 0 | Cu 9z"])
+    assert caught.value.row == 1
 
 
 def test_an_unknown_form_is_refused() -> None:

@@ -323,5 +323,5 @@ def test_the_refused_string_is_named(cloud, strings: list[str], tiny_flags: list
     pd.DataFrame({"scope": [*strings[:5], "0 0 0 | 1a | Xx 1.0"]}).to_csv(tmp_path / "t.csv", index=False)
     found = cloud("pretrain", "--data", tmp_path / "t.csv", *tiny_flags, "--output-dir", tmp_path / "out")
     assert found.status == 2
-    assert "The string '0 0 0 | 1a | Xx 1.0' cannot be trained on" in found.err
+    assert "cloud-hf: error: '0 0 0 | 1a | Xx 1.0': " in found.err
     assert not (tmp_path / "out").exists()

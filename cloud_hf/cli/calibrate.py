@@ -48,7 +48,8 @@ def calibrate(arguments: argparse.Namespace) -> int:
     from cloud_hf.inference.calibrate import CalibrationRun, calibrate_checkpoint
 
     if arguments.json:
-        check_output(arguments.json)
+        read = (arguments.predictions, arguments.data, *arguments.trained_on)
+        check_output(arguments.json, inputs=filter(None, read))
     names = ("predictions", "checkpoint", "targets", "temperature", "data", "n_atoms", "trained_on", "trees")
     run = CalibrationRun(**{name: getattr(arguments, name) for name in names})
     path, results = calibrate_checkpoint(run, progress=True)

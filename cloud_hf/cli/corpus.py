@@ -158,7 +158,7 @@ def leakage(arguments: argparse.Namespace) -> int:
     """
     folder = Path(arguments.output)
     exclude = folder / "exclude.parquet"
-    check_output(exclude)
+    check_output(exclude, inputs=arguments.tables)
     corpus = open_corpus(arguments.corpus)
     encoder, cache = ScopeEncoder(max_atoms=arguments.max_atoms), arguments.cache or folder / "strings"
     known = Known()

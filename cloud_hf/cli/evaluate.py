@@ -40,7 +40,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from cloud_hf.inference.prediction import heads_of, load_predictor
 
     if arguments.json:
-        check_output(arguments.json)
+        check_output(arguments.json, inputs=[arguments.data])
     predictor = load_predictor(arguments.model, arguments.head, arguments.dtype, arguments.members)
     predictor = with_reading(predictor, arguments.max_atoms, arguments.trust_sites)
     head = arguments.head or _only_head(heads_of(predictor.model.config))

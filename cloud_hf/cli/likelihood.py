@@ -72,7 +72,8 @@ def likelihood(arguments: argparse.Namespace) -> int:
     from cloud_hf.inference.likelihood import StringLikelihood, distinct_strings, measure_likelihoods
 
     if arguments.json:
-        check_output(arguments.json)
+        read = filter(None, (arguments.inside, arguments.outside, *(arguments.learn or ())))
+        check_output(arguments.json, inputs=[name for text in read for name in (text, text.partition(":")[0])])
     if bool(arguments.distil) != bool(arguments.learn) or (arguments.distil and arguments.save):
         raise CloudError("--distil FOLDER and --learn TABLE go together; --save is for the model's own threshold.")
     model = StringLikelihood.load(arguments.model, arguments.words)

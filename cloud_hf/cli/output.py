@@ -5,13 +5,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
 from cloud_hf.data.tables import TABLE_SUFFIXES, check_output
-from cloud_hf.errors import CloudError, TableError, one_line, summary
+from cloud_hf.errors import CloudError, one_line, summary
 
 if TYPE_CHECKING:  # pandas and Arrow, which the terminal does not need
     from cloud_hf.data.writers import TableWriter
@@ -47,11 +46,8 @@ def file_errors() -> Iterator[None]:
 
 def check_table_output(arguments: argparse.Namespace) -> None:
     """Refuse, before the work, an output that cannot be written or that is one of the inputs."""
-    if not arguments.output:
-        return
-    check_output(arguments.output, TABLE_SUFFIXES)
-    if Path(arguments.output).resolve() in {Path(text).resolve() for text in arguments.inputs if "|" not in text}:
-        raise TableError("is also an input; choose another name for the output.", source=arguments.output)
+    if arguments.output:
+        check_output(arguments.output, TABLE_SUFFIXES, arguments.inputs)
 
 
 class Rows:

@@ -114,7 +114,7 @@ def screen(arguments: argparse.Namespace) -> int:
         return 0
     for path, suffixes in ((arguments.plot, PLOT_SUFFIXES), (arguments.table, TABLE_SUFFIXES)):
         if path:
-            check_output(path, suffixes)
+            check_output(path, suffixes, [*arguments.prototypes, *arguments.known, *filter(None, [arguments.phases])])
     from cloud_hf.screening.api import prepare, run_screening
     from cloud_hf.screening.chemistry import Rules
     from cloud_hf.screening.proposals import Sampling

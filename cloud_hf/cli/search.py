@@ -38,7 +38,8 @@ def add_search_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
 def search(arguments: argparse.Namespace) -> int:
     """Find the known crystals, or those of a table or corpus, that are nearest by what the model makes of them."""
     if arguments.output:
-        check_output(arguments.output, TABLE_SUFFIXES)
+        read = [*arguments.inputs, *filter(None, [arguments.collection])]
+        check_output(arguments.output, TABLE_SUFFIXES, read)
     from cloud_hf.screening.search import search as find
 
     neighbours = find(

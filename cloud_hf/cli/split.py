@@ -59,7 +59,7 @@ def split(arguments: argparse.Namespace) -> int:
     markdown_path = Path(arguments.markdown or folder / "leakage.md")
     outputs = {path: folder / f"{path.stem}.split.parquet" for path in paths}
     for output in (json_path, markdown_path, *outputs.values()):
-        check_output(output)
+        check_output(output, inputs=paths)
     encoder = ScopeEncoder(max_atoms=arguments.max_atoms)
     cache = arguments.cache or folder / "strings"
     parts, own_columns = [], {}

@@ -1,8 +1,9 @@
 """Tables of SCOPE strings or structures: CSV, JSON Lines and Parquet in and out."""
 
+import glob
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -166,11 +167,18 @@ def json_line(record: Mapping[Any, Any]) -> str:
     return json.dumps(values, ensure_ascii=False) + "\n"
 
 
-def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> None:
-    """Find out before the work, not after it, that its result cannot be written.
+def check_output(
+    path: str | os.PathLike[str], suffixes: Sequence[str] = (), inputs: Iterable[str | os.PathLike[str]] = ()
+) -> None:
+    """Find out before the work, not after it, that its result cannot be written, or would replace what is read.
+
+    Args:
+        path: The file to be.
+        suffixes: Extensions that it may have; none: any.
+        inputs: What the work reads: files and globs; other texts, such as SCOPE strings, are no files.
 
     Raises:
-        TableError: Another extension, a folder in the file's place, or a place that cannot be written to.
+        TableError: Another extension, a folder in the file's place, a place that cannot be written to, or an input.
     """
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
@@ -184,6 +192,18 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> 
         raise TableError(f"cannot be written ({error.strerror}).", source=str(path)) from error
     if not writable:
         raise TableError(f"{folder} is not a folder that can be written to.", source=str(path))
+    if path.is_file() and any(_is_same_file(path, text) for text in inputs):
+        raise TableError("is also an input; choose another name for the output.", source=str(path))
+
+
+def _is_same_file(path: Path, given: str | os.PathLike[str]) -> bool:
+    """Whether a file is the one that an input names, or one of those that it names as a glob."""
+    text = os.fspath(given)
+    try:
+        names = glob.glob(text, recursive=True) if glob.has_magic(text) else ()  # noqa: PTH207  (it may be absolute)
+        return any(os.path.exists(name) and path.samefile(name) for name in (text, *names))  # noqa: PTH110
+    except (OSError, ValueError):  # a text that is no name of a file
+        return False
 
 
 def recorded_settings(table: "pd.DataFrame") -> set[str]:

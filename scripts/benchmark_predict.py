@@ -153,8 +153,8 @@ def inference(table: Path, rounds: int) -> dict[str, Any]:
 def _paper(sizes: dict[str, Any], scopes: list[str]) -> Callable[[], None]:
     torch.manual_seed(0)
     config = BertConfig(vocab_size=PAPER_VOCABULARY, max_position_embeddings=PAPER_LENGTH, pad_token_id=1, **sizes)
-    config._attn_implementation = "sdpa"
     model = BertModel(config).eval()
+    model.set_attn_implementation("sdpa")
     tokens = ScopeTokenizer()(scopes, padding="max_length", max_length=PAPER_LENGTH, return_tensors="pt")
 
     def run() -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from cloud_hf.data.inputs import Item, encode_items, table_items
 from cloud_hf.data.tables import read_table, write_table
-from cloud_hf.errors import EncodingTimeoutError
+from cloud_hf.errors import EncodingTimeoutError, TableError
 from cloud_hf.scope import TIMEOUT, ScopeEncoder
 
 __all__ = ["KEPT_COLUMNS", "ONE_WORKER", "Workers", "encode_once", "encode_table"]
@@ -154,8 +154,12 @@ def _row(item: Item, timeout: float | None) -> tuple[object, ...]:
 
 def _kept(file: Path, columns: dict[str, str], total: int | None) -> pd.DataFrame | None:
     try:
-        kept = _typed(read_table(file), columns)
-    except (KeyError, TypeError, ValueError):  # there is none, or it is damaged
+        table = read_table(file)
+    except TableError:  # there is none, or it is damaged
+        return None
+    try:
+        kept = _typed(table, columns)
+    except (KeyError, TypeError, ValueError):  # it has other columns, or something else in them
         return None
     return kept if total in (None, len(kept)) else None
 

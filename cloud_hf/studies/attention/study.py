@@ -248,8 +248,9 @@ def _load(path: str, seed: int | None, attention: str) -> Any:
             return kind.from_pretrained(path, attn_implementation=attention).eval()
     set_seed(seed)
     config.n_members = 1
-    config._attn_implementation = attention
-    return kind(config).eval()
+    model: Any = kind(config).eval()
+    model.set_attn_implementation(attention)
+    return model
 
 
 def _plain(values: NDArray[np.float64]) -> Any:

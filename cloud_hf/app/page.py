@@ -12,13 +12,12 @@ from cloud_hf.app.uploads import Uploads
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import CloudError, CrystalReadError
 from cloud_hf.inference.prediction import Prediction
+from cloud_hf.models.modeling_cloud import ROOM_TEMPERATURE
 
 __all__ = ["EXAMPLES", "make_page"]
 
 EXAMPLES = {path.stem: path for path in sorted((Path(__file__).parent / "examples").glob("*.cif"))}
 """Crystal files that ship with the page, by their names."""
-
-ROOM_TEMPERATURE = 300.0
 
 WELCOME = """# CLOUD: crystals in, physical properties out
 

@@ -33,6 +33,7 @@ from cloud_hf.models.errors import missing_weights
 
 __all__ = [
     "ENCODER",
+    "WEIGHTS_FILE",
     "ForeignCheckpoint",
     "check_output_folder",
     "loading",
@@ -42,13 +43,16 @@ __all__ = [
     "refuse_missing_weights",
 ]
 
+WEIGHTS_FILE = "model.safetensors"
+"""What this package calls the weights in a folder."""
+
 WEIGHT_FILES = (
-    "model.safetensors",
+    WEIGHTS_FILE,
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""What transformers calls the weights in a folder, in the order of preference."""
+"""What transformers may call them, in the order of preference."""
 
 ENCODER = "bert."
 """What the names of an encoder's weights begin with in a model with a head."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Element
 
 from cloud_hf.crystals.cell import Cell, Content
-from cloud_hf.crystals.cif_items import ATOM_TAGS, Items, read_items, split_blocks
+from cloud_hf.crystals.cif_items import ATOM_TAGS, CELL_TAGS, UNKNOWN, Items, read_items, split_blocks
 from cloud_hf.crystals.cif_sites import SAME_SITE, distinct_sites, same_sites
 from cloud_hf.crystals.cif_species import row_element
 from cloud_hf.crystals.cif_symmetry import LISTS, candidate_groups, symmetry_of
@@ -35,10 +35,8 @@ from cloud_hf.errors import (
 
 __all__ = ["cell_from_cif", "has_rows"]
 
-_CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
 _COORDS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 _LABEL, _SYMBOL, _OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
-_UNKNOWN = frozenset({"?", ".", ""})
 _ONE = frozenset({"1", "1.", "1.0", "1.00", "1.000", "1.0000", "1.00000"})
 _UNCERTAINTY = re.compile(r"\(\d*\)$")
 
@@ -160,10 +158,10 @@ def _rows(items: Items, name: str) -> list[int]:
             )
     if not names:
         return []
-    if _UNKNOWN.isdisjoint(names):
+    if UNKNOWN.isdisjoint(names):
         return list(range(len(names)))
     kept = [columns[tag] for tag in (_LABEL, _SYMBOL, *_COORDS) if tag in columns]
-    return [i for i in range(len(names)) if not all(column[i] in _UNKNOWN for column in kept)]
+    return [i for i in range(len(names)) if not all(column[i] in UNKNOWN for column in kept)]
 
 
 def _elements(
@@ -264,7 +262,7 @@ def _occupancies(items: Items, rows: Sequence[int], name: str) -> list[float]:
         return [1.0] * len(rows)
     occupancies = []
     for i in rows:
-        number = 1.0 if values[i] in _UNKNOWN else _number(values[i])
+        number = 1.0 if values[i] in UNKNOWN else _number(values[i])
         if not 0 < number <= 1.01:
             label = (items.get(_LABEL) or items[_SYMBOL])[i]
             rule = "remove the row of an empty site" if number == 0 else "it must lie between 0 and 1"
@@ -302,7 +300,7 @@ def _attached(items: Items, rows: Sequence[int]) -> str:
     if values is None:
         return ""
     for i in rows:
-        if values[i] not in _UNKNOWN and _number(values[i]) != 0:
+        if values[i] not in UNKNOWN and _number(values[i]) != 0:
             label = (items.get(_LABEL) or items[_SYMBOL])[i]
             return f"{values[i]} hydrogen atoms are attached to {label} without positions"
     return ""
@@ -311,7 +309,7 @@ def _attached(items: Items, rows: Sequence[int]) -> str:
 def _lattice(items: Items, name: str) -> NDArray[np.float64]:
     """Return pymatgen's choice of axes, c along z and a in the plane of x and z; shape (3, 3), Å."""
     numbers = []
-    for tag in _CELL:
+    for tag in CELL_TAGS:
         value = items.get(tag, ["?"])[0]
         number = _number(value)
         if not isfinite(number):

@@ -7,23 +7,27 @@ from typing import Any, TypeAlias
 
 import gemmi
 
+from cloud_hf.crystals.space_groups import OVERBAR
 from cloud_hf.errors import CrystalReadError, EmptyCrystalError
 
-__all__ = ["ATOM_TAGS", "Items", "block_name", "read_items", "split_blocks", "unused_name"]
+__all__ = ["ATOM_TAGS", "CELL_TAGS", "UNKNOWN", "Items", "block_name", "read_items", "split_blocks", "unused_name"]
 
 Items: TypeAlias = dict[str, list[str]]
 """Values of each item, quotes removed; the tag in lower case, dots as underscores, one value for a pair."""
 
-_CELL = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
+CELL_TAGS = tuple(f"_cell_length_{i}" for i in "abc") + tuple(f"_cell_angle_{i}" for i in ("alpha", "beta", "gamma"))
+"""Items of the cell: lengths in Å, angles in degrees."""
 ATOM_TAGS = (
     *("_atom_site_label", "_atom_site_type_symbol", "_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z"),
     *("_atom_site_occupancy", "_atom_site_attached_hydrogens", "_atom_site_calc_flag"),
     *("_atom_site_disorder_group", "_atom_site_disorder_assembly"),
 )
 """Items of the loop of atoms."""
+UNKNOWN = frozenset({"?", ".", ""})
+"""Values that say nothing."""
 _WANTED = frozenset(
     (
-        *_CELL,
+        *CELL_TAGS,
         *ATOM_TAGS,
         *("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz_"),
         *("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz"),
@@ -41,7 +45,6 @@ _DATA = re.compile(r"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNQUOTED = re.compile(r"^([ \t]*_\S+[ \t]+)(?!['\"#;])(\S.*?)[ \t]*$")
 _READABLE = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣－", "-") | dict.fromkeys("‘’", "'"))
-_OVERBAR = re.compile("([1-9])[\u0304\u0305]")
 
 
 def split_blocks(text: str, name: str) -> list[str]:
@@ -109,7 +112,7 @@ def read_items(block: str, name: str) -> Items:
         CrystalReadError: The block cannot be parsed, or says an item twice and differently.
     """
     if not block.isascii():
-        block = _OVERBAR.sub(r"-\1", block.translate(_READABLE)).encode("ascii", "ignore").decode()
+        block = OVERBAR.sub(r"-\1", block.translate(_READABLE)).encode("ascii", "ignore").decode()
     try:
         document = gemmi.cif.read_string(block, check_level=0)
     except (ValueError, RuntimeError):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_hf.crystals.cell import Cell
-from cloud_hf.crystals.cif_items import Items
+from cloud_hf.crystals.cif_items import UNKNOWN, Items
 from cloud_hf.crystals.cif_sites import same_sites
 from cloud_hf.crystals.space_groups import (
     Group,
@@ -42,7 +42,6 @@ _NAMES = (
 )
 _NUMBERS = ("_symmetry_int_tables_number", "_space_group_it_number")
 _MODULATED = ("_space_group_symop_ssg_operation_algebraic", "_space_group_ssg_name")
-_UNKNOWN = frozenset({"?", ".", ""})
 
 _METRIC = 2e-2
 """Relative tolerance of the metric: about one degree, or one percent of a length."""
@@ -104,7 +103,7 @@ def candidate_groups(items: Items, lattice: NDArray[np.float64], name: str, trus
         CrystalReadError: No symmetry is stated, a statement cannot be read, or none fits the cell.
     """
     modulated = items.get("_cell_modulation_dimension", ["0"])[0]
-    if modulated not in _UNKNOWN | {"0"} or any(tag in items for tag in _MODULATED):
+    if modulated not in UNKNOWN | {"0"} or any(tag in items for tag in _MODULATED):
         raise CrystalReadError(
             "the crystal is modulated (it has superspace symmetry), and its average is another crystal; give a "
             "commensurate approximant.",
@@ -141,7 +140,7 @@ def _read(key: Key) -> tuple[_Stated, Group | None]:
 
 
 def _stated(key: Key) -> _Stated:
-    items = {tag: [value.strip() for value in values if value.strip() not in _UNKNOWN] for tag, values in key}
+    items = {tag: [value.strip() for value in values if value.strip() not in UNKNOWN] for tag, values in key}
     listed, closed, broken = None, True, ""
     lists = [items[tag] for tag in _LISTS if items.get(tag)]
     if magnetic := [items[tag] for tag in _MAGNETIC if items.get(tag)]:

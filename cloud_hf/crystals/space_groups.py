@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from cloud_hf.crystals.cif_sites import Operations
 from cloud_hf.errors import CrystalReadError
 
-__all__ = ["Group", "Setting", "group_of_hall", "group_of_operations", "settings_of_name", "settings_of_number"]
+__all__ = [
+    "OVERBAR",
+    "Group",
+    "Setting",
+    "group_of_hall",
+    "group_of_operations",
+    "settings_of_name",
+    "settings_of_number",
+]
 
 _GRID = 5040
 """Translations are compared in these parts of a lattice vector: halves to tenths, twelfths, sixteenths are whole."""
@@ -31,7 +39,8 @@ _MOST_CHECKED = 400
 """Operations of a list that is checked for closure; the largest group of a conventional cell has 192."""
 
 _MINUS = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣－", "-"))
-_OVERBAR = re.compile("([1-9])[\u0304\u0305]")
+OVERBAR = re.compile("([1-9])[\u0304\u0305]")
+"""A digit with a bar over it, which is a minus before it."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +264,7 @@ def _arrays(operations: Iterable[gemmi.Op]) -> Operations:
 
 def _plain(text: str) -> str:
     """A name in ASCII: dashes of any kind as minus, overbars as a minus before the digit, no mark-up."""
-    text = _OVERBAR.sub(r"-\1", text.translate(_MINUS))
+    text = OVERBAR.sub(r"-\1", text.translate(_MINUS))
     return text.encode("ascii", "ignore").decode()
 
 

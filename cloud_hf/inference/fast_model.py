@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloud_hf.checkpoints.reading import loading
+from cloud_hf.checkpoints.reading import WEIGHTS_FILE, loading
 from cloud_hf.checkpoints.records import read_calibration
 from cloud_hf.inference.fast_encoder import FastEncoder, FastMember, supports
 from cloud_hf.inference.likelihood_head import LikelihoodHead
@@ -28,8 +28,6 @@ from cloud_hf.models.tokenization_scope import ScopeTokenizer
 from cloud_hf.scope import ScopeEncoder
 
 __all__ = ["FastPredictor", "load_fast"]
-
-WEIGHTS_FILE = "model.safetensors"
 
 
 class FastPredictor(QuantityReader):

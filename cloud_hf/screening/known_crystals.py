@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from cloud_hf.checkpoints.reading import WEIGHTS_FILE
 from cloud_hf.data.inputs import Item
 from cloud_hf.files import new_file
 from cloud_hf.inference.fast_model import FastPredictor
@@ -37,8 +38,6 @@ __all__ = [
 
 CRYSTALS_FILE, VECTORS_FILE, RECORD_FILE = (f"known_crystals.{suffix}" for suffix in ("parquet", "safetensors", "json"))
 
-WEIGHTS_FILE = "model.safetensors"
-"""Of a checkpoint."""
 
 STEPS = 127
 """Largest absolute value of a component, in steps of the row."""

@@ -14,7 +14,7 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from cloud_hf.checkpoints.cards import write_card
-from cloud_hf.checkpoints.reading import ENCODER, loading, read_config, refuse_missing_weights
+from cloud_hf.checkpoints.reading import ENCODER, WEIGHTS_FILE, loading, read_config, refuse_missing_weights
 from cloud_hf.checkpoints.records import record_training_data
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
@@ -250,7 +250,7 @@ def _scale_of(config: CloudConfig, place: int) -> tuple[float, float]:
 
 def _head_weights(checkpoint: str) -> dict[str, torch.Tensor]:
     """Weights of the layers of the checkpoint's own head by number and kind, such as `0.bias`; none if it has none."""
-    path = Path(checkpoint) / "model.safetensors"
+    path = Path(checkpoint) / WEIGHTS_FILE
     weights = load_file(path) if path.is_file() else {}
     renamed = {re.sub(r"^(classifier|head)\.layers\.", "", name): weight for name, weight in weights.items()}
     return {name: weight for name, weight in renamed.items() if name not in weights}

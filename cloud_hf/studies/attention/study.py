@@ -25,13 +25,12 @@ from cloud_hf.studies.attention.shares import attention_shares
 from cloud_hf.studies.attention.summary import summary
 from cloud_hf.studies.common.arguments import StudyArguments
 from cloud_hf.studies.common.fitting import encoder_folder
-from cloud_hf.studies.common.folder import StudyFolder, digest_of
+from cloud_hf.studies.common.folder import FAILURES_FILE, StudyFolder, digest_of
 from cloud_hf.studies.common.report import finish
 from cloud_hf.training.arguments import in_range
 
 __all__ = ["Arguments", "run"]
 
-FAILURES_FILE = "failures.csv"
 
 MODELS: dict[str, Any] = {
     model.__name__: model for model in (CloudForMaskedLM, CloudForPropertyRegression, CloudForDebye)

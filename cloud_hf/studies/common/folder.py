@@ -10,14 +10,17 @@ from typing import Any
 import torch
 
 import cloud_hf
+from cloud_hf.checkpoints.reading import WEIGHTS_FILE
 from cloud_hf.data.tables import check_output
 from cloud_hf.errors import StudyError, one_line
 from cloud_hf.files import refuse_other_settings, write_text
 
-__all__ = ["STUDY_FILE", "StudyFolder", "digest_of", "provenance", "sha256_of"]
+__all__ = ["FAILURES_FILE", "STUDY_FILE", "StudyFolder", "digest_of", "provenance", "sha256_of"]
 
 STUDY_FILE = "study.json"
 RESULTS_FILE = "results.json"
+FAILURES_FILE = "failures.csv"
+"""Rows without a usable string, beside the results."""
 REPORT_FILE = "report.md"
 
 
@@ -109,7 +112,7 @@ def digest_of(path: str | Path) -> str:
         StudyError: There is no such file.
     """
     path = Path(path)
-    return sha256_of(path / "model.safetensors" if path.is_dir() else path)[:12]
+    return sha256_of(path / WEIGHTS_FILE if path.is_dir() else path)[:12]
 
 
 def provenance() -> dict[str, str]:

@@ -18,7 +18,7 @@ from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.arguments import TrainingStudyArguments
 from cloud_hf.studies.common.crystals import Crystals
 from cloud_hf.studies.common.fitting import StudyTarget, fit_and_predict, trees
-from cloud_hf.studies.common.folder import StudyFolder
+from cloud_hf.studies.common.folder import FAILURES_FILE, StudyFolder
 from cloud_hf.studies.common.scoring import compared
 from cloud_hf.training.arguments import in_range
 
@@ -33,7 +33,7 @@ FOLDERS = r"(?<![\w.])(?:/[^\s/:]+)+/"
 """Folders before the name of a file, which say more about a machine than about a row."""
 
 LISTED = 5
-"""Failures that a report shows; `failures.csv` beside it holds all."""
+"""Failures that a report shows; `FAILURES_FILE` beside it holds all."""
 
 Indices = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -268,7 +268,7 @@ def run_folds(
             done.append((task, cells))
     failures = _failures(tasks)
     if len(failures):
-        write_table(failures, folder.path / "failures.csv")
+        write_table(failures, folder.path / FAILURES_FILE)
     return done, {
         "tasks": {task.name: _scores(task, cells) for task, cells in done},
         "without_string": failures["task"].value_counts().to_dict(),

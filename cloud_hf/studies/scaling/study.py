@@ -12,7 +12,7 @@ from cloud_hf.data.tables import write_table
 from cloud_hf.errors import StudyError
 from cloud_hf.studies.common.arguments import StudyArguments
 from cloud_hf.studies.common.crystals import MAX_TOKENS, read_crystals
-from cloud_hf.studies.common.folder import REPORT_FILE, StudyFolder, digest_of
+from cloud_hf.studies.common.folder import FAILURES_FILE, REPORT_FILE, StudyFolder, digest_of
 from cloud_hf.studies.common.report import finish
 from cloud_hf.studies.scaling.cells import BASE_WIDTH, Recipe, Size, frequency_loss, nested_corpora, train_cell
 from cloud_hf.studies.scaling.figures import figures
@@ -22,8 +22,6 @@ from cloud_hf.training.arguments import CloudTrainingArguments, in_range
 __all__ = ["REPORT_VALUES", "Arguments", "run"]
 
 REPORT_VALUES = {"EXPONENT_RANGE": EXPONENT_RANGE}
-
-FAILURES_FILE = "failures.csv"
 
 
 @dataclass

@@ -51,7 +51,7 @@ def kelvin(text: str) -> float:
     from cloud_hf.inference.prediction import checked_temperature
 
     try:
-        return checked_temperature(float(text))
+        return checked_temperature(text)
     except CloudError as error:
         raise argparse.ArgumentTypeError(error.reason) from error
 

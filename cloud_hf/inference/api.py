@@ -11,7 +11,13 @@ from tqdm import tqdm
 
 from cloud_hf.data.inputs import encode_items, iterate_items
 from cloud_hf.errors import CloudError
-from cloud_hf.inference.prediction import load_predictor, load_predictors, predict_encoded
+from cloud_hf.inference.prediction import (
+    check_batch_size,
+    checked_temperature,
+    load_predictor,
+    load_predictors,
+    predict_encoded,
+)
 from cloud_hf.inference.prediction_rows import prediction_columns, prediction_row
 from cloud_hf.models.encoder_cloud import first_positions
 from cloud_hf.scope import TIMEOUT
@@ -61,6 +67,8 @@ def predict(
         CheckpointError: No such model or head.
         CloudError: An argument that cannot work. What is wrong with a crystal is in its row.
     """
+    temperature = checked_temperature(temperature)
+    check_batch_size(batch_size)
     predictor = load_predictors(model, head, members=members)
     items = encode_items(iterate_items(inputs, n_atoms), predictor.encoder, processes, timeout)
     bar = tqdm(items, desc="predict", unit="crystal", disable=None if progress is None else not progress)
@@ -100,6 +108,7 @@ def embed(
         CheckpointError: No such model or head.
         CloudError: An argument that cannot work.
     """
+    check_batch_size(batch_size)
     pipeline = load_predictor(model, head or (EMBEDDING_HEAD if model == "default" else None))
     items = encode_items(iterate_items(inputs), pipeline.encoder, processes, timeout)
     bar = tqdm(items, desc="embed", unit="crystal", disable=None if progress is None else not progress)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:  # transformers' model classes, whose import takes seconds
 logger = logging.get_logger(__name__)
 
 __all__ = [
-    "Prediction", "Predictors", "checked_temperature", "heads_of", "load_predictor", "load_predictors", "model_path",
-    "model_paths", "predict_encoded", "predict_items", "shown_heads", "units_of",
+    "Prediction", "Predictors", "check_batch_size", "checked_temperature", "heads_of", "load_predictor",
+    "load_predictors", "model_path", "model_paths", "predict_encoded", "predict_items", "shown_heads", "units_of",
 ]  # fmt: skip
 
 
@@ -470,12 +471,24 @@ def predict_encoded(
 
     Raises:
         DebyeInputError: A temperature that cannot be, before any item is read.
+        CloudError: A batch of fewer than one string.
     """
-    checked_temperature(temperature)
+    temperature = checked_temperature(temperature)
+    check_batch_size(batch_size)
     every = predictor if isinstance(predictor, Predictors) else Predictors([predictor])
     items = iter(items)
     while chunk := list(islice(items, chunk_size)):
         yield from _predict_chunk(every, chunk, temperature, batch_size)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse batches in which there would be no string.
+
+    Raises:
+        CloudError: It is no whole number from 1 on.
+    """
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise CloudError(f"batch_size must be a whole number of strings, 1 or more, not {batch_size!r}.")
 
 
 def _predict_chunk(

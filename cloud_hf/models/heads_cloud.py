@@ -149,11 +149,11 @@ def check_members(number: int, have: int, source: str | None = None) -> None:
     """Refuse a number of members of an ensemble that a checkpoint does not have.
 
     Raises:
-        CheckpointError: The number is not from 1 to `have`.
+        CheckpointError: The number is not a whole one from 1 to `have`.
     """
-    if not 1 <= number <= have:
+    if number not in range(1, have + 1):
         raise CheckpointError(
-            f"members is {number}, but this checkpoint has {have}: give a number from 1 to {have}.", source=source
+            f"members is {number!r}, but this checkpoint has {have}: give a number from 1 to {have}.", source=source
         )
 
 

@@ -40,15 +40,19 @@ SPECTRUM = ("optical_dos", "acoustic_share", "acoustic_cutoff")
 Values = NDArray[np.float64]
 
 
-def checked_temperature(temperature: float) -> float:
+def checked_temperature(temperature: float | str) -> float:
     """Return a temperature in K for which every quantity can be computed.
 
     Raises:
         DebyeInputError: It is no number from 0 to `MAX_TEMPERATURE`.
     """
-    if not 0 <= float(temperature) <= MAX_TEMPERATURE:
-        raise DebyeInputError(f"temperature must be from 0 to {MAX_TEMPERATURE:g} K, not {temperature}.")
-    return float(temperature)
+    try:
+        kelvin = float(temperature)
+    except (TypeError, ValueError):  # several temperatures, a text with a unit
+        kelvin = math.nan
+    if not 0 <= kelvin <= MAX_TEMPERATURE:
+        raise DebyeInputError(f"temperature must be one number from 0 to {MAX_TEMPERATURE:g} K, not {temperature!r}.")
+    return kelvin
 
 
 class Interval(NamedTuple):

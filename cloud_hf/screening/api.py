@@ -17,7 +17,7 @@ from cloud_hf.data.tables import check_output, write_table
 from cloud_hf.errors import CloudError
 from cloud_hf.files import write_json
 from cloud_hf.inference.likelihood import StringLikelihood
-from cloud_hf.inference.prediction import Predictors, checked_temperature
+from cloud_hf.inference.prediction import Predictors, check_batch_size, checked_temperature
 from cloud_hf.scope import TIMEOUT
 from cloud_hf.screening.candidates import DEFAULT_LIMIT, Counts, Product
 from cloud_hf.screening.chemistry import Rules
@@ -169,7 +169,8 @@ def prepare(
     """
     wants = (want,) if isinstance(want, str) else tuple(want)
     check_wants(wants, model)
-    checked_temperature(temperature)
+    temperature = checked_temperature(temperature)
+    check_batch_size(batch_size)
     given = [elements] if isinstance(elements, str) else elements
     automatic = not isinstance(given, Mapping) and AUTO in given
     slots = _slots([text for text in given if text != AUTO] if automatic else given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from pymatgen.core import Structure
 
 import cloud_hf
 from cloud_hf.cli.main import main
-from cloud_hf.errors import DebyeInputError
+from cloud_hf.errors import CloudError, DebyeInputError
 
 ROOT = Path(__file__).parents[2]
 MGO = ROOT / "examples" / "MgO.cif"
@@ -70,14 +71,32 @@ def test_predict_is_what_the_command_writes(verbosity: None, tmp_path: Path) -> 
         np.testing.assert_allclose(written[column], table[column].astype(float), rtol=1e-5)
 
 
-@pytest.mark.parametrize("kelvin", [-1.0, np.nan, np.inf, 2e6])
-def test_a_temperature_that_cannot_be_is_refused_before_any_crystal_is_read(kelvin: float) -> None:
+@pytest.mark.parametrize("kelvin", [-1.0, np.nan, np.inf, 2e6, [100.0, 300.0], np.array([100.0, 300.0]), "300 K", None])
+def test_a_temperature_that_cannot_be_is_refused_before_any_crystal_is_read(kelvin: Any) -> None:
     def crystals() -> Iterator[str]:
         raise AssertionError("a crystal is read")
         yield STRING
 
     with pytest.raises(DebyeInputError, match="temperature"):
         cloud_hf.predict(crystals(), temperature=kelvin, head="heat_capacity", progress=False)
+
+
+def test_a_temperature_may_be_any_one_number() -> None:
+    columns = ["temperature (K)", "heat_capacity_per_atom (J/(mol atom K))"]
+    rows = [
+        cloud_hf.predict(STRING, kelvin, head="heat_capacity", progress=False)[columns].iloc[0].tolist()
+        for kelvin in (300, np.float32(300), "300")
+    ]
+    assert rows[0] == rows[1] == rows[2]
+
+
+@pytest.mark.parametrize("given", [{"batch_size": 0}, {"batch_size": -1}, {"batch_size": 2.5}, {"members": 1.5}])
+def test_a_number_that_cannot_be_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(CloudError, match=f"{next(iter(given))} .*not {next(iter(given.values()))}|members is 1.5"):
+        cloud_hf.predict([STRING, STRING], head="band_gap", progress=False, **given)
+    if "batch_size" in given:
+        with pytest.raises(CloudError, match="batch_size"):
+            cloud_hf.embed([STRING, STRING], progress=False, **given)
 
 
 def test_embed_gives_one_vector_for_one_crystal(inputs: list[object], caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,14 @@ from cloud_hf.errors import (
     one_line,
 )
 
-__all__ = ["cell_from_object", "cell_from_structure", "element_symbol", "refuse_size"]
+__all__ = [
+    "cell_from_object",
+    "cell_from_structure",
+    "element_symbol",
+    "is_crystal_object",
+    "refuse_size",
+    "site_rows",
+]
 
 Species = Iterable[tuple[Any, float]]
 """(element, occupancy) pairs as an object gives them: symbols, atomic numbers, ions."""
@@ -65,6 +72,11 @@ def cell_from_object(crystal: Any, max_atoms: int, trust_sites: bool = False) ->
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else one_line(error)
         raise CrystalReadError(f"{type(crystal).__name__}: not a readable crystal ({reason}).") from error
+
+
+def is_crystal_object(thing: Any) -> bool:
+    """Whether `cell_from_object` knows the type of an object, or the keys of a dict; it may refuse its content."""
+    return _reader_of(thing, trust_sites=False) is not None
 
 
 def _described(thing: Any) -> str:
@@ -111,7 +123,7 @@ def _reader_of_mapping(crystal: Mapping[str, Any], trust_sites: bool) -> Callabl
         return _from_pymatgen_dict
     if {"lattice", "numbers", "frac_coords"} <= crystal.keys():
         return lambda row, max_atoms: _from_tuple(
-            (np.reshape(row["lattice"], (3, 3)), row["numbers"], np.reshape(row["frac_coords"], (-1, 3))), max_atoms
+            (np.reshape(row["lattice"], (3, 3)), row["numbers"], row["frac_coords"]), max_atoms
         )
     return None
 
@@ -174,13 +186,28 @@ def _refuse_element(kind: Any, name: str) -> NoReturn:
 def _cell(lattice: Any, frac_coords: Any, sites: Sequence[Species], name: str) -> Cell:
     """Build a cell; sites that hold nothing at all (vacancies) are left out."""
     contents = [_content(site, name) for site in sites]
-    coords = np.array(frac_coords, dtype=float).reshape(-1, 3)
+    coords = site_rows(frac_coords, name)
     if len(coords) != len(contents):
         raise CrystalReadError(f"{len(coords)} coordinates for {len(contents)} sites.", source=name)
     if not all(contents):
         coords = coords[[bool(content) for content in contents]]
         contents = [content for content in contents if content]
     return Cell(_matrix(lattice, name), coords, tuple(contents), name)
+
+
+def site_rows(coordinates: Any, name: str) -> NDArray[np.float64]:
+    """Return coordinates as float64 of shape (n, 3), from one row a site or from 3 n numbers in a row.
+
+    Raises:
+        CrystalReadError: An array of another shape, such as (3, n), whose numbers would be put together wrongly.
+    """
+    rows = np.array(coordinates, dtype=float)
+    if rows.ndim > 1 and rows.size and rows.shape[1:] != (3,):
+        raise CrystalReadError(
+            f"the coordinates have the shape {rows.shape}, not (sites, 3): give three numbers for each site.",
+            source=name,
+        )
+    return rows.reshape(-1, 3)
 
 
 def _matrix(lattice: Any, name: str) -> NDArray[np.float64]:
@@ -195,7 +222,7 @@ def _matrix(lattice: Any, name: str) -> NDArray[np.float64]:
 def _fractional(lattice: Any, cartesian: Any, name: str) -> NDArray[np.float64]:
     matrix = _matrix(lattice, name)
     try:
-        fractional: NDArray[np.float64] = np.array(cartesian, dtype=float).reshape(-1, 3) @ np.linalg.inv(matrix)
+        fractional: NDArray[np.float64] = site_rows(cartesian, name) @ np.linalg.inv(matrix)
         return fractional
     except np.linalg.LinAlgError as error:
         raise DegenerateLatticeError("the lattice vectors span no volume.", source=name) from error

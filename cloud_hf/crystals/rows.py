@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from cloud_hf.crystals.cell import Cell, Content
-from cloud_hf.crystals.objects import element_symbol
+from cloud_hf.crystals.objects import element_symbol, site_rows
 from cloud_hf.crystals.sources import Raw
-from cloud_hf.errors import CrystalReadError
+from cloud_hf.errors import CloudError, CrystalReadError
 
 __all__ = [
     "STRUCTURE_COLUMNS",
@@ -89,7 +89,9 @@ def cell_from_row(row: Any, name: str) -> Cell:
     try:
         lattice = np.array(_listed(row["lattice"]), dtype=float).reshape(3, 3)
         numbers = np.array(_listed(row["numbers"]), dtype=float)
-        coordinates = np.array(_listed(row["frac_coords"]), dtype=float).reshape(-1, 3)
+        coordinates = site_rows(_listed(row["frac_coords"]), name)
+    except CloudError:
+        raise
     except (ValueError, TypeError, KeyError) as error:
         raise _no_crystal(name, error) from error
     if numbers.shape != coordinates.shape[:1]:

@@ -13,7 +13,9 @@ from pymatgen.core import DummySpecies, Lattice, Species, Structure
 
 from cloud_hf import ScopeEncoder, errors
 from cloud_hf.crystals.cell import Cell
+from cloud_hf.crystals.objects import cell_from_object
 from cloud_hf.crystals.readers import check_cell, crystal_name, read_cell, read_crystal
+from cloud_hf.crystals.rows import cell_from_row
 from example_files import EACH_EXAMPLE
 
 LATTICE = [[4.0, 0.1, 0.0], [0.0, 5.0, 0.2], [0.3, 0.0, 6.0]]
@@ -334,3 +336,21 @@ def test_occupancies_up_to_a_hundredth_above_one_are_one(total: float) -> None:
     assert dict(check_cell(mixed).contents[0]) == pytest.approx({"Fe": 0.25, "Ni": 0.75})
     single = check_cell(Cell(SQUARE, np.zeros((1, 3)), ((("Fe", total),),)))
     assert single.is_ordered
+
+
+@pytest.mark.parametrize("n_sites", [1, 2, 4])
+def test_coordinates_are_never_put_together_wrongly(n_sites: int) -> None:
+    numbers = [*range(11, 11 + n_sites)]
+    rows = np.random.default_rng(n_sites).random((n_sites, 3))
+    arrays = {"lattice": LATTICE, "numbers": numbers}
+    for coords in (rows, rows.tolist(), rows.ravel()):
+        assert (cell_from_object((LATTICE, numbers, coords), 10).frac_coords == rows).all()
+        assert (cell_from_row(arrays | {"frac_coords": coords}, "t").frac_coords == rows).all()
+        assert (cell_from_object(arrays | {"frac_coords": coords}, 10).frac_coords == rows).all()
+    for read in (
+        lambda: cell_from_object((LATTICE, numbers, rows.T), 10),
+        lambda: cell_from_object(arrays | {"frac_coords": rows.T}, 10),
+        lambda: cell_from_row(arrays | {"frac_coords": rows.T}, "t"),
+    ):
+        with pytest.raises(errors.CrystalReadError, match=rf"shape \(3, {n_sites}\), not \(sites, 3\)"):
+            read()

@@ -16,7 +16,7 @@ from cloud_hf.crystals.cif import has_rows
 from cloud_hf.crystals.cif_items import block_name, split_blocks, unused_name
 from cloud_hf.crystals.files import check_content, packing_of, read_content
 from cloud_hf.crystals.frames import frames_of, holds_frames, read_frame
-from cloud_hf.crystals.objects import cell_from_object
+from cloud_hf.crystals.objects import cell_from_object, is_crystal_object
 from cloud_hf.crystals.readers import MAX_ATOMS, _cell_of, _text, check_cell, kind_of_text
 from cloud_hf.crystals.rows import cell_from_row, is_missing, raw_row, without_gaps
 from cloud_hf.crystals.sources import Raw
@@ -219,11 +219,12 @@ def _block(raw: Raw, limits: Limits) -> Cell:
 
 
 def _value(raw: Raw, limits: Limits) -> Cell:
-    """A cell of a table: a path, the text of a file, a dict or its JSON."""
+    """A cell of a table: a path, the text of a file, a dict or its JSON; in memory any object that is a crystal."""
     value, column, folder = raw.value
+    value = fspath(value) if isinstance(value, PathLike) else value
     if is_missing(value) or (isinstance(value, str) and not value.strip()):
         raise CrystalReadError(f"the column {column!r} is empty.")
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) or is_crystal_object(value):
         return _object(raw._replace(value=value), limits)
     if not isinstance(value, str):
         raise CrystalReadError(f"the column {column!r} holds {value!r:.80}, not a path, CIF text or JSON.")

@@ -3,14 +3,17 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from pymatgen.core import SiteCollection
+
 from cloud_hf.crystals.opening import Limits, open_raw
-from cloud_hf.crystals.readers import read_cell
+from cloud_hf.crystals.readers import kind_of_text, read_cell
 from cloud_hf.crystals.rows import STRUCTURE_COLUMNS, is_missing, raw_row, structure_keys
 from cloud_hf.crystals.sources import Raw, raw_crystals
 from cloud_hf.data.tables import SCOPE_COLUMN, has_structures, read_chunks
@@ -120,18 +123,22 @@ def iterate_items(inputs: Any, n_atoms: str | None = None) -> Iterator[Item]:
     parsed here: `encode_items` does that, and replaces the item of a file by one for each crystal in it.
 
     Args:
-        inputs: One or a list, tuple or iterator of: what `raw_crystals` takes (a path), a SCOPE string, a table in
-            memory (`DataFrame`), or an object that `read_cell` takes (pymatgen `Structure`, ASE `Atoms`, ...).
+        inputs: One or several (a list, an iterator, a column of a table, an array, ...) of: what `raw_crystals` takes
+            (a path), a SCOPE string, the text of a CIF or POSCAR file, a table in memory (`DataFrame`), or an object
+            that `read_cell` takes (pymatgen `Structure`, ASE `Atoms`, ...).
         n_atoms: A number, or the column of tables that holds the atoms per primitive cell of bare strings.
 
     Yields:
         At least one item an input; one that cannot be used gives an item with the error.
     """
-    for place, given in enumerate(inputs if isinstance(inputs, list | tuple | Iterator) else [inputs]):
+    for place, given in enumerate(inputs if _are_several(inputs) else [inputs]):
         if not isinstance(given, str | os.PathLike):
             yield from _object(given, f"input {place}", n_atoms)
             continue
-        text = os.fspath(given)
+        text = os.fspath(given).rstrip("\r\n")  # as lines of a list of files end
+        if _is_content(text):
+            yield _content(text, f"input {place} (text)")
+            continue
         if "|" in text and not _is_file(Path(text)):
             yield from _guarded(text, _string(text, n_atoms))
             continue
@@ -140,6 +147,40 @@ def iterate_items(inputs: Any, n_atoms: str | None = None) -> Iterator[Item]:
                 yield from _guarded(raw.source, _table(raw.value, n_atoms))
             else:
                 yield Item(raw.source, crystal=raw)
+
+
+def _are_several(inputs: Any) -> bool:
+    """Whether inputs are several, and not one crystal, table, path or string."""
+    if isinstance(inputs, tuple):
+        return not _is_arrays(inputs)
+    if isinstance(inputs, str | bytes | SiteCollection):
+        return False
+    if isinstance(inputs, Iterator | Sequence | Set | ValuesView):
+        return True
+    return getattr(inputs, "ndim", None) == 1  # an array, a pandas series or index
+
+
+def _is_arrays(given: tuple[Any, ...]) -> bool:
+    """Whether a tuple is one crystal: lattice, numbers, frac_coords."""
+    first = given[0] if len(given) == 3 else None
+    try:
+        return isinstance(first, list | tuple | np.ndarray) and np.shape(first) == (3, 3)
+    except ValueError:  # a list of lists of several lengths
+        return False
+
+
+def _is_content(text: str) -> bool:
+    """Whether a text is what a file holds, not the name of one; a SCOPE string may be broken into lines."""
+    if text.lstrip().startswith("{"):
+        return True
+    return "\n" in text and not ("|" in text and kind_of_text(text) == "poscar")
+
+
+def _content(text: str, source: str) -> Item:
+    """The crystals of a text that a file would hold."""
+    if text.lstrip().startswith("{"):
+        return Item(source, crystal=Raw(source, "value", (text, "text", None)))
+    return Item(source, crystal=Raw(source, "file", (f".{kind_of_text(text)}", text.encode(errors="replace"))))
 
 
 def _guarded(source: str, items: Iterator[Item]) -> Iterator[Item]:

@@ -30,9 +30,9 @@ def encode(
     """Write crystals as SCOPE strings.
 
     Args:
-        inputs: One or a list of: paths of crystal files, folders, globs, archives or tables, SCOPE strings, a
-            `DataFrame` of crystals, pymatgen `Structure`, ASE `Atoms`, or anything else that
-            `cloud_hf.scope.read_cell` takes.
+        inputs: One or several (a list, an iterator, a column of a table, ...) of: paths of crystal files, folders,
+            globs, archives or tables, SCOPE strings, texts of CIF or POSCAR files, a `DataFrame` of crystals, pymatgen
+            `Structure`, ASE `Atoms`, or anything else that `cloud_hf.scope.read_cell` takes.
         grammar: `sites`, `composition` or `full`, if no encoder is given.
         encoder: An encoder with settings of its own.
         processes: Worker processes.

@@ -46,9 +46,9 @@ def predict(
     """Predict the properties of crystals.
 
     Args:
-        inputs: One or a list of: paths of crystal files, folders, globs, archives or tables, SCOPE strings, a
-            `DataFrame` of crystals, pymatgen `Structure`, ASE `Atoms`, or anything else that
-            `cloud_hf.scope.read_cell` takes.
+        inputs: One or several (a list, an iterator, a column of a table, ...) of: paths of crystal files, folders,
+            globs, archives or tables, SCOPE strings, texts of CIF or POSCAR files, a `DataFrame` of crystals, pymatgen
+            `Structure`, ASE `Atoms`, or anything else that `cloud_hf.scope.read_cell` takes.
         temperature: K, for heat capacities.
         model: `default` (all checkpoints inside the package), a checkpoint folder or a Hub id.
         head: Only this property, which may be an auxiliary target; None: all that are not auxiliary.

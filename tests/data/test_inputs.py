@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import gzip
 import inspect
+import io
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from datasets import Dataset
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from cloud_hf import encode, predict, screen, search
 from cloud_hf.data import tables
@@ -50,6 +56,61 @@ def folder(tmp_path: Path) -> Path:
         (root / name).write_text(POSCAR)
     (root / "notes.txt").write_text("not a crystal")
     return root
+
+
+SEVERAL: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "generator": lambda given: (one for one in given),
+    "deque": deque,
+    "keys": lambda given: dict.fromkeys(map(str, given)).keys(),
+    "values": lambda given: dict(enumerate(given)).values(),
+    "array": lambda given: np.array(given, dtype=object),
+    "array of text": lambda given: np.array([str(one) for one in given]),
+    "series": lambda given: pd.Series(given, index=[7] * len(given), dtype=object),
+    "index": lambda given: pd.Index(given, dtype=object),
+    "column of a data set": lambda given: Dataset.from_dict({"path": [str(one) for one in given]})["path"],
+    "lines of a file": lambda given: io.StringIO("".join(f"{one}\n" for one in given)),
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_several_inputs_are_as_many_rows_in_their_order(kind: str) -> None:
+    paths = [EXAMPLES / f"{name}.cif" for name in ("Si", "Cu", "W")]
+    table = encode(SEVERAL[kind](paths), progress=False)
+    assert table["formula"].tolist() == ["Si", "Cu", "W"], table["error"].tolist()
+    assert table["source"].tolist() == [str(path) for path in paths]
+
+
+def test_one_crystal_of_arrays_needs_no_list() -> None:
+    arrays = (np.diag([3.165] * 3), [74, 74], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    one = encode(arrays, progress=False)
+    assert one["formula"].tolist() == ["W"], one["error"].tolist()
+    assert one["scope"].tolist() == encode([arrays], progress=False)["scope"].tolist()
+    assert encode(tuple([str(EXAMPLES / "W.cif")] * 3), progress=False)["scope"].tolist() == one["scope"].tolist() * 3
+
+
+def test_texts_of_files_are_read_as_the_files() -> None:
+    paths = [EXAMPLES / f"{name}.cif" for name in ("SiO2_quartz", "Al2O3_corundum")]
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    structure = Structure.from_file(paths[0])
+    given = [*texts, f"# | {texts[0]}", POSCAR, structure.to_json(), "\n".join(texts), "three\nblind\nmice"]
+    table = encode(given, progress=False)
+    quartz, corundum = encode(paths, progress=False)["scope"]
+    assert table["scope"].iloc[[0, 1, 2, 4, 5, 6]].tolist() == [quartz, corundum, quartz, quartz, quartz, corundum]
+    assert table["formula"].iloc[3] == "W"
+    assert table["source"].iloc[:5].tolist() == [f"input {place} (text)" for place in range(5)]
+    assert "not a readable POSCAR" in table["error"].iloc[7]
+    broken = "1 4 b O O O c O O O d O O O e O O O 0 |\nSr 1a Ti 1b\nO 3c\n"
+    assert encode(broken, progress=False)["formula"].tolist() == ["SrTiO3"]
+
+
+def test_a_table_in_memory_may_hold_objects() -> None:
+    structure = Structure.from_file(EXAMPLES / "Si.cif")
+    cells = [structure, AseAtomsAdaptor.get_atoms(structure), structure.as_dict(), EXAMPLES / "Si.cif", 3.5]
+    table = encode(pd.DataFrame({"structure": cells}, index=[4] * len(cells)), progress=False)
+    assert table["formula"].iloc[:4].tolist() == ["Si"] * 4, table["error"].tolist()
+    assert "not a path, CIF text or JSON" in table["error"].iloc[4]
 
 
 def test_files_of_this_folder_are_named_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,9 +108,13 @@ def add_trust_sites(parser: argparse.ArgumentParser) -> None:
 
 def add_symmetry_arguments(parser: argparse.ArgumentParser) -> None:
     """The search of the space group."""
-    parser.add_argument("--symmetry", choices=tuple(BACKENDS), default="spglib", help="back-end of the search")
-    parser.add_argument("--symprec", type=float, default=0.01, help="distance tolerance of the symmetry search, Å")
-    parser.add_argument("--angle-tolerance", type=float, default=5.0, help="angle tolerance, degrees")
+    parser.add_argument(
+        "--symmetry", choices=tuple(BACKENDS), default="spglib", help="back-end of the search (default spglib)"
+    )
+    parser.add_argument(
+        "--symprec", type=float, default=0.01, help="distance tolerance of the symmetry search, Å (default 0.01)"
+    )
+    parser.add_argument("--angle-tolerance", type=float, default=5.0, help="angle tolerance, degrees (default 5)")
 
 
 def add_cluster_arguments(parser: argparse.ArgumentParser, processes: str) -> None:

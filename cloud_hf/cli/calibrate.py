@@ -1,6 +1,7 @@
 """`cloud-hf calibrate`: predictions of unseen rows to the intervals of a checkpoint."""
 
 import argparse
+import inspect
 from typing import Any
 
 from tabulate import tabulate
@@ -21,7 +22,7 @@ def add_calibrate_parser(commands: "argparse._SubParsersAction[argparse.Argument
     parser = commands.add_parser(
         "calibrate",
         help="intervals for a checkpoint, from predictions of unseen rows",
-        description=calibrate.__doc__,
+        description=inspect.getdoc(calibrate),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

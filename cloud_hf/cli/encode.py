@@ -19,7 +19,7 @@ def add_encode_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     """Register the subcommand."""
     parser = commands.add_parser("encode", help="crystals to SCOPE strings", description=encode.__doc__)
     add_input_arguments(parser)
-    parser.add_argument("--grammar", choices=GRAMMARS, default="sites", help="form of the string")
+    parser.add_argument("--grammar", choices=GRAMMARS, default="sites", help="form of the string (default sites)")
     parser.add_argument(
         "--released",
         action="store_true",

@@ -15,7 +15,7 @@ def add_export_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("model", metavar="MODEL", help="'default', a checkpoint folder, or a Hub id")
     parser.add_argument("output", metavar="OUTPUT", help="folder to write")
     parser.add_argument("--format", choices=("bert", "onnx"), default="bert", help="default: bert")
-    parser.add_argument("--encoder-only", action="store_true", help="leave the head away")
+    parser.add_argument("--encoder-only", action="store_true", help="leave the head out")
     parser.add_argument("--overwrite", action="store_true", help="replace a checkpoint in OUTPUT")
     parser.set_defaults(run=run_export)
 

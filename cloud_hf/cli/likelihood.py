@@ -1,6 +1,7 @@
 """`cloud-hf likelihood`: the threshold below which a masked language model finds a crystal unusual."""
 
 import argparse
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ def add_likelihood_parser(commands: "argparse._SubParsersAction[argparse.Argumen
     parser = commands.add_parser(
         "likelihood",
         help="how well a masked language model tells unusual crystals; its threshold",
-        description=likelihood.__doc__,
+        description=inspect.getdoc(likelihood),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

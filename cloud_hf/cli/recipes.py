@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.hf_argparser import string_to_bool
 
 from cloud_hf.cli.flags import name_flags, unknown_flag
 from cloud_hf.errors import CloudError, one_line
@@ -199,12 +200,19 @@ class _FlagParser(HfArgumentParser):
         return action
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Help that names defaults, but none where there is none."""
+class _Help(argparse.HelpFormatter):
+    """Help that names defaults as they would be given, but none where there is none."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        plain = action.default in (None, False, [], argparse.SUPPRESS)
-        return action.help if plain else super()._get_help_string(action)
+        default = action.default
+        if default is None or default is False or default in ("", [], argparse.SUPPRESS):
+            return action.help
+        return f"{action.help} (default: {' '.join(map(_given, default if isinstance(default, list) else [default]))})"
+
+
+def _given(value: Any) -> str:
+    """A value as the command line takes it."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _flag(name: str) -> str:
@@ -215,7 +223,7 @@ def _metavar(name: str, kwargs: Mapping[str, Any] | None = None) -> str:
     kind = (kwargs or {}).get("type")
     if kind in (int, float):
         return "N" if kind is int else "X"
-    if kind not in (None, str) and (kwargs or {}).get("const") is True:
+    if kind is string_to_bool:
         return "true|false"
     return name.rpartition("_")[2].upper()
 

@@ -30,7 +30,7 @@ def add_split_parser(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         "tables",
         nargs="+",
         help="tables (.csv, .jsonl, .parquet) with a column 'scope' or the columns lattice (9 numbers, Å), numbers, "
-        "frac_coords; all tables that a model trains on or is scored on belong into one call",
+        "frac_coords; all tables that a model trains on or is scored on belong in one call",
     )
     parser.add_argument("-o", "--output", required=True, help="folder for TABLE.split.parquet and the report")
     parser.add_argument("--folds", type=positive_integer, default=5, help="number of folds (default 5)")

@@ -207,6 +207,15 @@ class TestHelp:
         assert flags == {name.replace("_", "-") for name in every | {"help", "help_all"}}
         assert not re.findall(r"^  --[a-z]+_", text, flags=re.M)
 
+    def test_defaults_are_shown_as_they_would_be_given(
+        self, command: str, kind: Any, groups: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = " ".join(shown(command, "--help", capsys, monkeypatch).split())
+        shown_defaults = re.findall(r"\(default: (.*?)\)", text)
+        assert {"3", "-1", "0.05", "42"} <= set(shown_defaults)
+        assert not [default for default in shown_defaults if not default or re.search(r"True|False|None|\[", default)]
+        assert ("0" in shown_defaults) == (command != "pretrain")  # --head-dropout
+
     def test_a_field_is_in_one_section(
         self, command: str, kind: Any, groups: Any, capsys: Any, monkeypatch: Any
     ) -> None:

@@ -46,10 +46,10 @@ INNER_FOLDS = 3
 """Folds of the crystals of the training rows that the choice is made with."""
 
 INNER_ROWS = 3000
-"""With more training rows than this the choice is made on one fold, with at most so many rows on either side."""
+"""With more training rows than this the choice is made on one fold, with at most this many rows on either side."""
 
 FEWEST_CRYSTALS = 15
-"""Below so many crystals nothing is chosen."""
+"""Below this many crystals nothing is chosen."""
 
 ROUNDS, EXTRA_TREES = (600, 200), (400, 60)
 """Rounds of boosting and number of extra trees, of the baseline and of its light form."""

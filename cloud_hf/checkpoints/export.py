@@ -74,7 +74,7 @@ def export(model: str, output: str, form: str = "bert", encoder_only: bool = Fal
         output: Folder to write; it appears when it is complete.
         form: `bert`: a plain `BertModel` or `BertForMaskedLM`. `onnx`: encoder, MLM or property head as `model.onnx`
             with dynamic batch and length (needs the extra `onnx`).
-        encoder_only: Leave the head away.
+        encoder_only: Leave the head out.
         overwrite: Replace a checkpoint in `output`.
 
     Raises:

@@ -87,7 +87,7 @@ def _is_input(path: Path) -> bool:
 
 
 def _folder(path: Path, source: str, rows: int) -> Iterator[Task]:
-    """First the crystal files below a folder, so many a task, then its archives and tables."""
+    """First the crystal files below a folder, `rows` of them a task, then its archives and tables."""
     empty = True
     names = _names(path)
     common = {"kind": "files", "path": str(path.absolute()), "source": source}

@@ -62,7 +62,7 @@ def evaluate_table(
         head: Name of the quantity.
         n_atoms: Column of atoms per cell, for extensive quantities: with it the labels of a Debye model are per mole
             of cells, without it per mole of atoms; the labels of a head that learned per atom (`target_transforms`)
-            are of cells with so many atoms, without it of the primitive cells that the strings stand for.
+            are of cells with that many atoms, without it of the primitive cells that the strings stand for.
         temperature: K, for heat capacities.
         batch_size: Strings per forward pass.
         processes: Worker processes that encode crystals.

@@ -222,7 +222,7 @@ class StringLikelihood:
 
 
 def distinct_strings(table: str, most: int | None = None, seed: int = 0) -> list[str]:
-    """Return the distinct strings of a table, at most so many, chosen at random.
+    """Return the distinct strings of a table, or some of them, chosen at random.
 
     Args:
         table: A table with a column `scope`; `TABLE:PART` takes the rows whose column `part` says so.

@@ -12,7 +12,7 @@ code (Trainer, peft, pipelines) finds what it looks for:
   `target_names`, `target_units`, `num_labels`, `id2label`, `label2id` and `problem_type="regression"` what `targets`
   returned; the caller's config is not written into.
 - The head is a `CloudHead` named `classifier`, the name by which peft finds what it must train and save; other modules
-  with weights of a head belong into it. Checkpoints that call it `head` are read.
+  with weights of a head belong in it. Checkpoints that call it `head` are read.
 - `raw_outputs(input_ids, attention_mask, ...)` returns what the head gives, float32, shape (batch, n_outputs), the mean
   over the members of an ensemble; `forward` makes of it the loss and the physical quantities in a `ModelOutput` with
   `logits` of shape (batch, number of targets), in the units of the targets. Labels pass `matching_labels` first.

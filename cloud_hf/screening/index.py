@@ -20,7 +20,7 @@ CONNECTIONS, EFFORT = 32, 256
 """Edges of each vector, and vectors that are looked at when one is added or searched."""
 
 SPARE = 4
-"""The index is asked for so many times the neighbours that are wanted."""
+"""The index is asked for this many times the neighbours that are wanted."""
 
 CHECKED = 64
 """Vectors of a file that are compared with those of the collection."""

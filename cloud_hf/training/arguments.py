@@ -33,7 +33,7 @@ class CloudTrainingArguments(TrainingArguments):
     train_sampling_strategy: str = field(
         default="group_by_length", metadata={"help": "Batches of strings of similar length waste less on padding."}
     )
-    logging_steps: float = field(default=100, metadata={"help": "Log every so many steps."})
+    logging_steps: float = field(default=100, metadata={"help": "Steps from log entry to log entry."})
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Leave steps whose loss is not finite out of the logged loss."}
     )

@@ -22,7 +22,7 @@ from cloud_hf.training.token_rows import pack
 __all__ = ["CorpusRows", "Selection", "ShardSampler", "select_rows"]
 
 SHARDS_TOGETHER = 8
-"""Shards whose rows are mixed with each other; so many are in memory at a time."""
+"""Shards whose rows are mixed with each other; this many are in memory at a time."""
 
 SPECIAL_TOKENS = 2
 """[CLS] and [SEP]."""
@@ -142,7 +142,7 @@ class CorpusRows(TorchDataset[dict[str, Any]]):
         grammar: Column of strings.
         selection: Which of its rows.
         tokenizer: Writes ids.
-        packing_length: Put several strings in a row of at most so many tokens; None: one string a row.
+        packing_length: Put several strings in a row of at most this many tokens; None: one string a row.
         seed: Of the packing.
     """
 

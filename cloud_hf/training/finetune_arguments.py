@@ -106,7 +106,7 @@ class FinetuneArguments:
         },
     )
     freeze_epochs: float = field(
-        default=0.0, metadata={"help": "Train the head alone for so many epochs at the beginning."}
+        default=0.0, metadata={"help": "Epochs at the beginning in which the head alone is trained."}
     )
     lora_rank: int | None = field(
         default=None,
@@ -127,7 +127,8 @@ class FinetuneArguments:
         metadata={"help": "Column that says train, validation or test of each row, or gives the number of its fold."},
     )
     folds: int | None = field(
-        default=None, metadata={"help": "Train so many models, each scored on a fold of strings it has not seen."}
+        default=None,
+        metadata={"help": "Number of folds; a model for each, scored on strings that it has not seen."},
     )
     refit: bool = field(
         default=False,
@@ -139,12 +140,12 @@ class FinetuneArguments:
     early_stopping: int | None = field(
         default=None,
         metadata={
-            "help": "Stop after so many evaluations on the validation rows without a better one, and keep the weights "
-            "of the best (one evaluation an epoch unless --eval-strategy says otherwise)."
+            "help": "Stop after this many evaluations on the validation rows without a better one, and keep the "
+            "weights of the best (one evaluation an epoch unless --eval-strategy says otherwise)."
         },
     )
     seeds: int = field(
-        default=1, metadata={"help": "Repeat with so many seeds, from --seed on, and give mean and spread."}
+        default=1, metadata={"help": "Repeat with this many seeds, from --seed on, and give mean and spread."}
     )
     baselines: bool = field(
         default=True, metadata={"help": "Score trees on composition and symmetry too (needs scikit-learn)."}

@@ -22,7 +22,7 @@ from cloud_hf.training.finetune_arguments import FinetuneArguments
 __all__ = ["Rows", "Target", "parse_targets", "read_rows"]
 
 LISTED = 10
-"""So many failed rows are named in an error message."""
+"""This many failed rows are named in an error message."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ PART_STYLES: dict[str, dict[str, Any]] = {
     "test": {"color": "#1f5fa8", "zorder": 4},
 }
 DENSE = 1500
-"""From so many points on, colour shows how many lie on each other."""
+"""From this many points on, colour shows how many lie on top of one another."""
 
 
 def plot_parity(targets: Sequence[Parity], path: str) -> None:

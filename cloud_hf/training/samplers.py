@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 __all__ = ["LengthBucketSampler"]
 
 BATCHES_PER_BUCKET = 50
-"""Strings are sorted by length within random groups of so many batches: little padding, still a random order."""
+"""Strings are sorted by length within random groups of this many batches: little padding, still a random order."""
 
 
 class LengthBucketSampler(Sampler[int]):
@@ -21,7 +21,7 @@ class LengthBucketSampler(Sampler[int]):
         lengths: Tokens per row.
         batch_size: Rows per optimizer step of all processes.
         seed: Seed of the order.
-        multiple_of: Complete the epoch to a multiple of so many rows with filler rows, whose index is the number of
+        multiple_of: Complete the epoch to a multiple of this many rows with filler rows, whose index is the number of
             rows: what one forward pass of all processes takes, so that no row is seen twice.
     """
 

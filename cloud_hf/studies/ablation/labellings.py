@@ -16,7 +16,7 @@ def equivalent_strings(scope: str, most: int = 16) -> list[str]:
 
     Args:
         scope: A canonical `sites` string; it comes first.
-        most: Where there are more, so many are drawn, always the same ones.
+        most: Where there are more, this many are drawn, always the same ones.
     """
     crystal = parse(scope)
     every = list(dict.fromkeys(_relabelled(crystal, new) for new in relabelings(crystal.space_group)))

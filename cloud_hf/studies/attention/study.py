@@ -54,7 +54,7 @@ class Arguments(StudyArguments):
         },
     )
     n_crystals: int = field(default=1000, metadata={"help": "Distinct strings, drawn by the seed, for attention."})
-    n_gradients: int = field(default=100, metadata={"help": "Of these the first so many for integrated gradients."})
+    n_gradients: int = field(default=100, metadata={"help": "Of these the first ones, for integrated gradients."})
     steps: int = field(default=32, metadata={"help": "Points of the integrated gradients' path."})
     baseline: str = field(
         default="mask",

@@ -31,7 +31,7 @@ class StudyFolder:
         path: Folder; made if it is not there.
         study: Name of the study.
         settings: What decides its results, as JSON can hold it: what the data hold (a digest, not a path), how models
-            are trained. What only selects a part (folds, tasks) belongs into the names of cells.
+            are trained. What only selects a part (folds, tasks) belongs in the names of cells.
 
     Raises:
         StudyError: The folder holds another study, one of other settings, or files of something else.

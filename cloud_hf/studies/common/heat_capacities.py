@@ -25,13 +25,13 @@ The second and third differ by extensivity only, the first and second by the Deb
 """
 
 MARGIN = 1.2
-"""Labels above so many times 3R per atom are taken for a mistake of unit, not for a measurement."""
+"""Labels above this many times 3R per atom are taken for a mistake of unit, not for a measurement."""
 
 Numbers = NDArray[np.float64]
 
 
 def check_heat_capacities(labels: Numbers, n_atoms: Numbers, ids: Sequence[str], column: str, path: str | Path) -> None:
-    """Refuse labels that cannot be heat capacities of so many atoms.
+    """Refuse labels that cannot be heat capacities of this many atoms.
 
     Args:
         labels: J/(mol K), shape (n,), NaN where there is none.

@@ -72,7 +72,7 @@ def render_report(record: Mapping[str, Any]) -> str:
 
 
 def new_figure(width: float = 7.0, height: float = 4.8) -> Figure:
-    """Return an empty figure of so many inches that needs no display."""
+    """Return an empty figure of this many inches that needs no display."""
     figure = Figure(figsize=(width, height), layout="compressed")
     FigureCanvasAgg(figure)
     return figure
@@ -90,7 +90,7 @@ def _environment() -> Environment:
 
 
 def _table(text: str, digits: int | None = 4) -> str:
-    r"""Lay out a table; `\|` is a bar in a cell, numbers get so many significant digits, None: stay as they are."""
+    r"""Lay out a table; `\|` is a bar in a cell, numbers get this many significant digits, None: stay as they are."""
     headings, *rows = (
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in text.splitlines() if line.strip()
     )

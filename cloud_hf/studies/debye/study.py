@@ -70,7 +70,9 @@ class Arguments(TrainingStudyArguments):
     )
     match_below: float = field(
         default=0.5,
-        metadata={"help": "Trust a density of states whose Cv at 300 K is so near to the label, J/(mol atom K)."},
+        metadata={
+            "help": "Trust a density of states whose Cv at 300 K is closer to the label than this, J/(mol atom K)."
+        },
     )
     temperatures: list[float] = field(
         default_factory=lambda: [100.0, 300.0, 500.0, 1000.0],

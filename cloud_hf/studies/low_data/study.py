@@ -33,7 +33,7 @@ __all__ = ["REPORT_VALUES", "Arguments", "below_from", "draw_rows", "paired_over
 REPORT_VALUES = {"NAMES": NAMES}
 
 SMALL = 400
-"""Below so many training rows a batch has at most `SMALL_BATCH` strings."""
+"""Below this many training rows a batch has at most `SMALL_BATCH` strings."""
 SMALL_BATCH = 16
 
 Indices = NDArray[np.int64]
@@ -44,8 +44,8 @@ Numbers = NDArray[np.float64]
 class Arguments(LabelStudyArguments):
     """Learning curves: errors of model and trees that learned from few labels, on the same held-out crystals.
 
-    One fold of the crystals is held out. Of the others so many are drawn at random, several times for each size, and
-    model and trees learn from the same draw. --data names one table (.csv, .jsonl or .parquet) with structures or
+    One fold of the crystals is held out. Samples of the others are drawn at random, several of each size, and model
+    and trees learn from the same ones. --data names one table (.csv, .jsonl or .parquet) with structures or
     SCOPE strings and a column of labels.
     """
 

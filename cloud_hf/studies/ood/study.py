@@ -48,7 +48,7 @@ class Arguments(LabelStudyArguments):
                   "each. Not given: the crystal system whose share of rows is nearest to --share."},
     )  # fmt: skip
     share: float = field(default=0.1, metadata={"help": "Of the rows that is left out, roughly."})
-    rows: int = field(default=0, metadata={"help": "Random sample of so many labelled rows; 0: all."})
+    rows: int = field(default=0, metadata={"help": "Labelled rows to take, at random; 0: all."})
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

@@ -51,7 +51,7 @@ class LossLaw:
     data_exponent: float
 
     def __call__(self, parameters: ArrayLike, data: ArrayLike) -> Numbers:
-        """Return the loss of models with so many parameters after so many tokens."""
+        """Return the loss of models by their numbers of parameters and of tokens that they were trained on."""
         of_size = self.parameter_factor * np.asarray(parameters, dtype=float) ** -self.parameter_exponent
         return np.asarray(
             self.floor + of_size + self.data_factor * np.asarray(data, dtype=float) ** -self.data_exponent

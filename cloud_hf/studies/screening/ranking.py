@@ -106,7 +106,7 @@ def ranked(
 
 
 def found_curve(known: Numbers, unknown: Numbers, shares: Numbers) -> list[float]:
-    """Return which share of the known crystals is found when so many of the unknown ones have been looked at."""
+    """Return the shares of the known crystals that are found when `shares` of the unknown ones have been looked at."""
     limits = np.quantile(unknown, shares)
     return [float((known <= limit).mean()) for limit in limits]
 

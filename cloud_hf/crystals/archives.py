@@ -71,8 +71,12 @@ def is_archive(path: Path) -> bool:
 
 
 def is_crystal(name: str) -> bool:
-    """Whether a file is one crystal (or a CIF of several), by its name, compressed or not."""
-    return kind_of_name(packing_of(name)[0]) is not None
+    """Whether a file is one crystal (or a CIF of several), by its name, compressed or not.
+
+    What macOS lays beside a file of an archive or a foreign disk, `._NAME`, holds its attributes and is no crystal.
+    """
+    bare = packing_of(name)[0]
+    return kind_of_name(bare) is not None and not bare.startswith("._")
 
 
 def unpacked(name: str, data: bytes) -> tuple[str, bytes]:

@@ -248,6 +248,28 @@ def test_an_archive_without_crystals_is_one_error(tmp_path: Path) -> None:
     assert "no crystal files" in str(item.message)
 
 
+@pytest.mark.parametrize("form", ["folder", "zip", "tar"])
+def test_what_macos_lays_beside_files_is_no_crystal(form: str, texts: dict[str, str], tmp_path: Path) -> None:
+    data = {"dir/a.cif": next(iter(texts.values())).encode()}
+    data |= dict.fromkeys(("__MACOSX/dir/._a.cif", "dir/._a.cif", "dir/._POSCAR.GZ"), b"\x00\x05\x16\x07")
+    if form == "zip":
+        with zipfile.ZipFile(path := tmp_path / "a.zip", "w") as archive:
+            for name, content in data.items():
+                archive.writestr(name, content)
+    else:
+        for name, content in data.items():
+            (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "all" / name).write_bytes(content)
+        path = tmp_path / "all"
+        if form == "tar":
+            with tarfile.open(tmp_path / "a.tar", "w") as archive:
+                archive.add(path, "")
+            path = tmp_path / "a.tar"
+    (item,) = encoded(path)
+    assert item.error is None
+    assert item.source.endswith("a.cif")
+
+
 # ------------------------------------------------------------------------------------------------ limits
 
 

@@ -143,12 +143,18 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that every command giving the predictions of some heads shares."""
+def add_model_arguments(
+    parser: argparse.ArgumentParser,
+    head: str = "property, e.g. heat_capacity, or an auxiliary target (default: all that are not auxiliary)",
+) -> None:
+    """Arguments that every command giving the predictions of some heads shares.
+
+    Args:
+        parser: Of the command.
+        head: What `--head` means to it.
+    """
     add_model(parser)
-    parser.add_argument(
-        "--head", help="property, e.g. heat_capacity, or an auxiliary target (default: all that are not auxiliary)"
-    )
+    parser.add_argument("--head", help=head)
     add_prediction_arguments(parser)
     parser.add_argument(
         "--dtype",

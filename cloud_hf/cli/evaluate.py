@@ -18,7 +18,11 @@ __all__ = ["add_evaluate_parser"]
 def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the subcommand."""
     parser = commands.add_parser("evaluate", help="errors of a head on a labelled table", description=evaluate.__doc__)
-    add_model_arguments(parser)
+    add_model_arguments(
+        parser,
+        head="the head whose labels these are, which may be an auxiliary target (default: the one that --label is "
+        f"named after; if none is, {DEFAULT_HEAD}, or the first of a checkpoint without it)",
+    )
     parser.add_argument("--data", required=True, help="labelled table (.csv, .jsonl, .parquet)")
     parser.add_argument(
         "--label", "--target", required=True, dest="label", help="column with the labels, in the head's unit"
@@ -41,9 +45,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     if arguments.json:
         check_output(arguments.json, inputs=[arguments.data])
-    predictor = load_predictor(arguments.model, arguments.head, arguments.dtype, arguments.members)
+    head = arguments.head
+    if head is None and arguments.model == "default" and arguments.label in bundled_heads():
+        head = arguments.label
+    predictor = load_predictor(arguments.model, head, arguments.dtype, arguments.members)
     predictor = with_reading(predictor, arguments.max_atoms, arguments.trust_sites)
-    head = arguments.head or _only_head(heads_of(predictor.model.config))
+    head = head or _head_of(arguments.label, heads_of(predictor.model.config))
     evaluation = evaluate_table(
         predictor,
         arguments.data,
@@ -65,8 +72,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return report_failures(reasons, metrics["n"] + metrics["n_failed"]) or int(metrics["n"] == 0)
 
 
-def _only_head(heads: list[str]) -> str:
-    return DEFAULT_HEAD if DEFAULT_HEAD in heads else heads[0]
+def _head_of(label: str, heads: list[str]) -> str:
+    """The head that labels belong to where the user names none."""
+    return next((name for name in (label, DEFAULT_HEAD) if name in heads), heads[0])
 
 
 def _shown(value: object) -> str:

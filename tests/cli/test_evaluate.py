@@ -88,6 +88,13 @@ class TestNumbers:
         assert found["mae_mad"] < 1e-4
         assert found["r2"] == pytest.approx(1.0, abs=1e-6)
 
+    def test_a_label_named_after_a_head_is_of_that_head(self, evaluate, rows: pd.DataFrame) -> None:
+        rows = rows.assign(band_gap=1.0, other=1.0)
+        named = evaluate(rows, "--label", "band_gap", "--members", 1)
+        assert (named["head"], named["unit"]) == ("band_gap", "eV")
+        assert named == evaluate(rows, "--label", "other", "--head", "band_gap", "--members", 1)
+        assert evaluate(rows, "--label", "other", "--members", 1)["head"] == "heat_capacity"
+
     def test_the_json_is_flat_with_the_agreed_keys(self, evaluate, rows: pd.DataFrame) -> None:
         found = evaluate(rows, "--label", "cell", "--n-atoms", "atoms")
         assert set(found) >= KEYS

@@ -3,7 +3,9 @@
 import glob
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -65,7 +67,8 @@ def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
             return _with_id(pd.read_parquet(path))
         if table_suffix(path.name) == ".jsonl":
             return _ids_as_text(pd.read_json(path, lines=True, **_JSONL))
-        return cast("pd.DataFrame", pd.read_csv(path, **_CSV))
+        with _whole_rows():
+            return cast("pd.DataFrame", pd.read_csv(path, **_CSV))
     except Exception as error:  # the readers of three formats raise almost anything on damaged files
         raise _damaged(path, error) from error
 
@@ -116,7 +119,31 @@ def _chunks(path: Path, rows: int) -> "Iterator[pd.DataFrame]":
             yield pd.DataFrame()
     else:
         with pd.read_csv(path, chunksize=rows, **_CSV) as reader:
-            yield from reader
+            while True:
+                with _whole_rows():
+                    chunk = next(reader, None)
+                if chunk is None:
+                    return
+                yield chunk
+
+
+@contextmanager
+def _whole_rows() -> Iterator[None]:
+    """Refuse a CSV file with more fields in a row than the header names, from which pandas drops the last ones.
+
+    A comma in a text without quotes shifts what is behind it, so that a label would be another number. pandas itself
+    refuses this in later rows, and passes over empty fields at the ends of all rows.
+    """
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            yield
+        except pd.errors.ParserWarning as error:
+            raise ValueError(
+                "rows have more fields than the header has names; put a text that holds a comma in quotes"
+            ) from error
 
 
 def _with_id(table: "pd.DataFrame") -> "pd.DataFrame":

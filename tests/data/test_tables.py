@@ -278,3 +278,16 @@ class TestChunks:
         path = tmp_path / "t.csv"
         path.write_text("scope\n" + "1 0 0 | 2i | Cu 1.0\n" * 50_000 + '"open\n')
         assert len(next(iter(read_chunks(path, 10)))) == 10
+
+
+@pytest.mark.parametrize("body", ["MgO, periclase,7.8\nNaCl,8.8\n", "NaCl,8.8\nMgO, periclase,7.8\n"])
+def test_a_csv_row_with_a_comma_too_many_is_refused(tmp_path: Path, body: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"name,band_gap\n{body}")
+    for read in (read_table, lambda path: list(read_chunks(path, 1))):
+        with pytest.raises(TableError, match="fields"):
+            read(path)
+    path.write_text('name,band_gap\n"MgO, periclase",7.8\n')
+    assert read_table(path)["band_gap"].tolist() == [7.8]
+    path.write_text("name,band_gap\nMgO,7.8,\nNaCl,8.8,\n")
+    assert read_table(path)["band_gap"].tolist() == [7.8, 8.8]

@@ -39,7 +39,8 @@ class CrystalPropertyPipeline(PushedWithCard, QuantityReader, Pipeline):
 
     Call arguments:
         temperature: K, for thermal properties; 300 K by default.
-        n_atoms: Atoms per primitive cell of a bare SCOPE string; files and structures know theirs.
+        n_atoms: Atoms per primitive cell of a bare SCOPE string that does not tell them, as those of the grammar
+            `sites` do; files and structures know theirs.
         level: Of the intervals, one of `cloud_hf.models.conformal.LEVELS`; 0.9 by default.
         auxiliary: Whether to give `config.auxiliary_targets` too; they are left out by default.
         batch_size: Crystals per forward pass; 1 by default.
@@ -91,9 +92,9 @@ class CrystalPropertyPipeline(PushedWithCard, QuantityReader, Pipeline):
             self.calibration.save(save_directory)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
-        """Predict for one input or a list of inputs; see the class."""
-        if isinstance(inputs, list | tuple):
-            return super().__call__(list(inputs), **kwargs) if inputs else []
+        """Predict for one input or a list, array or pandas series of inputs; see the class."""
+        if isinstance(inputs, list | tuple) or getattr(inputs, "ndim", None) == 1:
+            return super().__call__(list(inputs), **kwargs) if len(inputs) else []
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
@@ -147,7 +148,8 @@ class CrystalPropertyPipeline(PushedWithCard, QuantityReader, Pipeline):
         scope = self.in_grammar(scope)
         atoms = self._atoms(scope, n_atoms)
         tokens = self.tokenizer(scope, return_tensors="pt")
-        _refuse_contradictions(scope)
+        told = _told_atoms(scope)
+        atoms = atoms if told is None else float(told)
         return {**tokens, "n_atoms": torch.tensor([atoms]), **self._string_features([scope])}
 
     def in_grammar(self, scope: str) -> str:
@@ -240,13 +242,17 @@ def calibration_of(model: Any) -> Calibration | None:
     return None
 
 
-def _refuse_contradictions(scope: str) -> None:
-    """Refuse known words that no crystal can have; without the package only form and words are checked."""
+def _told_atoms(scope: str) -> int | None:
+    """Atoms per primitive cell of a string that tells them; known words that no crystal can have are refused.
+
+    Without the package only form and words are checked, and nothing is told.
+    """
     try:
         from cloud_hf.scope import parse
     except ImportError:
-        return
-    parse(scope)
+        return None
+    told: int | None = parse(scope).n_atoms_primitive
+    return told
 
 
 def _is_of(model: Any, name: str) -> bool:

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pymatgen.core import Structure
 from transformers import pipeline
 
+import cloud_hf
 from cloud_hf import (
     CloudConfig,
     CloudForDebye,
@@ -130,6 +133,20 @@ def test_many_inputs_of_different_kinds_keep_their_order(
     results = debye(container(inputs))
     assert isinstance(results, list)
     assert_same(results, [debye(one) for one in inputs])
+
+
+def test_an_array_or_series_is_a_list(debye: Any, scopes: list[str]) -> None:
+    for several in (np.array(scopes), pd.Series(scopes, index=[3] * len(scopes))):
+        assert_same(debye(several), debye(scopes))
+    assert debye(np.array([], dtype=object)) == []
+
+
+def test_a_string_that_tells_its_atoms_is_believed() -> None:
+    """As on every other way in: NaCl has two atoms in its primitive cell."""
+    predict = pipeline("crystal-property", model=cloud_hf.bundled_model(), members=1)
+    salt = "1 6 a O D D a D O D b O O O c O O O d O O O e O O O 0 | Na 4a Cl 4b"
+    (alone, told, mapped) = predict([salt, {"scope": salt, "n_atoms": 8}, {"scope": salt, "n_atoms": 2}])
+    assert_same([told, mapped, predict(salt, n_atoms=8)], [alone] * 3)
 
 
 def test_a_list_of_one_gives_a_list_of_one(debye: Any) -> None:

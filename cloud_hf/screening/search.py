@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.corpus.shards import open_corpus
+from cloud_hf.crystals.sources import is_table
 from cloud_hf.data.inputs import Item, encode_items, iterate_items, table_items
 from cloud_hf.data.tables import SCOPE_COLUMN, STRUCTURE_COLUMNS, read_table
 from cloud_hf.errors import CloudError, one_line
@@ -74,7 +75,7 @@ class Collection:
         if isinstance(given, str | os.PathLike) and (Path(given) / CORPUS_FILE).is_file():
             return cls._of_corpus(os.fspath(given))
         table: pd.DataFrame | None = given if isinstance(given, pd.DataFrame) else None
-        if isinstance(given, str | os.PathLike) and Path(given).suffix.lower() in (".csv", ".jsonl", ".parquet"):
+        if isinstance(given, str | os.PathLike) and is_table(os.fspath(given)):
             table = read_table(given)
         name = "table" if isinstance(given, pd.DataFrame) else os.fspath(given) if table is not None else "inputs"
         items = iterate_items(given) if table is None else table_items(table, name)

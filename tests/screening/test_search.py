@@ -99,6 +99,17 @@ class TestSearch:
         assert "space group" in capsys.readouterr().out
         assert pd.read_csv(output)["source"].tolist()[0] == "a"
 
+    @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.ndjson", "t.parquet"])
+    def test_a_table_of_any_form_keeps_its_labels(self, name: str, tmp_path: Path) -> None:
+        table = pd.DataFrame({"id": ["a", "b", "c"], "scope": [*SALTS[:2], "nonsense"], "gap": [8.5, 7.8, 0.0]})
+        if "json" in name:
+            table.to_json(tmp_path / name, orient="records", lines=True)
+        else:
+            getattr(table, f"to_{name.split('.')[1]}")(tmp_path / name, index=False)
+        read = Collection.read(tmp_path / name)
+        assert read.sources == ["a", "b"]
+        assert read.labels["gap"].tolist() == [8.5, 7.8]
+
     def test_a_crystal_that_hangs_costs_its_own_row(self, hanging_table: Path) -> None:
         assert Collection.read(hanging_table, timeout=600.0).sources == ["good"]
         found = cloud_hf.search(str(hanging_table), SALTS, 1, head="band_gap", timeout=600.0, progress=False)

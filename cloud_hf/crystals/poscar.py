@@ -49,12 +49,15 @@ def cell_from_poscar(text: str, name: str, max_atoms: int) -> Cell:
     after = lines[at + 1 + n_atoms] if len(lines) > at + 1 + n_atoms else []
     if len(after) >= 3 and _all_floats(after[:3]):
         raise CrystalReadError(f"more atoms have coordinates than the {n_atoms} that are announced.", source=name)
+    within_an_angstrom = False
     if mode in "cCkK":
         factors = scale if len(scale) == 3 else [_factor(matrix, scale[0])] * 3
+        positions = coords * factors
         try:
-            coords = (coords * factors) @ np.linalg.inv(lattice)
+            coords = positions @ np.linalg.inv(lattice)
         except np.linalg.LinAlgError as error:
             raise DegenerateLatticeError("the lattice vectors span no volume.", source=name) from error
+        within_an_angstrom = bool(((positions >= 0) & (positions <= 1)).all())
     behind = _symbols_behind(rows)
     if not names:
         if behind is None:
@@ -70,6 +73,12 @@ def cell_from_poscar(text: str, name: str, max_atoms: int) -> Cell:
             raise CrystalReadError(
                 "the elements behind the coordinates are others than those above the numbers of atoms.", source=name
             )
+    if within_an_angstrom and (n_atoms > 2 or (n_atoms == 2 and "H" not in elements)):  # in H2 it is a distance
+        raise CrystalReadError(
+            f"the coordinates are called Cartesian, and all {n_atoms} atoms would lie within 1 Å; they look like "
+            "fractional ones, which are called Direct.",
+            source=name,
+        )
     single = {element: ((element, 1.0),) for element in elements}
     return Cell(lattice, coords, tuple([single[element] for element in elements]), name)
 

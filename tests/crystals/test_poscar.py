@@ -59,6 +59,18 @@ def test_other_ways_to_write_it(text: str) -> None:
     assert cell.contents == PLAIN.contents
 
 
+def test_coordinates_in_units_of_the_scale_and_single_molecules_are_cartesian() -> None:
+    """A scale of 5 Å, and molecules whose atoms do lie within 1 Å."""
+    cell = cell_from_poscar(poscar(scale="5", mode="C", coords="0 0 0\n0.5 0.5 0.5\n0.25 0.25 0.3\n"), "POSCAR", 9)
+    np.testing.assert_allclose(cell.frac_coords[1], [0.5 / 5, 0.5 / 6, 0.5 / 7])
+    for names, counts, coords in (
+        ("H", "2", "0 0 0\n0 0 0.74\n"),
+        ("O H", "1 1", "0 0 0\n.5 .5 .6\n"),
+        ("W", "1", ".5 .5 .5\n"),
+    ):
+        assert len(cell_from_poscar(poscar(names=names, counts=counts, mode="C", coords=coords), "POSCAR", 9))
+
+
 def test_three_scale_factors_are_of_x_y_and_z() -> None:
     cell = cell_from_poscar(poscar(scale="2 1 3", mode="Cart", coords="0 0 0\n2.5 3 3.5\n1.25 1.5 1.75\n"), "POSCAR", 9)
     np.testing.assert_allclose(cell.lattice, np.diag([10.0, 6.0, 21.0]))
@@ -81,6 +93,9 @@ def test_three_scale_factors_are_of_x_y_and_z() -> None:
         (poscar(coords="0 0 0\n.5 . .5\n0 0 .5\n"), errors.CrystalReadError, "'.'"),
         (poscar(coords="0 0 0 Na\n.5 .5 .5 Cl\n.25 .25 .25 Cl\n"), errors.CrystalReadError, "others than those"),
         (poscar(counts="5000 1"), errors.CrystalTooLargeError, "5001"),
+        (poscar(mode="Cartesian"), errors.CrystalReadError, "all 3 atoms would lie within 1 Å; .* called Direct"),
+        (poscar(mode="K", scale="-210"), errors.CrystalReadError, "within 1 Å"),
+        (poscar(mode="C", counts="1 1", coords="0 0 0\n.5 .5 .5\n"), errors.CrystalReadError, "within 1 Å"),
         ("salt\n1\n", errors.CrystalReadError, "fewer than eight lines"),
     ],
 )

@@ -42,8 +42,9 @@ def terminal_table(predictions: Sequence["Prediction"], units: Mapping[str, str]
     hidden = {name for name in units if wide and ("_per_cell" in name or name in IN_FILE)}
     headings = {name: _heading(name, unit, wide) for name, unit in units.items() if name not in hidden}
     left_out = {"scope", "space_group", "n_atoms"} if wide else set()
-    if all(prediction.item.formula is not None for prediction in predictions):
-        left_out.add("source")
+    said = {(prediction.item.formula, prediction.item.space_group) for prediction in predictions}
+    if len(said) == len(predictions) and all(formula is not None for formula, _ in said):
+        left_out.add("source")  # formula and space group tell which row is which
     columns = [name for name in ITEM_COLUMNS if name not in left_out]
     return [_row(prediction, columns, headings, wide) for prediction in predictions]
 

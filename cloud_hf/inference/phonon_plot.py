@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from cloud_hf.errors import CloudError
 from cloud_hf.files import save_figure
 from cloud_hf.inference.curves import binned_dos, heat_capacity_curve, highest_wavenumber
-from cloud_hf.inference.plotting import BAND_OPACITY, LABELLED_CURVES, heat_capacity_axes
+from cloud_hf.inference.plotting import BAND_OPACITY, LABELLED_CURVES, crystal_names, heat_capacity_axes
 from cloud_hf.inference.prediction import Prediction
 
 __all__ = ["plot_phonon_dos"]
@@ -29,8 +29,8 @@ def plot_phonon_dos(predictions: Sequence[Prediction], path: str, highest: float
     """
     temperature = torch.linspace(0.0, highest, 501, dtype=torch.float64)
     drawn = [
-        (float(dos.zero_point_energy()), prediction.item.formula or prediction.item.source, prediction, dos)
-        for prediction in predictions
+        (float(dos.zero_point_energy()), name, prediction, dos)
+        for prediction, name in zip(predictions, crystal_names(predictions), strict=True)
         if (dos := prediction.phonon_dos) is not None
     ]
     if not drawn:

@@ -1,6 +1,8 @@
 """The picture of predicted heat capacities."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from cloud_hf.inference.curves import DULONG_PETIT
 from cloud_hf.inference.prediction import Prediction
 from cloud_hf.models.debye import heat_capacity
 
-__all__ = ["heat_capacity_axes", "plot_heat_capacity"]
+__all__ = ["crystal_names", "heat_capacity_axes", "plot_heat_capacity"]
 
 LABELLED_CURVES = 24
 """More curves than this are drawn without names and bands."""
@@ -34,8 +36,8 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
     """
     curves = sorted(
         (
-            (quantity, prediction.item.formula or prediction.item.source)
-            for prediction in predictions
+            (quantity, name)
+            for prediction, name in zip(predictions, crystal_names(predictions), strict=True)
             for quantity in prediction.quantities
             if quantity["name"] == "debye_temperature"
         ),
@@ -73,6 +75,18 @@ def plot_heat_capacity(predictions: Sequence[Prediction], path: str, highest: fl
         note += f"\nBands: {level:.0%} intervals of the Debye temperature."
     figure.supxlabel(note, fontsize=9, color="0.35")
     save_figure(figure, path)
+
+
+def crystal_names(predictions: Sequence[Prediction]) -> list[str]:
+    """What a picture calls each crystal: its formula; where several share it, with the space group, else the file."""
+    items = [prediction.item for prediction in predictions]
+    names = [item.formula or item.source for item in items]
+    for also in ([item.space_group_symbol or "" for item in items], [Path(item.source).name[:24] for item in items]):
+        counts = Counter(names)
+        names = [
+            f"{name}, {more}" if more and counts[name] > 1 else name for name, more in zip(names, also, strict=True)
+        ]
+    return names
 
 
 def heat_capacity_axes(axes: Any, highest: float) -> None:

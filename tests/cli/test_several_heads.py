@@ -133,6 +133,13 @@ class TestPredict:
         assert below.count("[") == below.count("]") == 4
         assert max(map(len, lines)) < 130
 
+    def test_the_terminal_tells_files_of_one_formula_apart(self, cloud, examples: list[Path], tmp_path: Path) -> None:
+        first, other = examples[0], tmp_path / "other.cif"
+        other.write_bytes(first.read_bytes())
+        said = [cloud("predict", *given).out for given in ([first, examples[1]], [first, other])]
+        assert ["other.cif" in text for text in said] == [False, True]
+        assert [first.name in text for text in said] == [False, True]
+
     @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
     def test_text_formats_hold_the_same(self, cloud, predict, tmp_path: Path, suffix: str) -> None:
         _, expected = predict(SALT, POLONIUM)

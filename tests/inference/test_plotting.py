@@ -10,7 +10,7 @@ import pytest
 
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import CloudError
-from cloud_hf.inference.plotting import LABELLED_CURVES, plot_heat_capacity
+from cloud_hf.inference.plotting import LABELLED_CURVES, crystal_names, plot_heat_capacity
 from cloud_hf.inference.prediction import Prediction
 
 
@@ -46,6 +46,16 @@ def test_what_is_written_on_it(tmp_path: Path) -> None:
     text = text_of(tmp_path, [prediction(315.0), prediction(1860.0, "C")])
     for words in ("Temperature", "J/(mol atom K)", "Dulong", "approximation at low T", "Cu, 315 K", "C, 1860 K"):
         assert words in text
+
+
+def test_crystals_of_one_formula_are_told_apart() -> None:
+    said = [("rutile.cif", "TiO2", "P4_2/mnm"), ("a/anatase.cif", "TiO2", "I4_1/amd"), ("b/x.cif", "Cu", "Fm-3m"),
+            ("b/y.cif", "Cu", "Fm-3m"), ("c.cif", "W", "Im-3m")]  # fmt: skip
+    predictions = [
+        Prediction(Item(source, formula=formula, space_group_symbol=group)) for source, formula, group in said
+    ]
+    names = ["TiO2, P4_2/mnm", "TiO2, I4_1/amd", "Cu, Fm-3m, x.cif", "Cu, Fm-3m, y.cif", "W"]
+    assert crystal_names(predictions) == names
 
 
 def test_many_curves_have_no_names(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "add_model",
     "add_model_arguments",
     "add_prediction_arguments",
+    "add_structure",
     "add_symmetry_arguments",
     "add_trust_sites",
     "add_workers",
@@ -65,8 +66,19 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         "(.csv, .jsonl, .parquet) with the columns lattice (9 numbers, Å), numbers, frac_coords, or a column scope, "
         "structure, cif, atoms or optimade",
     )
+    add_structure(parser)
     parser.add_argument("-o", "--output", help="write rows to this .csv, .jsonl or .parquet file")
     add_encoding_arguments(parser)
+
+
+def add_structure(parser: argparse.ArgumentParser) -> None:
+    """The column of crystals of a table, where its name does not tell."""
+    parser.add_argument(
+        "--structure",
+        metavar="COLUMN",
+        help="column of a table that holds the crystals: paths (relative to the table), CIF or POSCAR texts, pymatgen "
+        "JSON, or SCOPE strings",
+    )
 
 
 def add_max_atoms(parser: argparse.ArgumentParser) -> None:

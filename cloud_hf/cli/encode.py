@@ -43,7 +43,7 @@ def encode(arguments: argparse.Namespace) -> int:
         max_atoms=arguments.max_atoms,
         trust_sites=arguments.trust_sites,
     )
-    encoded_rows = string_rows(arguments.inputs, encoder, arguments.processes, arguments.timeout)
+    encoded_rows = string_rows(arguments.inputs, encoder, arguments.processes, arguments.timeout, arguments.structure)
     all_strings = True
     with open_rows(STRING_COLUMNS, arguments.output) as rows:
         for item, row in tqdm(encoded_rows, desc="encode", unit="crystal", disable=None):

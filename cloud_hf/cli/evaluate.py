@@ -6,7 +6,7 @@ import sys
 from tabulate import tabulate
 
 from cloud_hf.checkpoints.bundled import DEFAULT_HEAD, bundled_heads
-from cloud_hf.cli.arguments import add_encoding_arguments, add_model_arguments
+from cloud_hf.cli.arguments import add_encoding_arguments, add_model_arguments, add_structure
 from cloud_hf.cli.output import report_failures
 from cloud_hf.cli.predict import with_reading
 from cloud_hf.data.tables import check_output
@@ -24,6 +24,7 @@ def add_evaluate_parser(commands: "argparse._SubParsersAction[argparse.ArgumentP
         f"named after; if none is, {DEFAULT_HEAD}, or the first of a checkpoint without it)",
     )
     parser.add_argument("--data", required=True, help="labelled table (.csv, .jsonl, .parquet)")
+    add_structure(parser)
     parser.add_argument(
         "--label", "--target", required=True, dest="label", help="column with the labels, in the head's unit"
     )
@@ -61,6 +62,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         arguments.batch_size,
         arguments.processes,
         arguments.timeout,
+        arguments.structure,
     )
     metrics = evaluation.metrics
     for warning in evaluation.warnings:

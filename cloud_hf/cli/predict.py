@@ -80,7 +80,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.plot and not (predictor.has_debye_temperature or predictor.has_phonon_dos):
         raise CheckpointError("has no Debye temperature, so there is no Cv(T) to plot.", source=arguments.model)
     best = Best(arguments.top, _quantity(predictor, arguments.by), arguments.lowest) if arguments.top else None
-    given = iterate_items(arguments.inputs, arguments.n_atoms)
+    given = iterate_items(arguments.inputs, arguments.n_atoms, arguments.structure)
     encoded = encode_items(given, predictor.encoder, arguments.processes, arguments.timeout)
     bar = tqdm(encoded, desc="predict", unit="crystal", disable=None)
     temperature = arguments.temperature if predictor.has_temperature else None

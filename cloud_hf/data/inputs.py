@@ -116,7 +116,7 @@ def collect_items(inputs: Sequence[Any], n_atoms: str | None = None) -> list[Ite
     return list(iterate_items(inputs, n_atoms))
 
 
-def iterate_items(inputs: Any, n_atoms: str | None = None) -> Iterator[Item]:
+def iterate_items(inputs: Any, n_atoms: str | None = None, structure: str | None = None) -> Iterator[Item]:
     """Expand files, folders, globs, archives, tables, SCOPE strings and objects into items, in the order given.
 
     Tables are read piece by piece and folders one at a time, so memory does not grow with their size. No crystal is
@@ -127,13 +127,14 @@ def iterate_items(inputs: Any, n_atoms: str | None = None) -> Iterator[Item]:
             (a path), a SCOPE string, the text of a CIF or POSCAR file, a table in memory (`DataFrame`), or an object
             that `read_cell` takes (pymatgen `Structure`, ASE `Atoms`, ...).
         n_atoms: A number, or the column of tables that holds the atoms per primitive cell of bare strings.
+        structure: The column of tables that holds the crystals, as `column` of `table_items`.
 
     Yields:
         At least one item an input; one that cannot be used gives an item with the error.
     """
     for place, given in enumerate(inputs if _are_several(inputs) else [inputs]):
         if not isinstance(given, str | os.PathLike):
-            yield from _object(given, f"input {place}", n_atoms)
+            yield from _object(given, f"input {place}", n_atoms, structure)
             continue
         text = os.fspath(given).rstrip("\r\n")  # as lines of a list of files end
         if _is_content(text):
@@ -144,7 +145,7 @@ def iterate_items(inputs: Any, n_atoms: str | None = None) -> Iterator[Item]:
             continue
         for raw in raw_crystals(text):
             if raw.kind == "table":
-                yield from _guarded(raw.source, _table(raw.value, n_atoms))
+                yield from _guarded(raw.source, _table(raw.value, n_atoms, structure))
             else:
                 yield Item(raw.source, crystal=raw)
 
@@ -191,11 +192,11 @@ def _guarded(source: str, items: Iterator[Item]) -> Iterator[Item]:
         yield Item(source).failed(error)
 
 
-def _object(given: Any, source: str, n_atoms: str | None) -> Iterator[Item]:
+def _object(given: Any, source: str, n_atoms: str | None, structure: str | None) -> Iterator[Item]:
     import pandas as pd
 
     if isinstance(given, pd.DataFrame):
-        yield from _guarded(source, table_items(given, source, n_atoms))
+        yield from _guarded(source, table_items(given, source, n_atoms, structure))
     else:
         yield Item(f"{source} ({name_of(given)})", crystal=given)
 
@@ -204,11 +205,11 @@ def _string(text: str, n_atoms: str | None) -> Iterator[Item]:
     yield Item(text, scope=text, n_atoms=_number(n_atoms))
 
 
-def _table(path: str, n_atoms: str | None) -> Iterator[Item]:
+def _table(path: str, n_atoms: str | None, structure: str | None) -> Iterator[Item]:
     for table in read_chunks(path):
         if table.empty:
             raise TableError("the table has no rows.", source=path)
-        yield from table_items(table, path, n_atoms)
+        yield from table_items(table, path, n_atoms, structure)
 
 
 def _is_file(path: Path) -> bool:
@@ -264,8 +265,9 @@ def table_items(
         keys = structure_keys([str(name) for name in table.columns])
         if keys is None:
             raise TableError(
-                f"needs a column {SCOPE_COLUMN!r} or the columns {', '.join(STRUCTURE_COLUMNS)}; "
-                f"it has {_listed(table)}.",
+                f"needs a column {SCOPE_COLUMN!r}, structure, cif, atoms or optimade, or the columns "
+                f"{', '.join(STRUCTURE_COLUMNS)}; it has {_listed(table)}. Call a column of paths, texts of files or "
+                "dicts structure.",
                 source=str(path),
             )
     folder = Path(path).parent

@@ -25,6 +25,7 @@ def encode(
     encoder: ScopeEncoder | None = None,
     processes: int = 1,
     timeout: float | None = TIMEOUT,
+    structure: str | None = None,
     progress: bool | None = None,
 ) -> "pd.DataFrame":
     """Write crystals as SCOPE strings.
@@ -37,6 +38,8 @@ def encode(
         encoder: An encoder with settings of its own.
         processes: Worker processes.
         timeout: Longest time for one crystal, s; None sets no limit. A crystal that takes longer is a failed row.
+        structure: Column of tables that holds the crystals: paths, absolute or relative to the table's folder, texts
+            of CIF or POSCAR files, dicts, or SCOPE strings; None: the column that is named after what it holds.
         progress: Whether to show a bar; None: on a terminal.
 
     Returns:
@@ -49,17 +52,21 @@ def encode(
     import pandas as pd  # here, as the command writes strings without it
 
     encoder = ScopeEncoder(grammar) if encoder is None else encoder
-    rows = (row for _, row in string_rows(inputs, encoder, processes, timeout))
+    rows = (row for _, row in string_rows(inputs, encoder, processes, timeout, structure))
     shown = tqdm(rows, desc="encode", unit="crystal", disable=None if progress is None else not progress)
     return pd.DataFrame(list(shown), columns=list(STRING_COLUMNS)).astype(STRING_COLUMNS)
 
 
 def string_rows(
-    inputs: Any, encoder: ScopeEncoder, processes: int = 1, timeout: float | None = TIMEOUT
+    inputs: Any,
+    encoder: ScopeEncoder,
+    processes: int = 1,
+    timeout: float | None = TIMEOUT,
+    structure: str | None = None,
 ) -> Iterator[tuple[Item, dict[str, Any]]]:
     """Yield each crystal's item and its row, as they come; arguments as for `encode`."""
     settings = encoder.settings
-    for item in encode_items(iterate_items(inputs), encoder, processes, timeout):
+    for item in encode_items(iterate_items(inputs, structure=structure), encoder, processes, timeout):
         # strings that were given were made by an encoder that is not known here
         made_by = f"{settings} ({item.note})" if item.note else settings
         row = item_row(item) | {"error": item.message, ENCODER_COLUMN: made_by if item.is_encoded else None}

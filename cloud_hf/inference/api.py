@@ -38,6 +38,7 @@ def predict(
     head: str | None = None,
     members: int | None = None,
     n_atoms: str | None = None,
+    structure: str | None = None,
     batch_size: int = 256,
     processes: int = 1,
     timeout: float | None = TIMEOUT,
@@ -54,6 +55,8 @@ def predict(
         head: Only this property, which may be an auxiliary target; None: all that are not auxiliary.
         members: Run only the first members of the checkpoint's ensemble, which is faster; None: all.
         n_atoms: Atoms per primitive cell of bare strings that do not tell it: a number, or a column of the table.
+        structure: Column of tables that holds the crystals: paths, absolute or relative to the table's folder, texts
+            of CIF or POSCAR files, dicts, or SCOPE strings; None: the column that is named after what it holds.
         batch_size: Strings per forward pass.
         processes: Worker processes that read and encode crystals.
         timeout: Longest time for one crystal, s; None sets no limit. A crystal that takes longer is a failed row.
@@ -70,7 +73,7 @@ def predict(
     temperature = checked_temperature(temperature)
     check_batch_size(batch_size)
     predictor = load_predictors(model, head, members=members)
-    items = encode_items(iterate_items(inputs, n_atoms), predictor.encoder, processes, timeout)
+    items = encode_items(iterate_items(inputs, n_atoms, structure), predictor.encoder, processes, timeout)
     bar = tqdm(items, desc="predict", unit="crystal", disable=None if progress is None else not progress)
     columns, kelvin = prediction_columns(predictor), temperature if predictor.has_temperature else None
     predictions = predict_encoded(predictor, bar, temperature, batch_size)

@@ -52,6 +52,7 @@ def evaluate_table(
     batch_size: int = 256,
     processes: int = 1,
     timeout: float | None = TIMEOUT,
+    structure: str | None = None,
 ) -> Evaluation:
     """Predict the rows of a table and compare with a label column.
 
@@ -67,6 +68,7 @@ def evaluate_table(
         batch_size: Strings per forward pass.
         processes: Worker processes that encode crystals.
         timeout: Longest time for encoding one crystal, s. `None` sets no limit.
+        structure: Column of the crystals, as for `cloud_hf.predict`.
 
     Raises:
         TableError: A column is missing or not numeric.
@@ -76,7 +78,8 @@ def evaluate_table(
     debye = _is_thermal(predictor.model, head)
     atoms = _atoms(table, n_atoms, data, debye or _learned_per_atom(predictor, head))
     rows = np.flatnonzero(~np.isnan(labels))
-    encoded = encode_items(table_items(table.iloc[rows], data), predictor.encoder, processes, timeout)
+    items = table_items(table.iloc[rows], data, column=structure)
+    encoded = encode_items(items, predictor.encoder, processes, timeout)
     if atoms is not None:
         encoded = map(_with_atoms, encoded, atoms[rows], repeat(n_atoms))
     shown = tqdm(encoded, total=len(rows), desc="evaluate", unit="crystal", disable=None)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import cloud_hf
 from cloud_hf.data.tables import read_table, write_table
 
 KEYS = {"mae", "mae_mad", "rmse", "r2", "median_absolute_error", "n", "n_failed", "n_unlabelled", "unit"}
@@ -302,3 +303,17 @@ def test_the_bundled_model_on_fifty_training_rows(evaluate, shared: Path) -> Non
     found = evaluate(table, "--head", "heat_capacity", "--label", "heat_capacity", "--n-atoms", "n_atoms")
     assert (found["n"], found["n_failed"], found["n_unlabelled"]) == (50, 0, 0)
     assert found["mae_mad"] < 0.2
+
+
+def test_the_guide_s_table_of_paths_is_read_by_every_command(cloud, examples: list[Path], tmp_path: Path) -> None:
+    table = pd.DataFrame({"cif_path": [str(path) for path in examples[:2]], "band_gap": [1.0, 2.0]})
+    table.to_csv(tmp_path / "my.csv", index=False)
+    column = ("--structure", "cif_path")
+    flags = (*column, "--members", 1)
+    found = cloud("evaluate", "--data", tmp_path / "my.csv", "--label", "band_gap", *flags)
+    assert found.status == 0, found.err
+    assert ["n", "2"] in [line.split() for line in found.out.splitlines()]
+    for command, given in (("predict", flags), ("encode", column)):
+        assert cloud(command, tmp_path / "my.csv", *given, "-o", tmp_path / "out.csv").status == 0
+        expected = cloud_hf.encode(examples[:2], progress=False)["scope"].tolist()
+        assert read_table(tmp_path / "out.csv")["scope"].tolist() == expected

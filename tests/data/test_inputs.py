@@ -113,6 +113,24 @@ def test_a_table_in_memory_may_hold_objects() -> None:
     assert "not a path, CIF text or JSON" in table["error"].iloc[4]
 
 
+def test_any_column_of_a_table_may_hold_the_crystals(tmp_path: Path) -> None:
+    table = pd.DataFrame({"where": ["a/Si.cif", "gone.cif"], "scope": [COPPER, COPPER], "id": ["one", "two"]})
+    (tmp_path / "a").mkdir()
+    shutil.copyfile(EXAMPLES / "Si.cif", tmp_path / "a" / "Si.cif")
+    table.to_csv(tmp_path / "t.csv", index=False)
+    for given in (tmp_path / "t.csv", table.assign(where=[tmp_path / "a" / "Si.cif", "gone.cif"])):
+        found = encode(given, structure="where", progress=False)
+        assert found["formula"].tolist()[:1] == ["Si"], found["error"].tolist()
+        assert found["source"].tolist() == ["one", "two"]
+        assert "no such file" in found["error"].iloc[1]
+        assert "there is no column 'x'" in encode(given, structure="x", progress=False)["error"].iloc[0]
+    table.drop(columns="scope").to_csv(tmp_path / "t.csv", index=False)
+    (said,) = encode(tmp_path / "t.csv", progress=False)["error"]
+    assert "'scope', structure, cif, atoms or optimade" in said
+    table.drop(columns="scope").rename(columns={"where": "structure"}).to_csv(tmp_path / "t.csv", index=False)
+    assert encode(tmp_path / "t.csv", progress=False)["formula"].iloc[0] == "Si"
+
+
 def test_files_of_this_folder_are_named_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert {item.source for item in collect_items(["."])} >= {"b.CIF", "deep/a.cif"}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cloud_hf.data.inputs import ITEM_COLUMNS, item_row
-from cloud_hf.inference.prediction_rows import shown_value, unknown_elements
+from cloud_hf.inference.prediction_rows import shown_value, unknown_elements, unseen_elements
 
 if TYPE_CHECKING:
     from cloud_hf.inference.prediction import Prediction
@@ -63,9 +63,8 @@ def _row(
         if quantity["name"] in headings:
             row[headings[quantity["name"]]] = ("\n" if wide else " ").join(filter(None, shown_value(quantity)))
     row["unusual"] = OUTSIDE if prediction.out_of_distribution else None
-    unknown = unknown_elements(prediction.quantities)
-    if wide and unknown:
-        unknown = " ".join(part.partition(":")[0] for part in unknown.split("; "))
+    quantities = prediction.quantities
+    unknown = " ".join(unseen_elements(quantities)) or None if wide else unknown_elements(quantities)
     return row | {UNKNOWN: unknown, "error": prediction.item.message}
 
 

@@ -9,7 +9,7 @@ from cloud_hf.data.inputs import ITEM_COLUMNS, item_row
 if TYPE_CHECKING:  # torch, which the command's help does not need
     from cloud_hf.inference.prediction import Prediction, Predictors
 
-__all__ = ["prediction_columns", "prediction_row", "shown_value", "unknown_elements"]
+__all__ = ["prediction_columns", "prediction_row", "shown_value", "unknown_elements", "unseen_elements"]
 
 TEMPERATURE = "temperature (K)"
 
@@ -51,13 +51,19 @@ def prediction_row(prediction: "Prediction", temperature: float | None = None) -
     return row | {"unknown_elements": unknown_elements(prediction.quantities), "error": prediction.item.message}
 
 
-def unknown_elements(quantities: Sequence[Mapping[str, Any]]) -> str | None:
-    """Name the elements that a head has never seen, e.g. `At: band_gap, bulk_modulus; Po: band_gap`; None without."""
+def unseen_elements(quantities: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the elements that heads have never seen, sorted, each with the quantities of these heads."""
     heads: dict[str, list[str]] = {}
     for quantity in quantities:
         for element in quantity.get("unknown_elements", ()):
             heads.setdefault(element, []).append(quantity["name"])
-    return "; ".join(f"{element}: {', '.join(names)}" for element, names in sorted(heads.items())) or None
+    return dict(sorted(heads.items()))
+
+
+def unknown_elements(quantities: Sequence[Mapping[str, Any]]) -> str | None:
+    """Name the elements that a head has never seen, e.g. `At: band_gap, bulk_modulus; Po: band_gap`; None without."""
+    unseen = unseen_elements(quantities)
+    return "; ".join(f"{element}: {', '.join(names)}" for element, names in unseen.items()) or None
 
 
 def shown_value(quantity: Mapping[str, Any]) -> tuple[str, str | None]:

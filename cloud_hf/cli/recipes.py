@@ -238,7 +238,7 @@ def _as_flags(path: Path, known: set[str]) -> list[str]:
         recipe: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CloudError(f"the recipe cannot be read ({error.strerror}).", source=str(path)) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CloudError(f"the recipe is not YAML ({one_line(error)}).", source=str(path)) from error
     if not isinstance(recipe, dict):
         reason = "a recipe is a mapping of flags without -- to values, e.g. 'learning-rate: 5e-4'."

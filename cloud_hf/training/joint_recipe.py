@@ -5,7 +5,7 @@ refused, since energies of two vintages differ by more than a model's error.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -136,7 +136,7 @@ def read_joint_recipe(path: Path) -> JointRecipe:
     """
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CloudError(f"the recipe cannot be read ({one_line(error)}).", source=str(path)) from error
     name = str(path)
     if not isinstance(given, Mapping):
@@ -144,14 +144,16 @@ def read_joint_recipe(path: Path) -> JointRecipe:
     parts = dict(given)
     targets = {
         str(key): _make(JointTarget, value, name, f"targets.{key}")
-        for key, value in (parts.pop("targets", None) or {}).items()
+        for key, value in _mapping(parts.pop("targets", None), name, "targets").items()
     }
-    vibrations = dict(parts.pop("vibrations", None) or {})
-    vibrations["vintages"] = tuple(vibrations.get("vintages", ()))
+    vibrations = _mapping(parts.pop("vibrations", None), name, "vibrations")
+    vibrations["vintages"] = _texts(vibrations.get("vintages"), name, "vibrations.vintages")
+    vibrations["scales"] = _numbers(vibrations.get("scales"), name, "vibrations.scales")
     if "edges" in vibrations:
         vibrations["edges"] = _edges(vibrations["edges"], name, "vibrations.edges")
-    sources = tuple(_source(value, name, place) for place, value in enumerate(parts.pop("sources", None) or []))
-    exclude = tuple(str(table) for table in parts.pop("exclude", None) or ())
+    given_sources = _list(parts.pop("sources", None), name, "sources")
+    sources = tuple(_source(value, name, place) for place, value in enumerate(given_sources))
+    exclude = _texts(parts.pop("exclude", None), name, "exclude")
     if parts:
         raise CloudError(f"unknown entries: {', '.join(map(str, parts))}.", source=name)
     recipe = JointRecipe(targets, _make(Vibrations, vibrations, name, "vibrations"), sources, exclude)
@@ -173,7 +175,49 @@ def _make(kind: type[T], value: Any, name: str, where: str) -> T:
     if unknown or missing:
         wrong = f"does not know {', '.join(unknown)}" if unknown else f"lacks {', '.join(missing)}"
         raise CloudError(f"{where} {wrong}.", source=name)
+    for key, entry in value.items():
+        if known[key].type in (str, str | None) and not isinstance(entry, str | None):
+            raise CloudError(f"{where}.{key} must be a text, not {entry!r}; quotes make it one.", source=name)
+        if known[key].type is float:
+            _number(entry, name, f"{where}.{key}")
     return kind(**value)
+
+
+def _mapping(value: Any, name: str, where: str) -> dict[Any, Any]:
+    """A copy of a mapping, empty where nothing is given."""
+    if not isinstance(value, Mapping | None):
+        raise CloudError(f"{where} must be a mapping, not {value!r}.", source=name)
+    return dict(value or {})
+
+
+def _list(value: Any, name: str, where: str) -> list[Any]:
+    """A copy of a list, empty where nothing is given."""
+    if not isinstance(value, list | tuple | None):
+        raise CloudError(f"{where} must be a list, not {value!r}.", source=name)
+    return list(value or [])
+
+
+def _texts(value: Any, name: str, where: str) -> tuple[str, ...]:
+    return tuple(str(text) for text in _list(value, name, where))
+
+
+def _number(value: Any, name: str, where: str) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CloudError(f"{where} must be a number, not {value!r}.", source=name)
+    return value
+
+
+def _numbers(value: Any, name: str, where: str) -> dict[Any, float]:
+    return {key: _number(number, name, f"{where}.{key}") for key, number in _mapping(value, name, where).items()}
+
+
+def _range(value: Any, name: str, where: str) -> tuple[float, float]:
+    """The two ends of a range, infinite where `null` stands."""
+    ends = _list(value, name, where)
+    if len(ends) != 2:
+        raise CloudError(f"{where} must be a list of two ends, not {value!r}.", source=name)
+    low, high = (None if end is None else float(_number(end, name, where)) for end in ends)
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _source(value: Any, name: str, place: int) -> Source:
@@ -182,24 +226,25 @@ def _source(value: Any, name: str, place: int) -> Source:
     where = f"sources[{place}] ({value.get('table')})"
     entries = dict(value)
     labels: dict[str, tuple[str, str]] = {}
-    for column, label in (entries.get("targets") or {}).items():
+    for column, label in _mapping(entries.get("targets"), name, f"{where}.targets").items():
         if not (isinstance(label, list | tuple) and len(label) == 2 and all(label)):
             raise CloudError(f"{where}: column {column!r} needs [target, unit], not {label!r}.", source=name)
         labels[str(column)] = (str(label[0]), str(label[1]))
     entries["targets"] = labels
     if "dos" in entries:
-        dos = dict(entries["dos"])
+        dos = _mapping(entries["dos"], name, f"{where}.dos")
         if "edges" in dos:
             dos["edges"] = _edges(dos["edges"], name, f"{where}.dos.edges")
         entries["dos"] = _make(Dos, dos, name, f"{where}.dos")
-    entries["per_cell"] = tuple(entries.get("per_cell") or ())
-    for entry in ("within", "label_within"):
-        ends = entries.get(entry) or {}
+    entries["per_cell"] = _texts(entries.get("per_cell"), name, f"{where}.per_cell")
+    entries["where"] = _mapping(entries.get("where"), name, f"{where}.where")
+    for entry in ("heat_capacity", "values"):
+        entries[entry] = _numbers(entries.get(entry), name, f"{where}.{entry}")
+    for entry in ("within", "label_within", "without"):
+        read: Callable[[Any, str, str], Any] = _list if entry == "without" else _range
+        given = _mapping(entries.get(entry), name, f"{where}.{entry}")
         entries[entry] = {
-            str(column): tuple(
-                (-math.inf, math.inf)[side] if end is None else float(end) for side, end in enumerate(limits)
-            )
-            for column, limits in ends.items()
+            str(column): read(limits, name, f"{where}.{entry}.{column}") for column, limits in given.items()
         }
     return _make(Source, entries, name, where)
 
@@ -209,7 +254,7 @@ def _edges(value: Any, name: str, where: str) -> tuple[float, ...]:
     try:
         pieces = [np.arange(start, stop, step, dtype=float) for start, stop, step in value]
         edges = np.concatenate([*pieces, [float(value[-1][1])]])
-    except (TypeError, ValueError, IndexError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise CloudError(f"{where} is a list of [start, stop, step] in 1/cm, not {value!r}.", source=name) from error
     if len(edges) < 2 or edges[0] < 0 or not (np.diff(edges) > 0).all():
         raise CloudError(f"{where} must ascend from 0 or above.", source=name)

@@ -168,6 +168,38 @@ def test_a_recipe_that_is_none_is_refused(tmp_path: Path, text: str | None) -> N
         read_joint_recipe(path)
 
 
+JUNK = [3, -1.5, True, "text", [], [1, 2, 3], ["a", None], {"a": 1}, {"a": "b"}, {3: [[]]}, [{}], [[0, 1, 0]]]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of all entries of a recipe."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, entry in entries for place in places(entry, (*path, key)))]
+
+
+def replaced(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
+    if not path:
+        return junk
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], junk)
+    return copy
+
+
+def test_whatever_stands_in_a_recipe_it_is_read_or_refused(tmp_path: Path) -> None:
+    path, refused = tmp_path / "recipe.yaml", 0
+    for place in places(RECIPE):
+        for junk in JUNK:
+            path.write_text(yaml.safe_dump(replaced(RECIPE, place, junk)), encoding="utf-8")
+            try:
+                read_joint_recipe(path)
+            except CloudError as error:
+                refused += error.source == str(path)
+    assert refused > 10 * len(JUNK)
+    path.write_bytes(b"targets: \xff\xfe")
+    with pytest.raises(CloudError, match="cannot be read"):
+        read_joint_recipe(path)
+
+
 # --- the table
 
 

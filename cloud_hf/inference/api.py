@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cloud_hf.data.inputs import encode_items, iterate_items
+from cloud_hf.data.inputs import Item, encode_items, iterate_items
 from cloud_hf.errors import CloudError
 from cloud_hf.inference.prediction import (
     check_batch_size,
@@ -24,7 +24,7 @@ from cloud_hf.scope import TIMEOUT
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["embed", "predict"]
+__all__ = ["embed", "predict", "vectors_of"]
 
 EMBEDDING_HEAD = "formation_energy_per_atom"
 """The bundled checkpoint with this head has learned most properties, so its encoder gives the vectors."""
@@ -111,32 +111,51 @@ def embed(
         CheckpointError: No such model or head.
         CloudError: An argument that cannot work.
     """
+    vectors, failed = vectors_of(inputs, model, head, batch_size, processes, timeout, progress)
+    for item in failed.values():
+        logger.warning("%s", item.message)
+    return vectors
+
+
+def vectors_of(
+    inputs: Any,
+    model: str = "default",
+    head: str | None = None,
+    batch_size: int = 256,
+    processes: int = 1,
+    timeout: float | None = TIMEOUT,
+    progress: bool | None = None,
+) -> tuple[NDArray[np.float32], dict[int, Item]]:
+    """Return what `embed` does, and by their place the inputs that have no vector, each with its error."""
     check_batch_size(batch_size)
     pipeline = load_predictor(model, head or (EMBEDDING_HEAD if model == "default" else None))
     items = encode_items(iterate_items(inputs), pipeline.encoder, processes, timeout)
     bar = tqdm(items, desc="embed", unit="crystal", disable=None if progress is None else not progress)
     vectors: list[NDArray[np.float32] | None] = []
-    batch: list[tuple[int, Any]] = []
+    failed: dict[int, Item] = {}
+    batch: list[tuple[int, Item]] = []
     for item in bar:
         vectors.append(None)
         if item.error is not None:
-            logger.warning("%s", item.message)
+            failed[len(vectors) - 1] = item
             continue
         batch.append((len(vectors) - 1, item))
         if len(batch) == batch_size:
-            _fill(vectors, batch, pipeline)
-    _fill(vectors, batch, pipeline)
+            _fill(vectors, failed, batch, pipeline)
+    _fill(vectors, failed, batch, pipeline)
     classifier: Any = pipeline.model.classifier
     width = pipeline.model.config.hidden_size * (2 if classifier.pools else 1)
     table = np.full((len(vectors), width), np.nan, dtype=np.float32)
     for place, vector in enumerate(vectors):
         if vector is not None:
             table[place] = vector
-    return table
+    return table, dict(sorted(failed.items()))
 
 
 @torch.inference_mode()
-def _fill(vectors: list[NDArray[np.float32] | None], batch: list[tuple[int, Any]], pipeline: Any) -> None:
+def _fill(
+    vectors: list[NDArray[np.float32] | None], failed: dict[int, Item], batch: list[tuple[int, Item]], pipeline: Any
+) -> None:
     """Put the vectors of a batch of (place, item) into their places, and empty the batch."""
     if not batch:
         return
@@ -145,10 +164,10 @@ def _fill(vectors: list[NDArray[np.float32] | None], batch: list[tuple[int, Any]
         features = pipeline.collate([item for _, item in batch])
     except CloudError as error:  # a string that the model cannot read: the others still have their vectors
         if len(batch) == 1:
-            logger.warning("%s", batch[0][1].failed(error).message)
+            failed[batch[0][0]] = batch[0][1].failed(error)
         else:
             for one in batch:
-                _fill(vectors, [one], pipeline)
+                _fill(vectors, failed, [one], pipeline)
     else:
         ids, mask = (features[name].to(network.device) for name in ("input_ids", "attention_mask"))
         encoded = network.bert(ids, mask, return_dict=True)

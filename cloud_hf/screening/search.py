@@ -1,8 +1,10 @@
 """`cloud_hf.search`: the nearest crystals of a collection, by the cosine between encoder vectors (`cloud_hf.embed`)."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,14 @@ from cloud_hf.data.inputs import Item, encode_items, iterate_items, table_items
 from cloud_hf.data.tables import SCOPE_COLUMN, STRUCTURE_COLUMNS, read_table
 from cloud_hf.errors import CloudError, one_line
 from cloud_hf.files import new_file
-from cloud_hf.inference.api import EMBEDDING_HEAD, embed
+from cloud_hf.inference.api import EMBEDDING_HEAD, embed, vectors_of
 from cloud_hf.inference.prediction import model_path
 from cloud_hf.scope import TIMEOUT, ScopeEncoder
 from cloud_hf.screening.index import open_index, search_index
 from cloud_hf.screening.known import string_hashes
 from cloud_hf.screening.known_crystals import CompactVectors, known_crystals
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Collection", "nearest", "same_first", "search", "shared_words"]
 
@@ -62,7 +66,7 @@ class Collection:
 
     @classmethod
     def read(cls, given: Any, processes: int = 1, timeout: float | None = TIMEOUT) -> "Collection":
-        """Read a table, a corpus, or crystals of any other kind; those that cannot be read are left out.
+        """Read a table, a corpus, or crystals of any other kind; what cannot be read is left out with a warning.
 
         Args:
             given: As for `search`.
@@ -83,6 +87,10 @@ class Collection:
         readable = [place for place, item in enumerate(rows) if item.error is None]
         if not readable:
             raise CloudError("holds no crystal that can be read.", source=name)
+        if len(readable) < len(rows):
+            first = next(item.message for item in rows if item.error is not None)
+            left_out = len(rows) - len(readable)
+            logger.warning("%s: %d of %d crystals are left out, the first: %s", name, left_out, len(rows), first)
         labels = pd.DataFrame(index=range(len(rows))) if table is None else table.reset_index(drop=True)
         hidden = [column for column in (*STRUCTURE_COLUMNS, SCOPE_COLUMN, "id") if column in labels]
         labels = labels.drop(columns=hidden).iloc[readable].reset_index(drop=True)
@@ -140,18 +148,25 @@ def search(
     Raises:
         CloudError: No crystal in the collection, or a file of vectors of other crystals or another model.
     """
-    if k < 1:
-        raise CloudError(f"k must be at least 1, not {k}.")
+    if not isinstance(k, Integral) or k < 1:
+        raise CloudError(f"k must be a whole number of neighbours, 1 or more, not {k!r}.")
     if collection is None:
         crystals = Collection.known()
     else:
         crystals = collection if isinstance(collection, Collection) else Collection.read(collection, processes, timeout)
     asked = list(encode_items(iterate_items(queries), ScopeEncoder(), processes, timeout))
     settings: dict[str, Any] = {"model": model, "head": head, "batch_size": batch_size, "progress": progress}
-    good = [str(item.scope) for item in asked if item.error is None]
+    readable = [place for place, item in enumerate(asked) if item.error is None]
     near: list[tuple[list[int], list[float]]] = []
+    if readable:
+        made, failed = vectors_of([str(asked[place].scope) for place in readable], **settings)
+        for number, item in failed.items():  # a string that is too long for the model is near to nothing
+            error = item.error or CloudError("the model gives no vector.")
+            error.source = None  # which is the string, where the query may have a name
+            asked[readable[number]] = asked[readable[number]].failed(error)
+        made = np.delete(made, list(failed), axis=0)
+    good = [str(item.scope) for item in asked if item.error is None]
     if good:
-        made = embed(good, **settings)
         folder = model_path(model, head or EMBEDDING_HEAD)
         if crystals.compact is not None and crystals.compact.fits(folder):
             places, cosines = nearest(crystals.compact.project(made), crystals.compact.table, k)

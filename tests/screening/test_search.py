@@ -116,6 +116,26 @@ class TestSearch:
         assert found["error"].isna().tolist() == [True, False]
         assert "600 s" in found["error"][1]
 
+    def test_a_string_that_the_model_cannot_read_is_near_to_nothing(self) -> None:
+        long = f"0 0 0 | {'Si 1a ' * 600}".strip()
+        table = pd.DataFrame({"scope": [long, SALTS[1]], "id": ["disorder", "salt"]})
+        found = cloud_hf.search(table, SALTS, 2, head="band_gap", progress=False)
+        assert found["query"].tolist() == ["disorder", "salt", "salt"]
+        assert found["error"].isna().tolist() == [False, True, True]
+        assert found["error"][0].startswith("disorder: A SCOPE string of")
+        assert found["source"].tolist()[1] == SALTS[1]
+        assert cloud_hf.search(long, SALTS, 2, head="band_gap", progress=False)["rank"].isna().all()
+
+    def test_what_is_left_out_of_the_collection_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert len(Collection.read([*SALTS, "gone.cif", "0 | nonsense"])) == len(SALTS)
+        (said,) = caplog.messages
+        assert "2 of 6 crystals are left out, the first: gone.cif: there is no such file" in said
+
+    @pytest.mark.parametrize("k", [0, -1, 2.5])
+    def test_a_number_of_neighbours_that_cannot_be(self, k: float) -> None:
+        with pytest.raises(CloudError, match="whole number of neighbours"):
+            cloud_hf.search(SALTS[0], SALTS, k, progress=False)
+
     def test_nothing_to_search_in(self) -> None:
         with pytest.raises(CloudError, match="no crystal"):
             cloud_hf.search(SALTS[:1], ["0 | nonsense"])

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloud_hf.errors import CloudError, OutputError
+from cloud_hf.errors import CloudError, OutputError, one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +21,7 @@ __all__ = [
     "copy_file",
     "new_file",
     "new_folder",
+    "read_json",
     "refuse_other_settings",
     "replace_path",
     "save_figure",
@@ -85,6 +86,28 @@ def write_json(
 ) -> None:
     """Write what JSON can hold; see `new_file`."""
     write_text(json.dumps(value, ensure_ascii=False, indent=indent) + "\n", path, error=error, remedy=remedy)
+
+
+def read_json(
+    path: str | os.PathLike[str], *, error: type[CloudError] = CloudError, remedy: str = ""
+) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Args:
+        path: The file, in UTF-8.
+        error: What is raised where it cannot be read.
+        remedy: What to do then, a sentence.
+
+    Raises:
+        CloudError: Of the type `error`: there is no such file, or it is damaged or holds something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise error(f"cannot be read ({one_line(problem)}).{remedy and ' '}{remedy}", source=str(path)) from problem
+    if not isinstance(content, dict):
+        raise error(f"cannot be read (it holds no JSON object).{remedy and ' '}{remedy}", source=str(path))
+    return content
 
 
 def copy_file(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:

@@ -12,6 +12,7 @@ from cloud_hf.errors import CheckpointError, CorpusError, OutputError, StudyErro
 from cloud_hf.files import (
     new_file,
     new_folder,
+    read_json,
     refuse_other_settings,
     replace_path,
     setting_differences,
@@ -177,3 +178,15 @@ class TestSettings:
         assert setting_differences(before, now) == ["a was [1, 2], is [1, 3]", "b was 1, is 2", "new was None, is x"]
         with pytest.raises(StudyError, match=r"^runs/x: was made with other settings: a was .*; new .* x\. Go\.$"):
             refuse_other_settings("runs/x", before, now, remedy="Go.", error=StudyError)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff\xfe", None])
+def test_what_is_no_json_object_is_refused_by_name(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(.+\)\. Remove it\.") as refused:
+        read_json(path, error=CheckpointError, remedy="Remove it.")
+    assert refused.value.source == str(path)
+    write_json({"a": [1]}, path)
+    assert read_json(path) == {"a": [1]}

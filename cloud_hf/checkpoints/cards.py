@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Template
 from tabulate import tabulate
 
-from cloud_hf.checkpoints.records import Records, baseline_errors, read_records, rows_of
+from cloud_hf.checkpoints.records import Records, baseline_errors, read_record, read_records, rows_of
 from cloud_hf.files import write_text
 from cloud_hf.models.configuration_cloud import MODELS_WITH_HEADS
 from cloud_hf.models.conformal import CALIBRATION_FILE
@@ -62,7 +62,7 @@ def model_card(
     """
     folder = Path(folder)
     records = read_records(folder)
-    config = _read_json(folder / "config.json")
+    config = read_record(folder / "config.json")
     repo_id = repo_id or folder.resolve().name
     license = license or records.license
     kind = next(filter(KINDS.__contains__, config.get("architectures") or ()), None)
@@ -169,10 +169,6 @@ def _checksum(card: ModelCard) -> str:
     data = {name: value for name, value in card.data.to_dict().items() if name != "tags"}
     text = _MARK.sub("", card.text + "\n").strip()
     return hashlib.sha256(f"{json.dumps(data, sort_keys=True, default=str)}\n{text}".encode()).hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _targets(kind: str | None, config: dict[str, Any]) -> list[tuple[str, str]]:

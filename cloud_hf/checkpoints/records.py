@@ -4,7 +4,6 @@ The records hold for one set of weights, whose checksum they carry; beside other
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,11 +14,13 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
 
-from cloud_hf.files import copy_file, write_json
+from cloud_hf.errors import CheckpointError
+from cloud_hf.files import copy_file, read_json, write_json
 from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
 
 __all__ = [
     "METRICS_FILE",
+    "PRETRAINED_METRICS_FILE",
     "PRETRAINING_FILE",
     "TRAINING_DATA_FILE",
     "Records",
@@ -27,6 +28,7 @@ __all__ = [
     "carry_records",
     "checksum_of_weights",
     "read_calibration",
+    "read_record",
     "read_records",
     "record_training_data",
     "rows_of",
@@ -91,14 +93,18 @@ def checksum_of_weights(folder: Path) -> str | None:
 
 
 def read_records(folder: Path) -> Records:
-    """Read the records in a folder; empty where none belong to the weights that lie there."""
-    training_data = _read_json(folder / TRAINING_DATA_FILE)
+    """Read the records in a folder; empty where none belong to the weights that lie there.
+
+    Raises:
+        CheckpointError: One of them is damaged.
+    """
+    training_data = read_record(folder / TRAINING_DATA_FILE)
     checksum = training_data.get("weights")
     if checksum is None or checksum != checksum_of_weights(folder):
         return Records()
     return Records(
-        metrics=_read_json(folder / METRICS_FILE),
-        pretraining=_read_json(folder / PRETRAINING_FILE) or _read_json(folder / PRETRAINED_METRICS_FILE),
+        metrics=read_record(folder / METRICS_FILE),
+        pretraining=read_record(folder / PRETRAINING_FILE) or read_record(folder / PRETRAINED_METRICS_FILE),
         license=training_data.get("license"),
         steps=training_data.get("steps") or [],
     )
@@ -196,7 +202,7 @@ def source_folder(name: str | None, commit: str | None = None, online: bool = Tr
 
 def carry_records(source: Path | None, folder: Path) -> bool:
     """Copy the records of `source` into a folder that holds the same weights; otherwise do nothing and return False."""
-    checksum = _read_json(source / TRAINING_DATA_FILE).get("weights") if source else None
+    checksum = read_record(source / TRAINING_DATA_FILE).get("weights") if source else None
     if source is None or checksum is None or checksum != checksum_of_weights(folder):
         return False
     if source.resolve() != folder.resolve():
@@ -206,8 +212,10 @@ def carry_records(source: Path | None, folder: Path) -> bool:
     return True
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return content if isinstance(content, dict) else {}
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a file beside the weights, empty if there is none.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    return read_json(path, error=CheckpointError, remedy="Mend it or remove it.") if path.is_file() else {}

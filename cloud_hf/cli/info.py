@@ -1,7 +1,6 @@
 """`cloud-hf info`: what is installed, and what a checkpoint predicts."""
 
 import argparse
-import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +10,15 @@ from tabulate import tabulate
 
 import cloud_hf
 from cloud_hf.checkpoints.reading import read_config
-from cloud_hf.checkpoints.records import METRICS_FILE, baseline_errors, read_calibration, rows_of
+from cloud_hf.checkpoints.records import (
+    METRICS_FILE,
+    PRETRAINED_METRICS_FILE,
+    PRETRAINING_FILE,
+    baseline_errors,
+    read_calibration,
+    read_record,
+    rows_of,
+)
 from cloud_hf.cli.arguments import add_model
 from cloud_hf.inference.prediction import heads_of, model_path
 
@@ -66,18 +73,16 @@ def _intervals(folder: Path) -> list[tuple[str, str]]:
 def _metrics(folder: Path) -> list[tuple[str, str]]:
     """What `cloud-hf finetune` and `cloud-hf pretrain` wrote beside the weights."""
     rows: list[tuple[str, str]] = []
-    if (folder / METRICS_FILE).is_file():
-        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-        for part in (part for part in metrics if part != "baselines"):
-            rows += [
-                (f"MAE, {rows_of(part)}", f"{name}: {_errors(row, baseline_errors(metrics, part, name))}")
-                for name, row in metrics[part].items()
-            ]
-    for name in ("pretraining.json", "validation_results.json"):
-        if (folder / name).is_file():
-            results = json.loads((folder / name).read_text(encoding="utf-8"))
-            if "validation_perplexity" in results:
-                rows.append(("pre-training", f"perplexity {results['validation_perplexity']:.3g} on strings kept back"))
+    metrics = read_record(folder / METRICS_FILE)
+    for part in (part for part in metrics if part != "baselines"):
+        rows += [
+            (f"MAE, {rows_of(part)}", f"{name}: {_errors(row, baseline_errors(metrics, part, name))}")
+            for name, row in metrics[part].items()
+        ]
+    for name in (PRETRAINING_FILE, PRETRAINED_METRICS_FILE):
+        results = read_record(folder / name)
+        if "validation_perplexity" in results:
+            rows.append(("pre-training", f"perplexity {results['validation_perplexity']:.3g} on strings kept back"))
     return rows
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from cloud_hf.checkpoints.reading import WEIGHTS_FILE
 from cloud_hf.data.tables import check_output, write_table
 from cloud_hf.errors import CloudError, OutputError, about, one_line
-from cloud_hf.files import refuse_other_settings, write_json
+from cloud_hf.files import read_json, refuse_other_settings, write_json
 from cloud_hf.inference.prediction import model_paths
 from cloud_hf.screening.candidates import Candidate, Counts, Product
 from cloud_hf.screening.chemistry import Rules
@@ -134,7 +134,7 @@ class Plan:
         check_output(path)
         settings = self.settings()
         if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = read_json(path, remedy="Give a new folder.")
             refuse_other_settings(self.folder, _short(before), _short(settings))
             refuse_other_settings(self.folder, before, settings)
         elif self.folder.is_dir() and any(self.folder.iterdir()):

@@ -21,7 +21,7 @@ from cloud_hf.checkpoints.records import record_training_data
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CheckpointError, CloudError
-from cloud_hf.files import new_file, refuse_other_settings, write_json
+from cloud_hf.files import new_file, read_json, refuse_other_settings, write_json
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir
 from cloud_hf.training.few_labels import frozen_vectors
@@ -150,7 +150,7 @@ def _run_all(
             if key in finished:
                 logger.warning(f"{folders[key]}: finished already with the same settings; not trained again.")
                 frames[key] = read_table(folders[key] / PREDICTIONS_FILE)
-                of_run = json.loads((folders[key] / RUN_FILE).read_text(encoding="utf-8"))
+                of_run = read_json(folders[key] / RUN_FILE, error=CheckpointError)
                 for what, chosen in choices.items():
                     chosen[name] = of_run.get(what)
                 continue

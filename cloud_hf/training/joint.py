@@ -19,7 +19,7 @@ from cloud_hf.checkpoints.records import record_training_data
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import TableError
-from cloud_hf.files import write_json
+from cloud_hf.files import read_json, write_json
 from cloud_hf.metrics import regression_metrics
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.heads_phonon import area_between
@@ -106,7 +106,7 @@ def _table(arguments: JointArguments, recipe: JointRecipe, folder: Path) -> pd.D
     }
     kept = folder / COUNTS_FILE
     if kept.is_file() and (folder / TABLE_FILE).is_file():
-        if json.loads(kept.read_text(encoding="utf-8")).get("told") == told:
+        if read_json(kept, remedy="Remove it to go on.").get("told") == told:
             return read_table(folder / TABLE_FILE)
         logger.warning(f"{folder / TABLE_FILE}: was built of another recipe, data or split; it is built again.")
     table, counts = build_joint_table(recipe, Path(arguments.data), Path(arguments.split))

@@ -88,6 +88,13 @@ class TestInfo:
         assert found.status == 0
         assert "band_gap (eV)" in found.out
 
+    def test_damaged_records_end_in_one_line(self, cloud, checkpoint: Path) -> None:
+        (checkpoint / "metrics.json").write_text('{"validation": ')
+        found = cloud("info", "--model", checkpoint)
+        assert found.status == 2
+        assert f"{checkpoint / 'metrics.json'}: cannot be read" in found.err
+        assert len(found.err.splitlines()) == 1
+
     @pytest.mark.parametrize("beside_the_parts", [True, False])
     def test_baselines_stand_beside_the_error(self, cloud, checkpoint: Path, beside_the_parts: bool) -> None:
         """As `finetune` writes them, in each target's row, and as a table of other methods."""

@@ -12,8 +12,8 @@ import torch
 import cloud_hf
 from cloud_hf.checkpoints.reading import WEIGHTS_FILE
 from cloud_hf.data.tables import check_output
-from cloud_hf.errors import StudyError, one_line
-from cloud_hf.files import refuse_other_settings, write_text
+from cloud_hf.errors import StudyError
+from cloud_hf.files import read_json, refuse_other_settings, write_text
 
 __all__ = ["FAILURES_FILE", "STUDY_FILE", "StudyFolder", "digest_of", "provenance", "sha256_of"]
 
@@ -126,10 +126,4 @@ def provenance() -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"is damaged ({one_line(error)}); remove it to go on.", source=str(path)) from error
-    if not isinstance(content, dict):
-        raise StudyError("is damaged (not an object); remove it to go on.", source=str(path))
-    return content
+    return read_json(path, error=StudyError, remedy="Remove it to go on.")

@@ -1,6 +1,5 @@
 """Predictions that `cloud-hf finetune` wrote, in place of the study's own trainings."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from cloud_hf.data.tables import read_table
 from cloud_hf.errors import StudyError
+from cloud_hf.files import read_json
 from cloud_hf.studies.common.crystals import Crystals
 from cloud_hf.studies.common.fitting import StudyTarget, predict_quantity, trees
 from cloud_hf.studies.common.heat_capacities import UNIT
@@ -86,7 +86,7 @@ def given_predictions(path: str, checkpoints: Sequence[str], rows: DebyeRows) ->
 def _refuse_second_branch(path: Path) -> None:
     """One Debye temperature does not describe a head with two branches."""
     beside = path.parent / "run.json"
-    settings = json.loads(beside.read_text(encoding="utf-8"))["settings"] if beside.is_file() else {}
+    settings = read_json(beside, error=StudyError).get("settings", {}) if beside.is_file() else {}
     if settings.get("second_branch", "none") != "none" or (settings and settings.get("debye") is None):
         raise StudyError(
             "predictions of a Debye head with one branch are needed (--debye heat_capacity).", source=str(path)

@@ -89,9 +89,9 @@ def plot_front(
     x, y = columns
     axes.scatter(sample[x], sample[y], s=6, color="0.75", label=f"candidates ({len(sample):,} drawn)")
     axes.plot(front[x], front[y], "o-", color="#1f5fa8", markersize=4, label="Pareto front")
+    across, up = axes.get_xlim(), axes.get_ylim()  # asked for, as they are made only then, and kept
     axes.autoscale(False)
-    for want, span in ((wants[0], axes.axvspan), (wants[1], axes.axhspan)):
-        limits = axes.get_xlim() if span == axes.axvspan else axes.get_ylim()
+    for want, span, limits in ((wants[0], axes.axvspan, across), (wants[1], axes.axhspan, up)):
         span(max(want.low, limits[0]), min(want.high, limits[1]), color="#3d8b40", alpha=0.12)
     axes.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     axes.legend()

@@ -1,5 +1,6 @@
 """What `cloud-hf pretrain` and `cloud-hf finetune` can be told, beside everything that `TrainingArguments` knows."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -62,6 +63,9 @@ class CloudTrainingArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         in_range("seed", self.seed, 0, 2**32 - 1)
+        in_range("learning_rate", self.learning_rate, 0, math.inf)
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            in_range(name, getattr(self, name), 1, math.inf)
 
 
 @dataclass

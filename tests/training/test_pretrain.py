@@ -126,7 +126,15 @@ def test_training_lowers_the_perplexity(strings_table: Path, tiny_flags, cloud, 
 class TestRefusals:
     @pytest.mark.parametrize(
         ("flags", "words"),
-        [(["--seed", "-1"], "seed"), (["--report-to", "nowhere"], "nowhere"), (["--eval-strategy", "steps"], "eval")],
+        [
+            (["--seed", "-1"], "seed"),
+            (["--learning-rate", "-1"], "--learning-rate must be from 0 to inf, not -1"),
+            (["--per-device-train-batch-size", "0"], "--per-device-train-batch-size must be from 1"),
+            (["--per-device-eval-batch-size", "0"], "--per-device-eval-batch-size must be from 1"),
+            (["--gradient-accumulation-steps", "0"], "--gradient-accumulation-steps must be from 1"),
+            (["--report-to", "nowhere"], "nowhere"),
+            (["--eval-strategy", "steps"], "eval"),
+        ],
     )
     def test_training_arguments_that_cannot_work_end_in_one_line(
         self, flags: list[str], words: str, strings_table, tiny_flags, cloud, tmp_path: Path

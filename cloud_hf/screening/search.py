@@ -16,9 +16,10 @@ from safetensors.numpy import load_file, save_file
 
 from cloud_hf.corpus.schema import CORPUS_FILE
 from cloud_hf.corpus.shards import open_corpus
+from cloud_hf.crystals.rows import STRUCTURE_KEYS
 from cloud_hf.crystals.sources import is_table
 from cloud_hf.data.inputs import Item, encode_items, iterate_items, table_items
-from cloud_hf.data.tables import SCOPE_COLUMN, STRUCTURE_COLUMNS, read_table
+from cloud_hf.data.tables import SCOPE_COLUMN, read_table
 from cloud_hf.errors import CloudError, one_line
 from cloud_hf.files import new_file
 from cloud_hf.inference.api import EMBEDDING_HEAD, embed, vectors_of
@@ -92,7 +93,8 @@ class Collection:
             left_out = len(rows) - len(readable)
             logger.warning("%s: %d of %d crystals are left out, the first: %s", name, left_out, len(rows), first)
         labels = pd.DataFrame(index=range(len(rows))) if table is None else table.reset_index(drop=True)
-        hidden = [column for column in (*STRUCTURE_COLUMNS, SCOPE_COLUMN, "id") if column in labels]
+        crystals = {column for keys in STRUCTURE_KEYS for column in keys}
+        hidden = [column for column in labels if column in crystals | {SCOPE_COLUMN, "id"}]
         labels = labels.drop(columns=hidden).iloc[readable].reset_index(drop=True)
         return cls([rows[place].source for place in readable], [str(rows[place].scope) for place in readable], labels)
 

@@ -126,6 +126,11 @@ class TestSearch:
         assert found["source"].tolist()[1] == SALTS[1]
         assert cloud_hf.search(long, SALTS, 2, head="band_gap", progress=False)["rank"].isna().all()
 
+    def test_the_texts_of_the_crystals_are_no_labels(self) -> None:
+        cif = (Path(__file__).parents[2] / "examples" / "MgO.cif").read_text(encoding="utf-8")
+        for column in ("cif", "structure"):
+            assert list(Collection.read(pd.DataFrame({column: [cif], "gap": [7.8]})).labels) == ["gap"]
+
     def test_what_is_left_out_of_the_collection_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
         assert len(Collection.read([*SALTS, "gone.cif", "0 | nonsense"])) == len(SALTS)
         (said,) = caplog.messages

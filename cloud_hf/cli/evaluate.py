@@ -70,6 +70,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     print(tabulate([[name, _shown(value)] for name, value in metrics.items()], tablefmt="plain", disable_numparse=True))
     if arguments.json:
         write_json(metrics, arguments.json, indent=2)
+    if not metrics["n"] and not metrics["n_failed"]:
+        print(f"cloud-hf: {arguments.data}: no row has a label in the column {arguments.label!r}.", file=sys.stderr)
     reasons = [reason for _, reason in evaluation.failures]
     return report_failures(reasons, metrics["n"] + metrics["n_failed"]) or int(metrics["n"] == 0)
 

@@ -317,3 +317,9 @@ def test_the_guide_s_table_of_paths_is_read_by_every_command(cloud, examples: li
         assert cloud(command, tmp_path / "my.csv", *given, "-o", tmp_path / "out.csv").status == 0
         expected = cloud_hf.encode(examples[:2], progress=False)["scope"].tolist()
         assert read_table(tmp_path / "out.csv")["scope"].tolist() == expected
+
+
+def test_a_column_without_labels_is_said(cloud, rows: pd.DataFrame, tmp_path: Path) -> None:
+    rows.assign(y=np.nan).to_csv(tmp_path / "t.csv", index=False)
+    found = cloud("evaluate", "--data", tmp_path / "t.csv", "--label", "y", "--members", 1)
+    assert (found.status, "no row has a label in the column 'y'" in found.err) == (1, True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the checkpoints inside the package, with every figure about them: about six hours of processor time, by the times
+# Make the checkpoints inside the package, with every figure about them: about eight hours of processor time, by the times
 # of its parts, where the processor has bfloat16 products (AMX).
 #   scripts/train_bundled.sh DATA_FOLDER [WORK_FOLDER]
 # DATA_FOLDER holds the labelled tables, e.g. materials_project.parquet. A step that is finished is not run again.
@@ -21,20 +21,28 @@ done
     --data "$work/corpus.parquet" --output-dir "$work/mlm"
 
 # all heads: a run for each fold, which it keeps back, for every figure and interval; the members go on from these over all
-# rows, where elements come often, since they are few and what everyone looks at first; `refit_0` goes on in the same way
-# but keeps the validation part of all rows back, so that its crystals of fold 0 tell what going on is worth
+# rows, where elements come often, since they are few and what everyone looks at first, and then once more with twice the
+# weight of energies, which costs no other head anything; `refit_0` goes on in the same way but keeps the validation part
+# of all rows back, so that its crystals of fold 0 tell what going on is worth
 joint() { # NAME ARGUMENTS: the joint table lies beside the runs
     local name=$1
     shift
     [ -f "$work/joint/$name/model.safetensors" ] || cloud-hf joint --config "$here/recipes/joint.yaml" \
         --data "$data" --split "$work/split" --output-dir "$work/joint/$name" "$@"
 }
-going_on=(--num-train-epochs 8 --learning-rate 4e-4 --repeat-elements 20)
+going_on() { # NAME FOLD ARGUMENTS
+    local name=$1 fold=$2
+    shift 2
+    local settings=(--num-train-epochs 8 --learning-rate 4e-4 --repeat-elements 20 "$@")
+    joint "begun_$name" --model "$work/joint/fold_$fold" --seed "4$fold" "${settings[@]}"
+    joint "$name" --model "$work/joint/begun_$name" --seed "5$fold" "${settings[@]}" \
+        --target-weights formation_energy_per_atom=3 megnet2018_e_form=3 mpts52_formation_energy=2.4
+}
 for fold in 0 1 2; do
     joint "fold_$fold" --model "$work/mlm" --fold $fold --seed 7$fold
-    joint "member_$fold" --model "$work/joint/fold_$fold" --all-rows true "${going_on[@]}" --seed 4$fold
+    going_on "member_$fold" $fold --all-rows true
 done
-joint refit_0 --model "$work/joint/fold_0" "${going_on[@]}" --seed 40
+going_on refit_0 0
 
 # the trees, the package's folders, intervals and figures
 weights=$(python -c 'import cloud_hf, pathlib; print(pathlib.Path(cloud_hf.__file__).with_name("weights"))')

@@ -60,7 +60,7 @@ def train_joint(arguments: JointArguments, training: CloudTrainingArguments) -> 
     check_output_dir(training)
     set_seed(training.seed)
     folder = Path(training.output_dir or ".")
-    recipe = read_joint_recipe(Path(arguments.recipe))
+    recipe = read_joint_recipe(Path(arguments.recipe)).weighted(arguments.weights)
     table = _table(arguments, recipe, folder.parent)
     train, held_out = _sides(arguments, table)
     with loading(arguments.model):
@@ -98,9 +98,12 @@ def train_joint(arguments: JointArguments, training: CloudTrainingArguments) -> 
 
 
 def _table(arguments: JointArguments, recipe: JointRecipe, folder: Path) -> pd.DataFrame:
-    """The joint table of an earlier run with the same recipe and split, or a new one."""
+    """The joint table of an earlier run with the same recipe, but for weights in the loss, and split, or a new one."""
+    of_rows = json.loads(json.dumps(asdict(recipe), default=dict))
+    for target in of_rows["targets"].values():
+        del target["weight"]
     told = {
-        "recipe": json.loads(json.dumps(asdict(recipe), default=dict)),
+        "recipe": of_rows,
         "data": arguments.data,
         "split": arguments.split,
     }

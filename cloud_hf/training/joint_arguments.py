@@ -1,5 +1,6 @@
 """What `cloud-hf joint` can be told, beside everything that `TrainingArguments` knows."""
 
+import math
 from dataclasses import dataclass, field
 
 from cloud_hf.errors import CloudError
@@ -27,6 +28,10 @@ class JointArguments:
         default=1,
         metadata={"help": "How often crystals of a single element come in an epoch."},
     )
+    target_weights: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Weights in the loss in place of the recipe's, by target, e.g. band_gap=2 bulk_modulus=0.5."},
+    )
     dropout: float | None = field(
         default=None, metadata={"help": "Dropout of the encoder; not given: that of the checkpoint."}
     )
@@ -44,3 +49,23 @@ class JointArguments:
             in_range("dropout", self.dropout, 0, 0.99)
         if self.all_rows and self.fold is not None:
             raise CloudError("Give either --fold or --all-rows: a fold is kept back.")
+        _ = self.weights
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights in the loss by target, of those that do not keep the recipe's.
+
+        Raises:
+            CloudError: An entry is not NAME=WEIGHT with a weight from 0 on, or a name comes twice.
+        """
+        weights: dict[str, float] = {}
+        for entry in self.target_weights:
+            name, _, text = entry.rpartition("=")
+            try:
+                weight = float(text)
+            except ValueError:
+                weight = math.nan
+            if not name or name in weights or not 0 <= weight < math.inf:
+                raise CloudError(f"--target-weights takes NAME=WEIGHT, each name once, e.g. band_gap=2; not {entry!r}.")
+            weights[name] = weight
+        return weights

@@ -6,7 +6,7 @@ refused, since energies of two vintages differ by more than a model's error.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,6 +122,19 @@ class JointRecipe:
     def temperatures(self) -> tuple[float, ...]:
         """All temperatures of heat capacities, ascending, K."""
         return tuple(sorted({kelvin for source in self.sources for kelvin in source.heat_capacity.values()}))
+
+    def weighted(self, weights: Mapping[str, float]) -> "JointRecipe":
+        """The same recipe with other weights of some targets in the loss.
+
+        Raises:
+            CloudError: There is no such target.
+        """
+        unknown = [name for name in weights if name not in self.targets]
+        if unknown:
+            known = ", ".join(self.targets)
+            raise CloudError(f"the recipe has no target {', '.join(unknown)}; it has {known}.")
+        others = {name: replace(self.targets[name], weight=weight) for name, weight in weights.items()}
+        return replace(self, targets={**self.targets, **others})
 
 
 T = TypeVar("T")

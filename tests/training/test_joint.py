@@ -421,3 +421,33 @@ def test_folds_and_all_rows(tmp_path: Path, tables: tuple[Path, Path], encoder: 
         parse_recipe("joint", JointArguments, [*everything, "--fold", "0"])
     with pytest.raises(TableError, match="--fold leaves no row on one side"):
         train_joint(*parse_recipe("joint", JointArguments, [*argv, "--output-dir", str(out / "x"), "--fold", "9"]))
+
+
+def test_weights_of_a_run_change_its_loss_and_not_the_table(
+    tmp_path: Path, tables: tuple[Path, Path], encoder: Path
+) -> None:
+    argv = flags(tmp_path, tables, encoder, "--max-steps", "2")
+    out = tmp_path / "runs"
+    train_joint(*parse_recipe("joint", JointArguments, [*argv, "--output-dir", str(out / "recipe")]))
+    kept = (out / "joint.json").stat().st_mtime_ns
+    argv += ["--output-dir", str(out / "other"), "--target-weights", "bulk_modulus=4", "band_gap=0"]
+    train_joint(*parse_recipe("joint", JointArguments, argv))
+    assert (out / "joint.json").stat().st_mtime_ns == kept
+    weights = [
+        CloudForCrystalProperties.from_pretrained(out / run).config.target_weights for run in ("recipe", "other")
+    ]
+    assert weights == [[0.5, 1.0, 1.0], [0.0, 4.0, 1.0]]
+    assert (out / "recipe" / "model.safetensors").read_bytes() != (out / "other" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("given", ["band_gap", "=2", "band_gap=", "band_gap=-1", "band_gap=nan", "band_gap=inf"])
+def test_weights_that_are_none_are_refused(given: str) -> None:
+    with pytest.raises(CloudError, match="NAME=WEIGHT"):
+        JointArguments("recipe", "data", "split", "model", target_weights=[given])
+
+
+def test_a_weight_of_an_unknown_target_or_given_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CloudError, match=r"no target gap; it has band_gap, bulk_modulus, other_gap\."):
+        read_joint_recipe(write_recipe(tmp_path)).weighted({"gap": 2.0})
+    with pytest.raises(CloudError, match="each name once"):
+        JointArguments("recipe", "data", "split", "model", target_weights=["band_gap=1", "band_gap=2"])

@@ -211,7 +211,7 @@ def test_the_command_names_the_provider_that_failed_and_goes_on(
     assert len(rows_of(tmp_path)) == 147
 
 
-@pytest.mark.parametrize("n", [100, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [40, pytest.param(500, marks=pytest.mark.slow)])
 def test_structures_of_the_reference_data(shared: Path, tmp_path: Path, n: int) -> None:
     """Real crystals through the server have the strings that they have from their table."""
     table = pd.read_parquet(shared / "data" / "wbm.parquet").query("nsites <= 12").head(n)

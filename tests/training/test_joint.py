@@ -187,14 +187,14 @@ def replaced(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
 
 def test_whatever_stands_in_a_recipe_it_is_read_or_refused(tmp_path: Path) -> None:
     path, refused = tmp_path / "recipe.yaml", 0
-    for place in places(RECIPE):
-        for junk in JUNK:
+    for number, place in enumerate(places(RECIPE)):
+        for junk in JUNK[number % 4 :: 4]:  # every kind somewhere in every mapping
             path.write_text(yaml.safe_dump(replaced(RECIPE, place, junk)), encoding="utf-8")
             try:
                 read_joint_recipe(path)
             except CloudError as error:
                 refused += error.source == str(path)
-    assert refused > 10 * len(JUNK)
+    assert refused > 3 * len(JUNK)
     path.write_bytes(b"targets: \xff\xfe")
     with pytest.raises(CloudError, match="cannot be read"):
         read_joint_recipe(path)

@@ -39,8 +39,7 @@ class CrystalPropertyPipeline(PushedWithCard, QuantityReader, Pipeline):
 
     Call arguments:
         temperature: K, for thermal properties; 300 K by default.
-        n_atoms: Atoms per primitive cell of a bare SCOPE string that does not tell them, as those of the grammar
-            `sites` do; files and structures know theirs.
+        n_atoms: Atoms per primitive cell of a bare SCOPE string that does not tell them (`sites` strings do).
         level: Of the intervals, one of `cloud_hf.models.conformal.LEVELS`; 0.9 by default.
         auxiliary: Whether to give `config.auxiliary_targets` too; they are left out by default.
         batch_size: Crystals per forward pass; 1 by default.

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedConfig
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
 
 from cloud_hf import files
 from cloud_hf.errors import CheckpointError, CloudError, about, first_line, one_line
@@ -33,7 +34,6 @@ from cloud_hf.models.errors import missing_weights
 
 __all__ = [
     "ENCODER",
-    "WEIGHTS_FILE",
     "ForeignCheckpoint",
     "check_output_folder",
     "loading",
@@ -43,16 +43,8 @@ __all__ = [
     "refuse_missing_weights",
 ]
 
-WEIGHTS_FILE = "model.safetensors"
-"""What this package calls the weights in a folder."""
-
-WEIGHT_FILES = (
-    WEIGHTS_FILE,
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""What transformers may call them, in the order of preference."""
+WEIGHT_FILES = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
+"""What transformers calls the weights in a folder, in the order of preference."""
 
 ENCODER = "bert."
 """What the names of an encoder's weights begin with in a model with a head."""

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from cloud_hf.checkpoints.reading import WEIGHTS_FILE, loading
+from cloud_hf.checkpoints.reading import loading
 from cloud_hf.checkpoints.records import read_calibration
 from cloud_hf.inference.fast_encoder import FastEncoder, FastMember, supports
 from cloud_hf.inference.likelihood_head import LikelihoodHead
@@ -136,7 +137,8 @@ def load_fast(
     Raises:
         CheckpointError: Files that cannot be read, or fewer members.
     """
-    file, kinds = Path(path, WEIGHTS_FILE), [kind for kind in MODELS_WITH_HEADS if kind in (config.architectures or [])]
+    file = Path(path, SAFE_WEIGHTS_NAME)
+    kinds = [kind for kind in MODELS_WITH_HEADS if kind in (config.architectures or [])]
     if not file.is_file() or len(kinds) != 1 or not supports(config) or not config.target_units:
         return None
     if kinds[0] == "CloudForCrystalProperties" and config.grammar == "sites" and not config.reads_chemistry:

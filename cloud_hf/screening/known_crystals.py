@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from cloud_hf.checkpoints.reading import WEIGHTS_FILE
 from cloud_hf.data.inputs import Item
 from cloud_hf.files import new_file
 from cloud_hf.inference.fast_model import FastPredictor
@@ -64,7 +64,7 @@ def known_record() -> dict[str, Any]:
 
 def weights_digest(folder: str) -> str | None:
     """Return the SHA-256 of a checkpoint's weights; None where the folder has no such file, as a Hub id."""
-    path = Path(folder, WEIGHTS_FILE)
+    path = Path(folder, SAFE_WEIGHTS_NAME)
     if not path.is_file():
         return None
     stat = path.stat()

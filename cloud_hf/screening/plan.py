@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from cloud_hf.checkpoints.reading import WEIGHTS_FILE
 from cloud_hf.data.tables import check_output, write_table
 from cloud_hf.errors import CloudError, OutputError, about, one_line
 from cloud_hf.files import read_json, refuse_other_settings, write_json
@@ -190,7 +190,7 @@ def _short(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _weights(model: str) -> str | None:
     """What tells weights from others: sizes and times of the files of local checkpoints."""
-    stats = [Path(path, WEIGHTS_FILE) for path in sorted(model_paths(model))]
+    stats = [Path(path, SAFE_WEIGHTS_NAME) for path in sorted(model_paths(model))]
     return " ".join(f"{file.parent.name}:{file.stat().st_size}" for file in stats if file.is_file()) or None
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 from transformers import set_seed
-from transformers.utils import logging
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from cloud_hf.checkpoints.cards import write_card
-from cloud_hf.checkpoints.reading import ENCODER, WEIGHTS_FILE, loading, read_config, refuse_missing_weights
+from cloud_hf.checkpoints.reading import ENCODER, loading, read_config, refuse_missing_weights
 from cloud_hf.checkpoints.records import record_training_data
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.tables import read_table, write_table
@@ -253,7 +253,7 @@ def _scale_of(config: CloudConfig, place: int) -> tuple[float, float]:
 
 def _head_weights(checkpoint: str) -> dict[str, torch.Tensor]:
     """Weights of the layers of the checkpoint's own head by number and kind, such as `0.bias`; none if it has none."""
-    path = Path(checkpoint) / WEIGHTS_FILE
+    path = Path(checkpoint) / SAFE_WEIGHTS_NAME
     weights = load_file(path) if path.is_file() else {}
     renamed = {re.sub(r"^(classifier|head)\.layers\.", "", name): weight for name, weight in weights.items()}
     return {name: weight for name, weight in renamed.items() if name not in weights}

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from cloud_hf.checkpoints.reading import WEIGHTS_FILE
 from cloud_hf.data.kept_strings import encode_table
 from cloud_hf.data.tables import read_table, write_table
 from cloud_hf.errors import CloudError, StudyError
@@ -165,7 +165,7 @@ class _Grid:
 
     def is_done(self, cell: Cell) -> bool:
         """Whether a cell needs no training."""
-        if cell.training.encoder == "quarter" and not (self.quarter / WEIGHTS_FILE).is_file():
+        if cell.training.encoder == "quarter" and not (self.quarter / SAFE_WEIGHTS_NAME).is_file():
             return False
         pairs = [(fold, seed) for fold in self.arguments.folds for seed in cell.seeds]
         return all(self.folder.has(self._place(cell.training, *pair)) for pair in pairs)
@@ -282,7 +282,7 @@ class _Grid:
         return random_encoder(self.folder.path / "encoders" / name, grammar, seed, **(BASE | changes))
 
     def _pretrained_on_a_quarter(self) -> Path:
-        if not (self.quarter / WEIGHTS_FILE).is_file():
+        if not (self.quarter / SAFE_WEIGHTS_NAME).is_file():
             table = self.quarter.with_suffix(".parquet")
             write_table(quarter_of(self.arguments.corpus), table)
             command = [sys.executable, "-m", "cloud_hf", "pretrain", "--config", str(self.arguments.recipe)]

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from cloud_hf import CloudForMaskedLM, ScopeTokenizer
 from cloud_hf.baselines import chosen_trees
 from cloud_hf.checkpoints.bundled import bundled_likelihood
-from cloud_hf.checkpoints.reading import WEIGHTS_FILE, loading, read_config
+from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.registration import AutoTokenizer
 from cloud_hf.data.inputs import Item
 from cloud_hf.errors import StudyError
@@ -356,7 +357,7 @@ def random_encoder(folder: Path, grammar: str = "sites", seed: int = 0, **archit
         seed: Seed of the weights.
         architecture: Fields of `PretrainArguments`.
     """
-    if not (folder / WEIGHTS_FILE).is_file():
+    if not (folder / SAFE_WEIGHTS_NAME).is_file():
         settings = PretrainArguments(data=[], grammar=grammar, **architecture)
         tokenizer = ScopeTokenizer(model_max_length=settings.max_position_embeddings)
         set_seed(seed)

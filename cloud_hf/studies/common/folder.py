@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 import cloud_hf
-from cloud_hf.checkpoints.reading import WEIGHTS_FILE
 from cloud_hf.data.tables import check_output
 from cloud_hf.errors import StudyError
 from cloud_hf.files import read_json, refuse_other_settings, write_text
@@ -112,7 +112,7 @@ def digest_of(path: str | Path) -> str:
         StudyError: There is no such file.
     """
     path = Path(path)
-    return sha256_of(path / WEIGHTS_FILE if path.is_dir() else path)[:12]
+    return sha256_of(path / SAFE_WEIGHTS_NAME if path.is_dir() else path)[:12]
 
 
 def provenance() -> dict[str, str]:

@@ -31,8 +31,9 @@ def texts() -> dict[str, str]:
     return {name: (EXAMPLES / f"{name}.cif").read_text() for name in NAMES}
 
 
-def encoded(*inputs: object, grammar: str = "composition") -> list[Item]:
-    return list(encode_items(iterate_items(map(str, inputs)), ScopeEncoder(grammar)))
+def encoded(*inputs: object, grammar: str = "composition", timeout: float | None = None) -> list[Item]:
+    """In this process unless there is a limit in seconds: a worker for each call costs more than its crystals."""
+    return list(encode_items(iterate_items(map(str, inputs)), ScopeEncoder(grammar), timeout=timeout))
 
 
 def formulas(items: list[Item]) -> list[str | None]:
@@ -104,14 +105,28 @@ CONTENTS = {
 }
 
 
+def content_of(content: str, texts: dict[str, str]) -> tuple[str, bytes]:
+    """Name and bytes of a file of `CONTENTS`."""
+    name, text = CONTENTS[content]
+    return name, (text or texts["MgO"]).encode()
+
+
+@pytest.fixture(scope="module")
+def files_alone(texts: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Item]:
+    """What a worker makes of each of `CONTENTS` as a file, which is compared with every route in this process."""
+    found = {}
+    for content in CONTENTS:
+        (found[content],) = encoded(as_file(*content_of(content, texts), tmp_path_factory.mktemp("alone")), timeout=60)
+    return found
+
+
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_same_content_gives_the_same_by_every_route(route: str, texts: dict[str, str], tmp_path: Path) -> None:
-    for number, (content, (name, text)) in enumerate(CONTENTS.items()):
-        data = (text or texts["MgO"]).encode()
-        for side in ("alone", "other"):
-            (tmp_path / f"{side}{number}").mkdir()
-        (file,) = encoded(as_file(name, data, tmp_path / f"alone{number}"))
-        (other,) = encoded(ROUTES[route](name, data, tmp_path / f"other{number}"))
+def test_the_same_content_gives_the_same_by_every_route(
+    route: str, texts: dict[str, str], files_alone: dict[str, Item], tmp_path: Path
+) -> None:
+    for number, (content, file) in enumerate(files_alone.items()):
+        (tmp_path / f"other{number}").mkdir()
+        (other,) = encoded(ROUTES[route](*content_of(content, texts), tmp_path / f"other{number}"))
         if (file.error is None) != (content in ("cif", "poscar", "windows")):
             pytest.fail(f"{content}: {file.message}")
         assert (file.scope, type(file.error)) == (other.scope, type(other.error)), (content, other.message)

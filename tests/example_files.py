@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,17 @@ EACH_EXAMPLE = [
     pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in LIKE_OTHERS else ()) for path in EXAMPLES
 ]
 """For `parametrize`: every example in `make test-long`, those unlike others in `make test`."""
+
+
+@cache
+def learn_symmetry() -> None:
+    """Encode the examples in this process, once.
+
+    The worker of each command or function is a fork, and would otherwise learn the symmetry of the same few space
+    groups again, which takes it ten times as long as the crystals themselves.
+    """
+    from cloud_hf.data.inputs import collect_items, encode_items
+    from cloud_hf.scope import ScopeEncoder
+
+    items = collect_items([str(path) for path in EXAMPLES if path.stem not in LIKE_OTHERS])
+    assert not [row.message for row in encode_items(items, ScopeEncoder(), timeout=None) if row.error]

@@ -10,7 +10,14 @@ from typing import NamedTuple
 
 import pytest
 
+from example_files import learn_symmetry
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _known_symmetry() -> None:
+    learn_symmetry()
 
 
 class Finished(NamedTuple):

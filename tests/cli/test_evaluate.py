@@ -66,7 +66,8 @@ class TestNumbers:
         temperature = [] if kelvin is None else ["--temperature", kelvin]
         found = evaluate(rows, "--head", "heat_capacity", "--label", "cell", "--n-atoms", "atoms", *temperature)
         write_table(rows, tmp_path / "in.csv")
-        cloud("predict", tmp_path / "in.csv", "--n-atoms", "atoms", *temperature, "-o", tmp_path / "out.parquet")
+        head = ["--head", "heat_capacity"]
+        cloud("predict", tmp_path / "in.csv", *head, "--n-atoms", "atoms", *temperature, "-o", tmp_path / "out.parquet")
         expected = by_hand(rows["cell"].to_numpy(), read_table(tmp_path / "out.parquet")[PER_CELL].to_numpy())
         for name, value in expected.items():
             assert found[name] == pytest.approx(value, rel=1e-4), name
@@ -104,7 +105,7 @@ class TestNumbers:
         assert isinstance(found["unit"], str)
 
     def test_the_order_of_the_rows_and_the_format_do_not_matter(self, evaluate, rows: pd.DataFrame) -> None:
-        argv = ["--label", "cell", "--n-atoms", "atoms"]
+        argv = ["--label", "cell", "--n-atoms", "atoms", "--members", 1]
         before = evaluate(rows, *argv)
         for suffix in (".csv", ".jsonl"):
             after = evaluate(rows.iloc[::-1].reset_index(drop=True), *argv, suffix=suffix)

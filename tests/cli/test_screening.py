@@ -21,6 +21,8 @@ PER_ATOM = "heat_capacity_per_atom (J/(mol atom K))"
 PER_CELL = "heat_capacity_per_cell (J/(mol primitive cell K))"
 STRINGS = [f"1 0 0 | 2i | Cu {n / 100} Au {round(1 - n / 100, 2)}" for n in range(10, 60)]
 
+QUICK = ("--head", "heat_capacity", "--members", 1)
+
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
@@ -54,7 +56,7 @@ class TestTop:
         ],
     )  # fmt: skip
     def test_the_best_rows_of_all_best_first(self, predict, table: Path, by: str | None, lowest: bool) -> None:
-        argv = [table, "--n-atoms", "atoms", "--head", "heat_capacity"]
+        argv = [table, "--n-atoms", "atoms", *QUICK]
         _, everything = predict(*argv)
         found, top = predict(*argv, "--top", 7, *(["--by", by] if by else []), *(["--lowest"] if lowest else []))
         column = PER_ATOM if by is None else PER_CELL if "cell" in by else PER_ATOM
@@ -67,7 +69,7 @@ class TestTop:
         assert f"Of 52 rows 7 kept, those with the {'lowest' if lowest else 'highest'}" in found.out
 
     def test_more_than_there_are(self, predict, table: Path) -> None:
-        _, top = predict(table, "--head", "heat_capacity", "--top", 1000)
+        _, top = predict(table, *QUICK, "--top", 1000)
         assert len(top) == 50
         assert top[PER_ATOM].is_monotonic_decreasing
 
@@ -77,7 +79,7 @@ class TestTop:
         assert len(top) == 0
 
     def test_on_the_terminal(self, cloud, table: Path) -> None:
-        found = cloud("predict", table, "--head", "band_gap", "--top", 3)
+        found = cloud("predict", table, "--head", "band_gap", "--members", 1, "--top", 3)
         assert len([line for line in found.out.splitlines() if "1 0 0 |" in line]) == 3
 
     @pytest.mark.parametrize(
@@ -107,12 +109,10 @@ class TestTop:
 
 class TestStream:
     def test_the_pieces_do_not_change_a_value(self) -> None:
-        predictor = load_predictor()
-        items = list(
-            encode_items((Item(scope, scope=scope) for scope in [*STRINGS[:20], "garbage"]), predictor.encoder)
-        )
+        predictor = load_predictor(members=1)
+        items = list(encode_items((Item(scope, scope=scope) for scope in [*STRINGS[:9], "garbage"]), predictor.encoder))
         whole = list(predict_encoded(predictor, items))
-        for chunk_size in (1, 7, 21):
+        for chunk_size in (1, 4, 10):
             pieces = list(predict_encoded(predictor, items, chunk_size=chunk_size))
             assert [piece.item for piece in pieces] == [prediction.item for prediction in whole]
             for piece, prediction in zip(pieces, whole, strict=True):
@@ -120,7 +120,7 @@ class TestStream:
                 assert [quantity["value"] for quantity in piece.quantities] == pytest.approx(values, rel=1e-5, abs=1e-5)
 
     def test_endless_items_come_as_they_are_asked_for(self) -> None:
-        predictor = load_predictor()
+        predictor = load_predictor(members=1)
         read = []
 
         def endless():
@@ -141,14 +141,14 @@ class TestStream:
 
         (tmp_path / "out.csv").write_text("old")
         monkeypatch.setattr(module, "predict_encoded", interrupted)
-        assert cloud("predict", table, "-o", tmp_path / "out.csv").status == 130
+        assert cloud("predict", table, *QUICK, "-o", tmp_path / "out.csv").status == 130
         assert (tmp_path / "out.csv").read_text() == "old"
         assert {path.name for path in tmp_path.iterdir()} == {"out.csv", table.name}
 
     def test_the_terminal_shows_the_first_rows(self, cloud, table: Path, tmp_path: Path) -> None:
-        found = cloud("predict", table, "-o", tmp_path / "out.csv")
+        found = cloud("predict", table, *QUICK, "-o", tmp_path / "out.csv")
         assert f"... and {52 - SHOWN_ROWS} more rows" in found.out
-        assert "more rows" not in cloud("predict", table).out
+        assert "more rows" not in cloud("predict", table, *QUICK).out
 
     def test_without_a_file_the_terminal_has_an_end_too(self) -> None:
         with open_rows({"source": "object", "error": "object"}) as rows:
@@ -158,15 +158,15 @@ class TestStream:
 
     @pytest.mark.parametrize("processes", [1, 2])
     def test_crystals_in_processes(self, predict, examples: list[Path], processes: int) -> None:
-        _, expected = predict(*examples, "--timeout", 0)
-        found, table = predict(*examples, "--processes", processes)
+        _, expected = predict(*examples, *QUICK, "--timeout", 0)
+        found, table = predict(*examples, *QUICK, "--processes", processes)
         assert found.status == 0
         pd.testing.assert_frame_equal(table, expected)
 
 
-def test_bfloat16_stays_near_float32(predict, table: Path, examples: list[Path]) -> None:
-    _, exact = predict(table, *examples, "--head", "heat_capacity")
-    _, fast = predict(table, *examples, "--head", "heat_capacity", "--dtype", "bfloat16")
+def test_bfloat16_stays_near_float32(predict, examples: list[Path]) -> None:
+    _, exact = predict(*STRINGS[:4], *examples, "--head", "heat_capacity")
+    _, fast = predict(*STRINGS[:4], *examples, "--head", "heat_capacity", "--dtype", "bfloat16")
     assert fast[THETA].dtype == np.float64
     np.testing.assert_allclose(fast[THETA], exact[THETA], rtol=0.02)
     np.testing.assert_allclose(fast[PER_ATOM], exact[PER_ATOM], rtol=0.02)
@@ -177,7 +177,7 @@ def test_evaluate_in_processes(cloud, tmp_path: Path) -> None:
     crystal = {"lattice": [5.64, 0, 0, 0, 5.64, 0, 0, 0, 5.64], "frac_coords": [0, 0, 0, 0.5, 0.5, 0.5]}
     rows = [{**crystal, "numbers": [11, z], "y": 20.0 + z} for z in (9, 17, 35, 300)]
     pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
-    argv = ["evaluate", "--data", tmp_path / "t.parquet", "--label", "y"]
+    argv = ["evaluate", "--data", tmp_path / "t.parquet", "--label", "y", *QUICK]
     one, two = cloud(*argv), cloud(*argv, "--processes", 2, "--timeout", 600)
     assert one.status == two.status == 1
     assert one.out == two.out

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from cloud_hf.models.debye import heat_capacity
+from cloud_hf.studies.common import report
 from cloud_hf.studies.common.fitting import random_encoder
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -24,6 +26,25 @@ CATIONS, ANIONS = (3, 11, 19, 37, 12, 20, 38, 56, 30, 48), (9, 17, 35, 53, 8, 16
 @pytest.fixture(autouse=True)
 def _as_before(few_trees: None, verbosity: None) -> None:
     """The studies compare with trees, and run as a command; how good trees are is tested elsewhere."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_picture_once() -> Iterator[None]:
+    """Render a picture of each name once a module: a later run makes the same figure, which takes longest to render."""
+    rendered: dict[str, bytes] = {}
+    render = report.save_figure
+
+    def save(figure: Figure, path: str) -> None:
+        name = Path(path).name
+        if name in rendered:
+            Path(path).write_bytes(rendered[name])
+        else:
+            render(figure, path)
+            rendered[name] = Path(path).read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "save_figure", save)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def tables(crystals: Callable[[int], pd.DataFrame], tmp_path_factory: pytest.Tem
 @pytest.fixture
 def command(tables: Path, encoder: Path, tmp_path: Path) -> list[str]:
     data = [str(tables / "mp.parquet"), str(tables / "wbm.parquet")]
-    flags = ["--model", str(encoder), "--max-steps", "30", "--no-baselines", "--out", str(tmp_path / "out")]
+    flags = ["--model", str(encoder), "--max-steps", "8", "--no-baselines", "--out", str(tmp_path / "out")]
     return ["study", "discovery", "--data", *data, *flags]
 
 

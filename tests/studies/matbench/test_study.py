@@ -47,7 +47,7 @@ def quick(data: Path, out: Path, encoder: Path, **given: Any) -> Arguments:
 def finished(folder: Path, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of all five folds."""
     out = tmp_path_factory.mktemp("results") / "out"
-    run(quick(folder, out, encoder, max_steps=20, learning_rate=0.01))
+    run(quick(folder, out, encoder, max_steps=8, learning_rate=0.01))
     return out
 
 
@@ -93,7 +93,7 @@ class TestStudy:
         monkeypatch.setattr("cloud_hf.studies.common.folds.fit_and_predict", never)
         monkeypatch.setattr("cloud_hf.data.kept_strings.encode_items", never)
         before = (finished / "report.md").read_text()
-        run(quick(folder, finished, encoder, max_steps=20, learning_rate=0.01))
+        run(quick(folder, finished, encoder, max_steps=8, learning_rate=0.01))
         assert (finished / "report.md").read_text() == before
 
     def test_the_submission_is_what_the_benchmark_reads(self, finished: Path, folder: Path) -> None:
@@ -128,7 +128,7 @@ class TestStudy:
         table["energy"] += 1.0
         other = write_matbench(tmp_path / "other", table)
         with pytest.raises(StudyError, match=r"fold 0 of perovskites of other rows, strings or labels"):
-            run(quick(other, finished, encoder, max_steps=20, learning_rate=0.01))
+            run(quick(other, finished, encoder, max_steps=8, learning_rate=0.01))
 
 
 class TestProtocol:

@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +176,14 @@ def no_leftovers(root: Path) -> None:
     assert not (root / "work" / "encoded").exists()
 
 
-@pytest.fixture
-def mixed(crystals: list[Crystal], tmp_path: Path) -> Iterator[list[str]]:
-    """Inputs of three forms that repeat each other and hold damaged crystals."""
-    folder = write_folder(crystals[:40], tmp_path / "a")
+@pytest.fixture(scope="session")
+def mixed(crystals: list[Crystal], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Inputs of three forms that repeat each other and hold damaged crystals; tests must not change them."""
+    path = tmp_path_factory.mktemp("mixed")
+    folder = write_folder(crystals[:40], path / "a")
     (folder / "zz_broken.cif").write_text("no crystal at all", encoding="utf-8")
-    table = write_parquet([*crystals[20:90], crystals[0] | {"id": "bad", "frac_coords": [0.0]}], tmp_path / "b.parquet")
-    lines = write_jsonl(crystals[60:], tmp_path / "c.jsonl")
+    table = write_parquet([*crystals[20:90], crystals[0] | {"id": "bad", "frac_coords": [0.0]}], path / "b.parquet")
+    lines = write_jsonl(crystals[60:], path / "c.jsonl")
     with lines.open("a") as file:
         file.write('{"id": "cut", "lattice": [1, 0')
     return [str(folder), str(table), str(lines)]

@@ -34,6 +34,14 @@ def build(inputs: list[str], output: Path, settings: BuildSettings = SMALL) -> d
     return build_corpus(inputs, output, settings, processes=1, timeout=None)
 
 
+@pytest.fixture(scope="module")
+def whole(mixed: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus of `mixed`, to be compared with; tests must not change it."""
+    folder = tmp_path_factory.mktemp("whole") / "corpus"
+    build(mixed, folder)
+    return folder
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_input_gives_the_same_strings(
     form: str, crystals: list[Crystal], strings: dict[str, str], tmp_path: Path
@@ -113,35 +121,34 @@ def test_duplicates_keep_the_first_and_every_row_is_somewhere(mixed: list[str], 
         assert word in reason
 
 
-def test_the_number_of_processes_changes_nothing(mixed: list[str], tmp_path: Path) -> None:
-    build(mixed, tmp_path / "one")
+def test_the_number_of_processes_changes_nothing(whole: Path, mixed: list[str], tmp_path: Path) -> None:
     build_corpus(mixed, tmp_path / "two", SMALL, processes=2, timeout=60.0)
-    same_corpus(tmp_path / "one", tmp_path / "two")
+    same_corpus(whole, tmp_path / "two")
 
 
-def test_a_worker_stays_from_task_to_task(mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_stays_from_task_to_task(
+    whole: Path, mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it has learned of symmetry takes a second, and would be learned again by each task."""
     started = []
     start = pool.Pool._start_worker
     monkeypatch.setattr(pool.Pool, "_start_worker", lambda self: (started.append(1), start(self)))
     build_corpus(mixed, tmp_path / "corpus", SMALL, processes=1, timeout=60.0)
     assert len(started) == 1
-    build(mixed, tmp_path / "alone")
-    same_corpus(tmp_path / "corpus", tmp_path / "alone")
+    same_corpus(tmp_path / "corpus", whole)
     build_corpus([], tmp_path / "corpus", processes=1, timeout=60.0)
     assert len(started) == 1
 
 
 def test_the_number_of_parts_in_which_duplicates_are_looked_for_changes_nothing(
-    mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cloud_hf.corpus import plan
 
-    build(mixed, tmp_path / "one")
     monkeypatch.setattr(plan, "BUCKET_ROWS", 30)
     build(mixed, tmp_path / "seven")
     assert json.loads((tmp_path / "seven" / "work" / "plan" / "plan.json").read_text())["buckets"] == 7
-    same_corpus(tmp_path / "one", tmp_path / "seven")
+    same_corpus(whole, tmp_path / "seven")
 
 
 def test_rows_say_who_published_them_under_which_licence(crystals: list[Crystal], tmp_path: Path) -> None:
@@ -228,10 +235,9 @@ def killed_at(event: int, inputs: list[str], output: Path) -> int:
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
-def test_ten_kills_lose_no_row_and_double_none(seed: int, mixed: list[str], tmp_path: Path) -> None:
+def test_ten_kills_lose_no_row_and_double_none(seed: int, whole: Path, mixed: list[str], tmp_path: Path) -> None:
     import random
 
-    build(mixed, tmp_path / "whole")
     chance = random.Random(seed)
     kills = 0
     while kills < 10:
@@ -242,13 +248,12 @@ def test_ten_kills_lose_no_row_and_double_none(seed: int, mixed: list[str], tmp_
         kills += 1
     assert kills > 4
     build(mixed, tmp_path / "killed")
-    same_corpus(tmp_path / "whole", tmp_path / "killed")
+    same_corpus(whole, tmp_path / "killed")
     no_leftovers(tmp_path / "killed")
 
 
-def test_a_full_disk_damages_nothing(mixed: list[str], tmp_path: Path) -> None:
+def test_a_full_disk_damages_nothing(whole: Path, mixed: list[str], tmp_path: Path) -> None:
     """A limit on the size of files fails as a full disk does: in the middle of a write."""
-    build(mixed, tmp_path / "whole")
     for bytes_left in (100, 1_500, 4_000):
 
         def work(limit: int = bytes_left) -> None:
@@ -259,7 +264,7 @@ def test_a_full_disk_damages_nothing(mixed: list[str], tmp_path: Path) -> None:
         assert forked(work) == 0
         assert not (tmp_path / "full" / "corpus.json").exists()
     build(mixed, tmp_path / "full")
-    same_corpus(tmp_path / "whole", tmp_path / "full")
+    same_corpus(whole, tmp_path / "full")
     no_leftovers(tmp_path / "full")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
+from pymatgen.symmetry.groups import SpaceGroup
 
 from cloud_hf.scope import backends, cubic
 from cloud_hf.scope.canonical import ELEMENT_RANK, find_kind_orbits
@@ -36,10 +37,11 @@ def test_cubic_crystals_are_told_as_by_the_search(space_group: int, monkeypatch:
     rng = np.random.default_rng(space_group)
     monkeypatch.setattr(cubic, "_letters", {})
     short = 0
+    group = SpaceGroup.from_int_number(space_group)  # once: it takes longer to make than all that follows
     for points in PAIRS:
-        crystal = Structure.from_spacegroup(
-            space_group, Lattice.cubic(9), ["Fe", "O"], points
-        ).get_primitive_structure()
+        iron, oxygen = (group.get_orbit(point) for point in points)
+        elements = ["Fe"] * len(iron) + ["O"] * len(oxygen)
+        crystal = Structure(Lattice.cubic(9), elements, [*iron, *oxygen]).get_primitive_structure()
         if len(crystal) > 40:
             continue
         order = rng.permutation(len(crystal))

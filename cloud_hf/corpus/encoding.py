@@ -14,7 +14,6 @@ from cloud_hf.crystals.sources import Raw
 from cloud_hf.errors import CloudError, DisorderedStructureError, about, unforeseen
 from cloud_hf.parallel.worker import Several
 from cloud_hf.scope import Cell, ScopeEncoder
-from cloud_hf.scope.grammar import GRAMMARS
 
 __all__ = ["EncodedRow", "RecordEncoder", "canonical_hash", "failed_row", "package_versions"]
 
@@ -71,7 +70,7 @@ class RecordEncoder:
         self.encoder = encoder
         self.grammars = grammars
         limits = encoder.symprec, encoder.angle_tolerance, encoder.symmetry, encoder.max_atoms
-        self.encoders = {name: ScopeEncoder(name, True, *limits) for name in GRAMMARS}
+        self.encoders = {name: ScopeEncoder(name, True, *limits) for name in ("sites", "composition")}
 
     def describe(self, raw: Raw) -> EncodedRow | Several:
         """Return the row of a crystal, with an error in place of strings where there are none."""
@@ -104,18 +103,7 @@ class RecordEncoder:
                 "only the grammar 'composition' can write partially occupied sites; add it to `grammars`.",
                 flag="grammars",
             )
-        encoder = self.encoders[canonical]
-        symmetry = encoder._search(cell)
-        known = encoder._described(cell, symmetry)
-        amounts = cell.amounts()
-        strings = tuple(
-            known.scope
-            if name == canonical
-            else self.encoders[name]._scope(cell, symmetry, amounts)
-            if is_ordered
-            else None
-            for name in self.grammars
-        )
+        known, strings = self.encoders[canonical].describe_cell(cell, self.grammars)
         return canonical_hash(known.scope), strings, known.formula, known.space_group, len(cell), known.n_atoms
 
 

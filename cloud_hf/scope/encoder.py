@@ -1,7 +1,7 @@
 """`ScopeEncoder`: crystal in, SCOPE string out."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -191,7 +191,7 @@ class ScopeEncoder:
             CrystalError: The crystal cannot be read or has no usable symmetry; the message names it.
         """
         cell = self._read(crystal)
-        return self._scope(cell, self._search(cell), cell.amounts())
+        return self._scope(self.grammar, cell, self._search(cell), cell.amounts())
 
     def describe(self, crystal: Crystal) -> EncodedCrystal:
         """Return the SCOPE string together with formula, space group and atoms per primitive cell.
@@ -202,22 +202,45 @@ class ScopeEncoder:
         Raises:
             CrystalError: As for `encode`.
         """
-        cell = self._read(crystal)
-        return self._described(cell, self._search(cell))
+        return self.describe_cell(self._read(crystal))[0]
 
-    def _described(self, cell: Cell, symmetry: KindOrbits | SymmetrySites) -> EncodedCrystal:
-        amounts = cell.amounts()
+    def describe_cell(self, cell: Cell, grammars: Sequence[str] = ()) -> tuple[EncodedCrystal, tuple[str | None, ...]]:
+        """Return what `describe` does for a cell that is read already, and its strings in several grammars.
+
+        The symmetry is searched once for all of them.
+
+        Args:
+            cell: As `read_cell` returns it; ordered, unless the encoder's grammar is `"composition"`.
+            grammars: Of the strings.
+
+        Returns:
+            The description, and a string for each grammar; None where it cannot write partially occupied sites.
+
+        Raises:
+            CrystalError: The cell has no usable symmetry; the message names it.
+        """
+        amounts, symmetry = cell.amounts(), self._search(cell)
         primitive_cells = (
             len(cell) / symmetry.n_primitive if isinstance(symmetry, KindOrbits) else symmetry.n_primitive_cells
         )
-        return EncodedCrystal(
-            scope=self._scope(cell, symmetry, amounts),
+        scope = self._scope(self.grammar, cell, symmetry, amounts)
+        described = EncodedCrystal(
+            scope=scope,
             formula=reduced_formula(amounts),
             space_group=symmetry.space_group,
             space_group_symbol=symmetry.space_group_symbol,
             n_atoms=round(sum(amounts.values()) / primitive_cells, 6),
             note="; ".join(filter(None, (cell.note, symmetry.note))),
         )
+        strings = (
+            scope
+            if grammar == self.grammar
+            else self._scope(grammar, cell, symmetry, amounts)
+            if cell.is_ordered or grammar == "composition"
+            else None
+            for grammar in grammars
+        )
+        return described, tuple(strings)
 
     def _read(self, crystal: Crystal) -> Cell:
         cell = read_cell(crystal, self.max_atoms, not self.canonical, self.trust_sites)
@@ -230,11 +253,12 @@ class ScopeEncoder:
             )
         return cell
 
-    def _scope(self, cell: Cell, symmetry: KindOrbits | SymmetrySites, amounts: dict[str, float]) -> str:
+    @staticmethod
+    def _scope(grammar: str, cell: Cell, symmetry: KindOrbits | SymmetrySites, amounts: dict[str, float]) -> str:
         if isinstance(symmetry, KindOrbits):
-            words = _canonical_words(self.grammar, symmetry, amounts)
+            words = _canonical_words(grammar, symmetry, amounts)
         else:
-            words = _released_words(self.grammar, symmetry, cell, amounts)
+            words = _released_words(grammar, symmetry, cell, amounts)
         return " | ".join([" ".join(segment) for segment in (generator_words(symmetry.space_group), *words)])
 
     def encode_batch(

@@ -16,9 +16,11 @@ from pymatgen.io.vasp import Poscar
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from cloud_hf import ScopeEncoder, errors, grammar_of
+from cloud_hf.crystals.readers import read_cell
 from cloud_hf.errors import CloudError
 from cloud_hf.scope.encoder import EncoderSettings
 from cloud_hf.scope.generators import generator_words, space_group_of
+from cloud_hf.scope.grammar import GRAMMARS
 from example_files import EACH_EXAMPLE, EXAMPLES
 
 WORD = re.compile(r"(\d+)([A-Za-z])")
@@ -265,6 +267,18 @@ def test_occupancies_distinguish_sites(encoder: ScopeEncoder) -> None:
     ordered = Structure(CUBE, [{"Cu": 0.5, "Zn": 0.5}] * 2, CORNER_AND_CENTRE)
     unequal = Structure(CUBE, [{"Cu": 0.4, "Zn": 0.6}, {"Cu": 0.6, "Zn": 0.4}], CORNER_AND_CENTRE)
     assert (encoder.describe(ordered).space_group, encoder.describe(unequal).space_group) == (229, 221)
+
+
+def test_one_search_gives_the_strings_of_every_grammar() -> None:
+    ordered = read_cell(EXAMPLES[0])
+    disordered = read_cell(Structure(CUBE, ["Ti", {"O": 0.5}], CORNER_AND_CENTRE))
+    described, strings = ScopeEncoder().describe_cell(ordered, GRAMMARS)
+    assert list(strings) == [ScopeEncoder(grammar).encode(ordered) for grammar in GRAMMARS]
+    assert described == ScopeEncoder().describe(ordered)
+    _, strings = ScopeEncoder("composition").describe_cell(disordered, GRAMMARS)
+    assert dict(zip(GRAMMARS, strings, strict=True)) == {
+        "sites": None, "composition": ScopeEncoder("composition").encode(disordered), "full": None
+    }  # fmt: skip
 
 
 def test_full_refuses_partial_occupancies_and_names_the_file(tmp_path: Path) -> None:

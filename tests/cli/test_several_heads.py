@@ -50,10 +50,11 @@ class TestBundled:
 
 class TestPredict:
     def test_every_head_says_what_it_says_alone(self, predict, examples: list[Path]) -> None:
-        _, table = predict(*examples, SALT)
-        assert len(table) == len(examples) + 1
+        several = [*examples[::3], SALT]
+        _, table = predict(*several)
+        assert len(table) == len(several)
         for head in bundled_heads():
-            _, alone = predict(*examples, SALT, "--head", head)
+            _, alone = predict(*several, "--head", head)
             values = [name for name in alone if name not in ("error", "unknown_elements")]
             assert set(values) <= set(table.columns)
             for name in values:

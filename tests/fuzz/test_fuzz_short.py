@@ -17,7 +17,7 @@ import fuzz_inputs
 Outcome = tuple[int, Any, list[Any]]
 
 
-@pytest.fixture(scope="module", params=[1_000, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[400, pytest.param(20_000, marks=pytest.mark.slow)])
 def outcome(request: pytest.FixtureRequest) -> Outcome:
     """Number of inputs, counts and findings; `make fuzz` takes 100,000. An input has ten minutes on a busy machine."""
     return request.param, *fuzz_encoder.run(request.param, seed=1, limit=600.0)

@@ -24,6 +24,7 @@ from cloud_hf.inference.prediction import (
     load_predictors,
     predict_items,
 )
+from example_files import learn_symmetry
 
 COPPER = "1 0 0 | 2i | Cu 1.0"
 LONGER = "1 0 0 | 1a 1b 1c 1d 2i | Na 0.2 Cl 0.2 O 0.6"
@@ -31,6 +32,7 @@ LONGER = "1 0 0 | 1a 1b 1c 1d 2i | Na 0.2 Cl 0.2 O 0.6"
 
 @pytest.fixture(scope="module")
 def predictor() -> CrystalPropertyPipeline:
+    learn_symmetry()
     return load_predictor()
 
 
@@ -63,7 +65,7 @@ def test_quantities_are_finite_positive_and_have_units(predictor: CrystalPropert
 
 
 def test_batches_do_not_change_values(predictor: CrystalPropertyPipeline, examples) -> None:
-    items = collect_items([*map(str, examples), COPPER, LONGER])
+    items = collect_items([*map(str, examples[::3]), COPPER, LONGER])
     alone = [value(predict_items(predictor, [item])[0]) for item in items]
     for size in (1, 2, 64):
         together = [value(prediction) for prediction in predict_items(predictor, items, batch_size=size)]

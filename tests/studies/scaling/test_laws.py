@@ -25,7 +25,7 @@ def test_a_known_law_is_found_again() -> None:
 def test_the_intervals_cover_the_law_and_are_informative_on_a_wide_grid() -> None:
     loss = LAW(SIZES, TOKENS) * np.exp(np.random.default_rng(0).normal(0, 0.003, SIZES.size))
     fitted = fit_loss_law(SIZES, TOKENS, loss)
-    found = interval(fitted, bootstrap(SIZES, TOKENS, loss, fitted, resamples=40))
+    found = interval(fitted, bootstrap(SIZES, TOKENS, loss, fitted, resamples=20))
     for name in ("parameter_exponent", "data_exponent"):
         assert found[name]["low"] < getattr(LAW, name) < found[name]["high"]
         assert found[name]["informative"]
@@ -36,7 +36,7 @@ def test_a_narrow_and_noisy_grid_is_called_uninformative() -> None:
     size, data = (part.ravel() for part in np.meshgrid([1e6, 1.2e6, 1.5e6], [1e7, 1.2e7, 1.5e7], indexing="ij"))
     loss = LAW(size, data) * np.exp(np.random.default_rng(1).normal(0, 0.02, size.size))
     fitted = fit_loss_law(size, data, loss)
-    found = interval(fitted, bootstrap(size, data, loss, fitted, resamples=12))
+    found = interval(fitted, bootstrap(size, data, loss, fitted, resamples=6))
     assert not found["parameter_exponent"]["informative"] or not found["data_exponent"]["informative"]
 
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from cloud_hf.cli.main import main
+from cloud_hf.screening.hull import KnownPhases
+
+
+@pytest.fixture(autouse=True)
+def _phases_of_two_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that binary crystals can meet; to read the formulas of the other phases takes longer than the study."""
+    every = KnownPhases.bundled()
+    kept = {name: energy for name, energy in every.energies.items() if len(re.findall("[A-Z]", name)) <= 2}
+    few = KnownPhases([*kept], [*kept.values()], every.vintage, every.head)
+    monkeypatch.setattr(KnownPhases, "bundled", lambda: few)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the checkpoints inside the package, with every figure about them: about eight hours of processor time, by the times
+# Make the checkpoints inside the package, with every figure about them: about nine hours of processor time, by the times
 # of its parts, where the processor has bfloat16 products (AMX).
 #   scripts/train_bundled.sh DATA_FOLDER [WORK_FOLDER]
 # DATA_FOLDER holds the labelled tables, e.g. materials_project.parquet. A step that is finished is not run again.
@@ -21,9 +21,10 @@ done
     --data "$work/corpus.parquet" --output-dir "$work/mlm"
 
 # all heads: a run for each fold, which it keeps back, for every figure and interval; the members go on from these over all
-# rows, where elements come often, since they are few and what everyone looks at first, and then once more with twice the
-# weight of energies, which costs no other head anything; `refit_0` goes on in the same way but keeps the validation part
-# of all rows back, so that its crystals of fold 0 tell what going on is worth
+# rows, where elements come often, since they are few and what everyone looks at first, then with twice the weight of
+# energies, and then with more still and half as much again of moduli, which costs no other head anything; `refit_0` goes
+# on in the same way but keeps the validation part of all rows back, so that its crystals of fold 0 tell what going on is
+# worth
 joint() { # NAME ARGUMENTS: the joint table lies beside the runs
     local name=$1
     shift
@@ -33,10 +34,12 @@ joint() { # NAME ARGUMENTS: the joint table lies beside the runs
 going_on() { # NAME FOLD ARGUMENTS
     local name=$1 fold=$2
     shift 2
-    local settings=(--num-train-epochs 8 --learning-rate 4e-4 --repeat-elements 20 "$@")
-    joint "begun_$name" --model "$work/joint/fold_$fold" --seed "4$fold" "${settings[@]}"
-    joint "$name" --model "$work/joint/begun_$name" --seed "5$fold" "${settings[@]}" \
-        --target-weights formation_energy_per_atom=3 megnet2018_e_form=3 mpts52_formation_energy=2.4
+    local settings=(--learning-rate 4e-4 --repeat-elements 20 "$@") energies="formation_energy_per_atom=3 mpts52_formation_energy=2.4"
+    joint "begun_$name" --model "$work/joint/fold_$fold" --seed "4$fold" --num-train-epochs 8 "${settings[@]}"
+    joint "further_$name" --model "$work/joint/begun_$name" --seed "5$fold" --num-train-epochs 8 "${settings[@]}" \
+        --target-weights $energies megnet2018_e_form=3
+    joint "$name" --model "$work/joint/further_$name" --seed "6$fold" --num-train-epochs 10 "${settings[@]}" \
+        --target-weights $energies megnet2018_e_form=5 bulk_modulus=1.5 shear_modulus=1.5
 }
 for fold in 0 1 2; do
     joint "fold_$fold" --model "$work/mlm" --fold $fold --seed 7$fold
@@ -58,7 +61,7 @@ cloud-hf likelihood --model "$weights/likelihood" --inside "$work/split/material
     --save
 cloud-hf likelihood --model "$weights/likelihood" --distil "$weights/crystal_properties" \
     --learn "$work/split/materials_project.split.parquet:train" "$work/split/lemat.split.parquet:train" \
-    --most-learned 16000 --inside "$work/split/materials_project.split.parquet:validation" \
+    --most-learned 48000 --inside "$work/split/materials_project.split.parquet:validation" \
     --outside "$work/split/wbm.split.parquet" --most 3000 \
     --json "$results/ood.json"
 python "$here/ablate_bundled.py" --rows "$work" --data "$data"

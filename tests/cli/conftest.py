@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import transformers.utils.logging  # noqa: F401  (it holds the stderr of its first import, which must be no test's own)
 
 from example_files import learn_symmetry
 

@@ -29,8 +29,11 @@ def _as_before(few_trees: None, verbosity: None) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _each_picture_once() -> Iterator[None]:
-    """Render a picture of each name once a module: a later run makes the same figure, which takes longest to render."""
+def _each_picture_once(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Render a picture of each name once a module in the quick tests: rendering takes a study of tests longest."""
+    if "slow" not in pytestconfig.option.markexpr:
+        yield
+        return
     rendered: dict[str, bytes] = {}
     render = report.save_figure
 

@@ -22,9 +22,9 @@ done
 
 # all heads: a run for each fold, which it keeps back, for every figure and interval; the members go on from these over all
 # rows, where elements come often, since they are few and what everyone looks at first, then with twice the weight of
-# energies, and then with more still and half as much again of moduli, which costs no other head anything; `refit_0` goes
-# on in the same way but keeps the validation part of all rows back, so that its crystals of fold 0 tell what going on is
-# worth
+# energies, and then with more still and half as much again of moduli, which costs no other head anything beyond doubt;
+# `refit_0` goes on in the same way but keeps the validation part of all rows back, so that its crystals of fold 0 tell
+# what going on is worth
 joint() { # NAME ARGUMENTS: the joint table lies beside the runs
     local name=$1
     shift

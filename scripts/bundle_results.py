@@ -134,19 +134,31 @@ def paper_rows(table: pd.DataFrame, data: Path, split: Path) -> dict[str, Any]:
     return scored(frame.dropna().reset_index(drop=True), "J/(mol cell K)")
 
 
-def predictions_csv(table: pd.DataFrame, recipe: JointRecipe, trees: Path) -> pd.DataFrame:
+def refitted(runs: Path) -> pd.DataFrame:
+    """Predictions of the runs `refit_K`, by string, for rows of fold K, which their first run kept back."""
+    tables = []
+    for path in sorted(runs.glob("refit_*/predictions.parquet")):
+        table = read_table(path)
+        tables.append(table[table.fold == int(path.parent.name.removeprefix("refit_"))])
+    return pd.concat(tables).set_index("scope") if tables else pd.DataFrame()
+
+
+def predictions_csv(table: pd.DataFrame, recipe: JointRecipe, trees: Path, further: pd.DataFrame) -> pd.DataFrame:
     """Labels and predictions of every head in the form of `cloud-hf finetune`.
 
     Args:
         table: From `kept_back`.
         recipe: Of the joint table.
         trees: Folder with the trees' predictions.
+        further: From `refitted`.
     """
     frame = table[["scope", "group", "fold"]].assign(part="test")
     for name, (column, unit) in heads(recipe).items():
         if name in ("heat_capacity", *recipe.targets):
             frame[f"{name} ({unit})"] = table[column]
             frame[f"{name} predicted ({unit})"] = table[f"predicted_{column}"]
+            if f"predicted_{column}" in further:
+                frame[f"{name} refitted ({unit})"] = table.scope.map(further[f"predicted_{column}"])
             if (trees / f"{column}.parquet").is_file():
                 known = read_table(trees / f"{column}.parquet").set_index("scope")["prediction"]
                 frame[f"{name} trees ({unit})"] = table.scope.map(known)
@@ -160,7 +172,7 @@ def main() -> None:
     recipe = read_joint_recipe(RECIPE)
     table = kept_back(arguments.rows / "joint")
     (arguments.rows / "scored").mkdir(exist_ok=True)
-    frame = predictions_csv(table, recipe, arguments.rows / "trees")
+    frame = predictions_csv(table, recipe, arguments.rows / "trees", refitted(arguments.rows / "joint"))
     write_text(frame.rename_axis("row").to_csv(), arguments.rows / "predictions.csv")
     figures: dict[str, Any] = {}
     for name, (column, unit) in heads(recipe).items():

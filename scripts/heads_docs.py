@@ -68,11 +68,13 @@ def errors_block() -> str:
 
 
 def intervals_block() -> str:
-    """Coverage and widths, the trees' beside them."""
+    """Coverage and widths, of the folds' runs, of a member on crystals that it had not seen, and of the trees."""
     rows, bands = [], read("intervals.json")
     for name in scored_heads():
-        for by in ("model", "trees"):
-            band = bands[name][by]
+        for key, by in (("model", "model"), ("refitted", "member"), ("trees", "trees")):
+            if key not in bands[name]:
+                continue
+            band = bands[name][key]
             held = f"{band['coverage']:.1%} (90 % +- {2 * band['standard_error']:.1%})"
             widths = (f"{band[key]:.3g}" for key in ("mean_width", "median_width"))
             rows.append([f"`{name}`", bands[name]["unit"], by, f"{band['n']:,}", held, *widths])

@@ -44,7 +44,9 @@ def calibrate(arguments: argparse.Namespace) -> int:
     """Fit 90 % intervals to predictions of rows that the models had not seen, and write them beside the weights.
 
     The rows are those of folds, or of validation and test parts. The table that is printed tells how the recipe does on
-    rows that the intervals were not fitted to: the share of the labels inside, and the width.
+    rows that the intervals were not fitted to: the share of the labels inside, and the width. Where the table has
+    columns `NAME refitted (UNIT)`, predictions of unseen rows by weights that learned further, as those of the
+    checkpoint did, intervals are scaled to their errors.
     """
     from cloud_hf.inference.calibrate import CalibrationRun, calibrate_checkpoint
 
@@ -65,7 +67,7 @@ def _shown(results: dict[str, Any]) -> str:
     """Coverage and width of each target, of the model and the trees."""
     lines = []
     for name, row in results.items():
-        for method in (method for method in ("model", "trees") if method in row):
+        for method in (method for method in ("model", "refitted", "trees") if method in row):
             figures = row[method]
             band = f"{figures['coverage']:.3f} (0.9 +- {2 * figures['standard_error']:.3f})"
             lines.append(

@@ -20,7 +20,13 @@ from cloud_hf.checkpoints.reading import loading, read_config
 from cloud_hf.checkpoints.registration import AutoModelForSequenceClassification
 from cloud_hf.data.tables import numeric_column, read_table
 from cloud_hf.errors import TableError
-from cloud_hf.inference.calibration import LabelledPredictions, cross_coverage, fit_target
+from cloud_hf.inference.calibration import (
+    LabelledPredictions,
+    cross_coverage,
+    fit_target,
+    refit_coverage,
+    refit_target,
+)
 from cloud_hf.inference.prediction import heads_of
 from cloud_hf.models.conformal import Calibration, TargetCalibration, count_elements, head_fingerprint
 from cloud_hf.scope import parse
@@ -30,6 +36,9 @@ __all__ = ["CalibrationRun", "calibrate_checkpoint"]
 DTYPES = ("float32", "bfloat16", "float16")
 """Dtypes in which a head may be loaded and still be known as the one that was calibrated."""
 
+FEWEST_REFITTED = 100
+"""With fewer predictions of the refitted weights the intervals stay those of the folds' runs."""
+
 
 @dataclass(frozen=True)
 class CalibrationRun:
@@ -37,7 +46,9 @@ class CalibrationRun:
 
     Attributes:
         predictions: Table with `scope`, `part`, and for each target `NAME (UNIT)` and `NAME predicted (UNIT)`; with
-            `NAME trees (UNIT)` trees are scored beside the model.
+            `NAME trees (UNIT)` trees are scored beside the model. `NAME refitted (UNIT)` holds, for rows that these had
+            not seen either, predictions of weights that learned further, as the checkpoint's did: from 100 rows on
+            the intervals are scaled to their errors.
         checkpoint: Folder that gets `calibration.json`.
         targets: Names of targets; None: every head that the table has.
         temperature: Of heat capacities, K, where the table has no column `temperature`.
@@ -67,7 +78,8 @@ def calibrate_checkpoint(run: CalibrationRun, progress: bool = False) -> tuple[P
     Returns:
         The path of `calibration.json`, and for each target `unit`, `calibration_rows`, `difficulty_rows`, and for
         `model` and, where there are any, `trees` what `cross_coverage` gives: each crystal is scored by intervals that
-        were fitted to four fifths of the others.
+        were fitted to four fifths of the others. With predictions of refitted weights also `refitted`: what
+        `refit_coverage` gives, and `error_ratio`, by which the intervals were scaled.
 
     Raises:
         TableError: A table that cannot be read or lacks a column.
@@ -100,6 +112,10 @@ def calibrate_checkpoint(run: CalibrationRun, progress: bool = False) -> tuple[P
         if _heading(held_out, name, "trees"):
             trees, _ = _labelled(held_out, name, "trees", config, run)
             results[name]["trees"] = cross_coverage(trees, unit, _scales(config, name, trees))
+        if pair := _refitted(held_out, name, config, run):
+            scaled, ratio = refit_target(calibrations[name], *pair)
+            results[name]["refitted"] = {**refit_coverage(calibrations[name], *pair), "error_ratio": ratio}
+            calibrations[name] = scaled
         results[name]["calibration_rows"] = calibrations[name].n_rows
         results[name]["difficulty_rows"] = calibrations[name].n_difficulty_rows
     with loading(run.checkpoint):
@@ -135,6 +151,20 @@ def _labelled(
     elif debye:
         kelvin = np.full(len(labels), run.temperature)
     return LabelledPredictions(table["scope"].tolist(), values, labels, kelvin), per_atom
+
+
+def _refitted(
+    table: pd.DataFrame, name: str, config: Any, run: CalibrationRun
+) -> tuple[LabelledPredictions, LabelledPredictions] | None:
+    """Predictions of the folds' runs and of refitted weights for the same rows; None if there are too few."""
+    heading = _heading(table, name, "refitted")
+    if heading is None:
+        return None
+    table = table[table[[heading, _heading(table, name), _heading(table, name, "predicted")]].notna().all(axis=1)]
+    if len(table) < FEWEST_REFITTED:
+        return None
+    before, after = (_labelled(table, name, what, config, run)[0] for what in ("predicted", "refitted"))
+    return before, after
 
 
 def _atoms(table: pd.DataFrame, run: CalibrationRun) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ from cloud_hf.models.conformal import (
 )
 from cloud_hf.models.debye import effective_debye_temperature, heat_capacity
 
-__all__ = ["LabelledPredictions", "coverage", "cross_coverage", "fit_target", "halves"]
+__all__ = [
+    "LabelledPredictions", "coverage", "cross_coverage", "fit_target", "halves", "refit_coverage", "refit_target",
+]  # fmt: skip
 
 DIFFICULTY_SHARE = 1 / 3
 """Share of the rows that the difficulty is fitted to; the others give the quantiles."""
@@ -129,6 +131,60 @@ def fit_target(
         per_atom,
         dict(elements or {}),
     )
+
+
+def refit_target(
+    target: TargetCalibration, before: LabelledPredictions, after: LabelledPredictions
+) -> tuple[TargetCalibration, float]:
+    """Fit the intervals of weights that learned further than those which made the rows of a calibration.
+
+    Weights that were fitted on more rows, or for longer, have smaller errors than the runs of folds that a calibration
+    comes from, and its intervals would hold more than they promise. All quantiles are scaled by one number: the mean of
+    |error| / difficulty of the further weights over that of the former, on rows that neither has seen.
+
+    Args:
+        target: From `fit_target`, on predictions like `before`.
+        before: Predictions of rows that neither has seen, by runs like those of the calibration.
+        after: Predictions of the same rows by the weights that learned further.
+
+    Returns:
+        The intervals, and the number.
+
+    Raises:
+        CloudError: There are no rows, numbers that are not finite, or errors of one side that are all zero.
+    """
+    earlier, later = (_scores(target, rows) for rows in (before, after))
+    finite = np.isfinite(earlier) & np.isfinite(later)
+    if not finite.any() or not earlier[finite].any() or not later[finite].any():
+        raise CloudError("errors before and after learning further must be finite and not all zero.")
+    ratio = float(later[finite].mean() / earlier[finite].mean())
+    quantiles = {level: None if value is None else value * ratio for level, value in target.quantiles.items()}
+    return replace(target, quantiles=quantiles), ratio
+
+
+def refit_coverage(
+    target: TargetCalibration, before: LabelledPredictions, after: LabelledPredictions, level: float = DEFAULT_LEVEL
+) -> dict[str, Any]:
+    """Measure the intervals of `refit_target`: each half of the rows gets those whose number is from the other half.
+
+    Returns:
+        As `coverage`, of all rows together.
+    """
+    low, high = np.empty(len(after)), np.empty(len(after))
+    first = halves(after.scopes, 0.5)
+    for held in (np.flatnonzero(first), np.flatnonzero(~first)):
+        others = np.setdiff1d(np.arange(len(after)), held)
+        intervals, _ = refit_target(target, before.take(others), after.take(others))
+        low[held], high[held] = _ends(intervals, after.take(held), level)
+    return _summary(low, high, after.labels, level)
+
+
+def _scores(target: TargetCalibration, rows: LabelledPredictions) -> NDArray[np.float64]:
+    """|error| / difficulty of each row, up to a factor."""
+    _check(rows, (target.scale,))
+    values, errors, features = _prepared(rows)
+    scores: NDArray[np.float64] = errors[target.scale] / target.half_width(features, values, LEVELS[0])
+    return scores
 
 
 def _check(rows: LabelledPredictions, scales: Sequence[str]) -> None:

@@ -56,6 +56,30 @@ def test_a_regression_head(several_heads: Path, tmp_path: Path) -> None:
     assert gap["unknown_elements"] == ["Cl"]
 
 
+@pytest.mark.parametrize(("n", "ratio"), [(200, 0.5), (99, None)])
+def test_weights_that_learned_further(several_heads: Path, tmp_path: Path, n: int, ratio: float | None, capsys) -> None:
+    folder = shutil.copytree(several_heads / "crystal_properties", tmp_path / "head")
+    chance = np.random.default_rng(0)
+    values = chance.uniform(1.0, 4.0, 800)
+    labels = values + 0.2 * chance.standard_normal(800)
+    path = predictions(tmp_path / "p.csv", "band_gap", "eV", labels, values, trees=False)
+    table = pd.read_csv(path)
+    argv = ["calibrate", "--predictions", path, "--checkpoint", folder, "--json", tmp_path / "r.json"]
+    run(*argv)
+    (before,) = Calibration.load(folder / CALIBRATION_FILE).targets.values()
+    unseen = table.index[table.part != "train"][:n]
+    table["band_gap refitted (eV)"] = pd.Series((values + labels) / 2).where(table.index.isin(unseen))
+    table.to_csv(path, index=False)
+    capsys.readouterr()
+    run(*argv)
+    (after,) = Calibration.load(folder / CALIBRATION_FILE).targets.values()
+    found = json.loads((tmp_path / "r.json").read_text())["band_gap"]
+    assert ("refitted" in capsys.readouterr().out) == (ratio is not None)
+    assert (found.get("refitted") or {}).get("error_ratio") == (ratio and pytest.approx(ratio, rel=0.01))
+    for level, quantile in before.quantiles.items():
+        assert after.quantiles[level] == pytest.approx(quantile * (ratio or 1), rel=0.01)
+
+
 def test_heat_capacities_per_cell(several_heads: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(several_heads / "heat_capacity", tmp_path / "head")
     chance = np.random.default_rng(0)

@@ -18,6 +18,8 @@ from cloud_hf.inference.calibration import (
     cross_coverage,
     fit_target,
     halves,
+    refit_coverage,
+    refit_target,
 )
 from cloud_hf.models.conformal import (
     ELEMENTS,
@@ -113,6 +115,24 @@ class TestCoverage:
         new = made_up(2000, seed=2)
         one_width = 2 * np.quantile(np.abs(rows.labels - rows.predictions), 0.9)
         assert coverage(fitted, new)["mean_width"] < 0.9 * one_width
+
+    def test_weights_that_learned_further_get_intervals_of_their_own_errors(self, fitted: TargetCalibration) -> None:
+        before, early = made_up(600, seed=5), made_up(3000, seed=6)
+        after, new = (replace(one, predictions=(one.predictions + one.labels) / 2) for one in (before, early))
+        held = coverage(fitted, early)["coverage"]
+        assert coverage(fitted, new)["coverage"] > held + 0.05, "too wide for half the errors"
+        target, ratio = refit_target(fitted, before, after)
+        assert ratio == pytest.approx(0.5, abs=0.03)
+        assert coverage(target, new)["coverage"] == pytest.approx(held, abs=0.01)
+        assert refit_coverage(fitted, before, after)["coverage"] == pytest.approx(0.9, abs=0.04)
+        assert refit_target(fitted, before, before) == (fitted, 1.0)
+
+    @pytest.mark.parametrize("exact", [0, 1])
+    def test_errors_that_are_all_zero_give_no_ratio(self, fitted: TargetCalibration, exact: int) -> None:
+        pair = [made_up(200, seed=5), made_up(200, seed=5)]
+        pair[exact] = replace(pair[exact], predictions=pair[exact].labels)
+        with pytest.raises(CloudError, match="not all zero"):
+            refit_target(fitted, *pair)
 
     @pytest.mark.parametrize("level", LEVELS)
     def test_every_level(self, fitted: TargetCalibration, level: float) -> None:

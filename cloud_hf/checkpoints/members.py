@@ -1,14 +1,16 @@
-"""Join fine-tuned models into one whose raw outputs are their mean: an ensemble in a single checkpoint."""
+"""Make one model of several: an ensemble in one checkpoint, or the mean of the weights of one training's stages."""
 
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, TypeVar
 
+import torch
+
 from cloud_hf.errors import CheckpointError
 from cloud_hf.models.modeling_cloud import CloudForDebye, CloudForPropertyRegression
 from cloud_hf.models.modeling_properties import CloudForCrystalProperties
 
-__all__ = ["join_members"]
+__all__ = ["average_weights", "join_members"]
 
 Model = TypeVar("Model", CloudForCrystalProperties, CloudForDebye, CloudForPropertyRegression)
 
@@ -29,18 +31,8 @@ def join_members(models: Sequence[Model]) -> Model:
     Raises:
         CheckpointError: Fewer than two, or models of different classes or settings.
     """
-    if len(models) < 2:
-        raise CheckpointError(f"An ensemble needs at least two models, not {len(models)}.")
+    _check_alike(models, FREE)
     first = models[0]
-    settings = [{key: value for key, value in model.config.to_dict().items() if key not in FREE} for model in models]
-    for place, (model, other) in enumerate(zip(models, settings, strict=True)):
-        different = sorted(key for key in settings[0] | other if settings[0].get(key) != other.get(key))
-        if type(model) is not type(first) or different or model.config.n_members != 1:
-            reason = ", ".join(different) or f"{type(model).__name__} with {model.config.n_members} members"
-            raise CheckpointError(
-                f"Model {place} of {len(models)} cannot join the first: {reason} differ. Fine-tune all of them on the "
-                "same rows with the same settings."
-            )
     config = deepcopy(first.config)
     config.n_members = len(models)
     joined: Any = type(first)(config)
@@ -50,3 +42,42 @@ def join_members(models: Sequence[Model]) -> Model:
     joined.to(first.dtype).load_state_dict(weights)
     ensemble: Model = joined.eval()
     return ensemble
+
+
+def average_weights(models: Sequence[Model]) -> Model:
+    """Return the last of the models with the mean of the weights of all: as fast as one, unlike an ensemble.
+
+    It is for stages of one training. Where each starts from a high learning rate, they end in different places of one
+    basin, and their mean predicts about as well as the best of them on every head (Izmailov et al., UAI 2018). Models
+    that learned apart from each other have no such mean; these `join_members` joins.
+
+    Args:
+        models: Two or more of one class, fine-tuned on the same training rows with the same architecture; weights of
+            the targets in the loss may differ. Their weights stay as they are.
+
+    Raises:
+        CheckpointError: Fewer than two, or models of different classes or settings.
+    """
+    _check_alike(models, FREE | {"target_weights"})
+    weights = [model.state_dict() for model in models]
+    mean = {name: torch.stack([each[name].double() for each in weights]).mean(0) for name in weights[-1]}
+    averaged: Any = deepcopy(models[-1])
+    averaged.load_state_dict(mean)
+    model: Model = averaged.eval()
+    return model
+
+
+def _check_alike(models: Sequence[Any], free: frozenset[str]) -> None:
+    """Raise where models cannot be made into one, since they are too few or differ in more than some settings."""
+    if len(models) < 2:
+        raise CheckpointError(f"One model is made of at least two, not of {len(models)}.")
+    first = models[0]
+    settings = [{key: value for key, value in model.config.to_dict().items() if key not in free} for model in models]
+    for place, (model, other) in enumerate(zip(models, settings, strict=True)):
+        different = sorted(key for key in settings[0] | other if settings[0].get(key) != other.get(key))
+        if type(model) is not type(first) or different or model.config.n_members != 1:
+            reason = ", ".join(different) or f"{type(model).__name__} with {model.config.n_members} members"
+            raise CheckpointError(
+                f"Model {place} of {len(models)} cannot join the first: {reason} differ. Fine-tune all of them on the "
+                "same rows with the same settings."
+            )

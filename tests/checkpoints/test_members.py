@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from cloud_hf import CloudConfig, CloudForDebye, CloudForPropertyRegression, ScopeTokenizer
-from cloud_hf.checkpoints.members import join_members
+from cloud_hf.checkpoints.members import average_weights, join_members
 from cloud_hf.errors import CheckpointError
 
 GAP = {"target_names": ["gap", "modulus"], "target_units": ["eV", "GPa"], "target_transforms": ["standardise", "log"]}
@@ -93,3 +93,26 @@ def test_members_must_belong_together(make_config) -> None:
         join_members([members[0], *models(make_config, CloudForDebye, 1, theta_shift=5.0)])
     with pytest.raises(CheckpointError, match="2 members"):
         join_members([members[0], join_members(members)])
+
+
+@torch.no_grad()
+def test_the_mean_of_weights_is_one_model_of_the_same_size(make_config, batch) -> None:
+    stages = models(make_config, CloudForPropertyRegression, **GAP)
+    stages[0].config.target_weights = [3.0, 1.0]
+    before = [{name: value.clone() for name, value in stage.state_dict().items()} for stage in stages]
+    found = average_weights(stages)
+    for name, value in found.state_dict().items():
+        torch.testing.assert_close(value, sum(weights[name] for weights in before) / 3)
+    assert found.config.to_dict() == stages[-1].config.to_dict()
+    for stage, weights in zip(stages, before, strict=True):
+        torch.testing.assert_close(stage.state_dict(), weights)
+    once = average_weights([stages[0], stages[0]])
+    torch.testing.assert_close(once(**batch).logits, stages[0](**batch).logits)
+
+
+def test_weights_with_other_meanings_have_no_mean(make_config) -> None:
+    stages = models(make_config, CloudForPropertyRegression, 2, **GAP)
+    stages[1].config.target_mean = [0.0, 4.0]
+    for wrong, reason in ((stages, "target_mean"), (stages[:1], "at least two")):
+        with pytest.raises(CheckpointError, match=reason):
+            average_weights(wrong)

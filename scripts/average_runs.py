@@ -34,7 +34,8 @@ def predict_again(model: CloudForCrystalProperties, folder: Path) -> None:
     """Replace the predictions of the rows that the last run kept back, and their errors."""
     recipe = read_joint_recipe(RECIPE)
     table = read_table(folder / PREDICTIONS_FILE)
-    kept = table[[name for name in table if name != "dos_area" and not str(name).startswith("predicted_")]]
+    ours = "dos_area", "predicted_", "frequency_factor_"
+    kept = table[[name for name in table if not str(name).startswith(ours)]]
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     predictions = predict_joint(model, JointRows(kept, recipe, tokenizer), BATCH, tokenizer.pad_token_id)
     write_table(kept.join(predictions), folder / PREDICTIONS_FILE)

@@ -154,15 +154,18 @@ def predictions_csv(table: pd.DataFrame, recipe: JointRecipe, trees: Path, furth
     """
     frame = table[["scope", "group", "fold"]].assign(part="test")
     for name, (column, unit) in heads(recipe).items():
-        if name in ("heat_capacity", *recipe.targets):
-            frame[f"{name} ({unit})"] = table[column]
-            frame[f"{name} predicted ({unit})"] = table[f"predicted_{column}"]
-            if f"predicted_{column}" in further:
-                frame[f"{name} refitted ({unit})"] = table.scope.map(further[f"predicted_{column}"])
-            if (trees / f"{column}.parquet").is_file():
-                known = read_table(trees / f"{column}.parquet").set_index("scope")["prediction"]
-                frame[f"{name} trees ({unit})"] = table.scope.map(known)
-    return frame
+        if name not in ("heat_capacity", *recipe.targets):
+            continue
+        frame[f"{name} ({unit})"] = table[column]
+        frame[f"{name} predicted ({unit})"] = table[f"predicted_{column}"]
+        if f"predicted_{column}" in further:
+            frame[f"{name} refitted ({unit})"] = table.scope.map(further[f"predicted_{column}"])
+        if (trees / f"{column}.parquet").is_file():
+            known = read_table(trees / f"{column}.parquet").set_index("scope")["prediction"]
+            frame[f"{name} trees ({unit})"] = table.scope.map(known)
+    start = "frequency_factor_"
+    factors = [str(column) for column in table if str(column).startswith(start)]
+    return frame.assign(**{f"{column.removeprefix(start)} frequency factor (1)": table[column] for column in factors})
 
 
 def main() -> None:

@@ -5,8 +5,9 @@ parts. Rows of the part `train` only tell which elements the checkpoint knows.
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from cloud_hf.inference.calibration import (
     LabelledPredictions,
     cross_coverage,
     fit_target,
+    quantity_width,
     refit_coverage,
     refit_target,
 )
 from cloud_hf.inference.prediction import heads_of
 from cloud_hf.models.conformal import Calibration, TargetCalibration, count_elements, head_fingerprint
+from cloud_hf.models.phonon_dos import THERMAL_UNITS
 from cloud_hf.scope import parse
 
 __all__ = ["CalibrationRun", "calibrate_checkpoint"]
@@ -36,8 +39,11 @@ __all__ = ["CalibrationRun", "calibrate_checkpoint"]
 DTYPES = ("float32", "bfloat16", "float16")
 """Dtypes in which a head may be loaded and still be known as the one that was calibrated."""
 
-FEWEST_REFITTED = 100
-"""With fewer predictions of the refitted weights the intervals stay those of the folds' runs."""
+FACTOR = " frequency factor (1)"
+"""How a column ends that says by what all frequencies must be multiplied."""
+
+FEWEST = 100
+"""With fewer rows, intervals are not scaled to refitted weights or to another temperature."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,9 @@ class CalibrationRun:
         predictions: Table with `scope`, `part`, and for each target `NAME (UNIT)` and `NAME predicted (UNIT)`; with
             `NAME trees (UNIT)` trees are scored beside the model. `NAME refitted (UNIT)` holds, for rows that these had
             not seen either, predictions of weights that learned further, as the checkpoint's did: from 100 rows on
-            the intervals are scaled to their errors.
+            the intervals are scaled to their errors. `entropy_300K frequency factor (1)` and so on tell by what all
+            frequencies of a predicted phonon density of states must be multiplied to give the known value, and so
+            how wide the interval of that quantity is.
         checkpoint: Folder that gets `calibration.json`.
         targets: Names of targets; None: every head that the table has.
         temperature: Of heat capacities, K, where the table has no column `temperature`.
@@ -79,7 +87,8 @@ def calibrate_checkpoint(run: CalibrationRun, progress: bool = False) -> tuple[P
         The path of `calibration.json`, and for each target `unit`, `calibration_rows`, `difficulty_rows`, and for
         `model` and, where there are any, `trees` what `cross_coverage` gives: each crystal is scored by intervals that
         were fitted to four fifths of the others. With predictions of refitted weights also `refitted`: what
-        `refit_coverage` gives, and `error_ratio`, by which the intervals were scaled.
+        `refit_coverage` gives, and `error_ratio`, by which the intervals were scaled. Of a phonon density
+        of states, `quantities` has what `quantity_width` gives for each quantity and temperature.
 
     Raises:
         TableError: A table that cannot be read or lacks a column.
@@ -112,6 +121,13 @@ def calibrate_checkpoint(run: CalibrationRun, progress: bool = False) -> tuple[P
         if _heading(held_out, name, "trees"):
             trees, _ = _labelled(held_out, name, "trees", config, run)
             results[name]["trees"] = cross_coverage(trees, unit, _scales(config, name, trees))
+        if _is_spectrum(config) and _is_thermal(config, name):
+            results[name]["quantities"] = _quantity_widths(held_out, name, calibrations[name], run)
+            widths = {
+                quantity: {kelvin: row["width"] for kelvin, row in rows.items()}
+                for quantity, rows in results[name]["quantities"].items()
+            }
+            calibrations[name] = replace(calibrations[name], quantity_widths=widths)
         if pair := _refitted(held_out, name, config, run):
             scaled, ratio = refit_target(calibrations[name], *pair)
             results[name]["refitted"] = {**refit_coverage(calibrations[name], *pair), "error_ratio": ratio}
@@ -161,10 +177,34 @@ def _refitted(
     if heading is None:
         return None
     table = table[table[[heading, _heading(table, name), _heading(table, name, "predicted")]].notna().all(axis=1)]
-    if len(table) < FEWEST_REFITTED:
+    if len(table) < FEWEST:
         return None
     before, after = (_labelled(table, name, what, config, run)[0] for what in ("predicted", "refitted"))
     return before, after
+
+
+def _quantity_widths(
+    table: pd.DataFrame, name: str, target: TargetCalibration, run: CalibrationRun
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """For each quantity with frequency factors and each temperature, K, its `width` and what `quantity_width` tells."""
+    predicted = str(_heading(table, name, "predicted"))
+    widths: dict[str, dict[str, dict[str, Any]]] = {}
+    for column in (str(one) for one in table if str(one).endswith(FACTOR)):
+        match = re.fullmatch(r"(\w+?)(?:_(\d+\.?\d*)K)?", column.removesuffix(FACTOR))
+        if match is None or match[1] not in THERMAL_UNITS or (match[2] is None) != (match[1] == "zero_point_energy"):
+            known = ", ".join(f"{quantity}_300K" for quantity in THERMAL_UNITS if quantity != "zero_point_energy")
+            reason = f"{column!r} is of no known quantity; there are {known} at any temperature, and zero_point_energy."
+            raise TableError(reason, source=run.predictions)
+        rows = table[table[[column, predicted]].notna().all(axis=1)]
+        if len(rows) < FEWEST:
+            continue
+        base, factors = (numeric_column(rows, one, run.predictions).to_numpy() for one in (predicted, column))
+        if not (factors > 0).all():
+            raise TableError(f"{column!r} holds factors that are not positive.", source=run.predictions)
+        here = LabelledPredictions(rows["scope"].tolist(), base, base, np.full(len(rows), run.temperature))
+        width, figures = quantity_width(target, here, factors)
+        widths.setdefault(match[1], {})[match[2] or "0"] = {"width": width, **figures}
+    return widths
 
 
 def _atoms(table: pd.DataFrame, run: CalibrationRun) -> NDArray[np.float64]:
@@ -189,12 +229,14 @@ def _atoms(table: pd.DataFrame, run: CalibrationRun) -> NDArray[np.float64]:
     return np.array(atoms, dtype=float)
 
 
+def _is_spectrum(config: Any) -> bool:
+    """Whether the checkpoint predicts phonon densities of states."""
+    return "CloudForCrystalProperties" in (config.architectures or [])
+
+
 def _is_thermal(config: Any, name: str) -> bool:
     """Whether the errors of a head are those of frequencies."""
-    architectures = config.architectures or []
-    return "CloudForDebye" in architectures or (
-        "CloudForCrystalProperties" in architectures and name == "heat_capacity"
-    )
+    return "CloudForDebye" in (config.architectures or []) or (_is_spectrum(config) and name == "heat_capacity")
 
 
 def _transform(config: Any, name: str) -> str:

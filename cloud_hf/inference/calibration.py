@@ -23,7 +23,8 @@ from cloud_hf.models.conformal import (
 from cloud_hf.models.debye import effective_debye_temperature, heat_capacity
 
 __all__ = [
-    "LabelledPredictions", "coverage", "cross_coverage", "fit_target", "halves", "refit_coverage", "refit_target",
+    "LabelledPredictions", "coverage", "cross_coverage", "fit_target", "halves", "quantity_width", "refit_coverage",
+    "refit_target",
 ]  # fmt: skip
 
 DIFFICULTY_SHARE = 1 / 3
@@ -113,11 +114,10 @@ def fit_target(
     )
     rest = ~chosen
     predictions = values[rest] if scale == "linear" else np.log(values[rest])
-    scores = np.sort(errors[scale][rest] / difficulty(features[rest], predictions))
+    scores = errors[scale][rest] / difficulty(features[rest], predictions)
     quantiles: dict[str, float | None] = {}
     for level in LEVELS:
-        rank = math.ceil((len(scores) + 1) * level - 1e-9)
-        value = float(scores[rank - 1]) if rank <= len(scores) else math.inf
+        value = _quantile(scores, level)
         quantiles[f"{level:g}"] = value if math.isfinite(value) else None
     nonnegative = scale == "linear" and bool((rows.labels >= 0).all())
     return TargetCalibration(
@@ -168,7 +168,7 @@ def refit_coverage(
     """Measure the intervals of `refit_target`: each half of the rows gets those whose number is from the other half.
 
     Returns:
-        As `coverage`, of all rows together.
+        As `coverage`, of all rows together, and `unscaled_coverage`, that of `target` as it is.
     """
     low, high = np.empty(len(after)), np.empty(len(after))
     first = halves(after.scopes, 0.5)
@@ -176,7 +176,44 @@ def refit_coverage(
         others = np.setdiff1d(np.arange(len(after)), held)
         intervals, _ = refit_target(target, before.take(others), after.take(others))
         low[held], high[held] = _ends(intervals, after.take(held), level)
-    return _summary(low, high, after.labels, level)
+    unscaled = coverage(target, after, level)["coverage"]
+    return {**_summary(low, high, after.labels, level), "unscaled_coverage": unscaled}
+
+
+def quantity_width(
+    target: TargetCalibration, rows: LabelledPredictions, factors: NDArray[np.float64]
+) -> tuple[float, dict[str, Any]]:
+    """Measure what half widths of heat capacities must be multiplied by, so that they hold another quantity.
+
+    Args:
+        target: From `fit_target`, of heat capacities.
+        rows: Predictions at the temperature of the calibration; their labels are not asked.
+        factors: By what all frequencies of each row must be multiplied to give the known value of the quantity.
+
+    Returns:
+        The conformal quantile, at the level 0.9, of |ln factor| over half widths; and `n`, `coverage`, in which each
+        half of the crystals has the quantile of the other half, and `unscaled_coverage`, with half widths as they are.
+
+    Raises:
+        CloudError: There are no rows, or predictions that are not finite.
+    """
+    _check(rows, (target.scale,))
+    theta, _, features = _prepared(rows)
+    scores = np.abs(np.log(factors)) / target.half_width(features, theta)
+    first = halves(rows.scopes, 0.5)
+    inside = [
+        scores[one] <= _quantile(scores[other], DEFAULT_LEVEL) for one, other in ((first, ~first), (~first, first))
+    ]
+    shares = {"coverage": np.concatenate(inside), "unscaled_coverage": scores <= 1}
+    return _quantile(scores, DEFAULT_LEVEL), {"n": len(rows)} | {
+        name: float(one.mean()) for name, one in shares.items()
+    }
+
+
+def _quantile(scores: NDArray[np.float64], level: float) -> float:
+    """The smallest score that holds a new row with at least the probability `level`; infinite of too few rows."""
+    rank = math.ceil((len(scores) + 1) * level - 1e-9)
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
 
 
 def _scores(target: TargetCalibration, rows: LabelledPredictions) -> NDArray[np.float64]:

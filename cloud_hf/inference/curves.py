@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cloud_hf.inference.prediction import Prediction
+from cloud_hf.models.conformal import width_at
 from cloud_hf.models.debye import GAS_CONSTANT, heat_capacity
 from cloud_hf.models.einstein import heat_capacity as einstein_heat_capacity
 from cloud_hf.models.phonon_dos import DEBYE_TEMPERATURES, KELVIN_CM, PhononDOS
@@ -54,8 +55,11 @@ def heat_capacity_curve(prediction: Prediction, temperature: Tensor, banded: boo
     def curve(end: str) -> Tensor:
         if dos is None:
             return heat_capacity(theta[end], temperature)
+        if end == "value":
+            return dos.heat_capacity(temperature)
         # an interval is one factor on all frequencies: with them times f, Cv at T is that of the spectrum at T/f
-        return dos.heat_capacity(temperature if end == "value" else temperature / (theta[end] / theta["value"]))
+        widths = torch.from_numpy(width_at(prediction.heat_capacity_widths, temperature.numpy()))
+        return dos.heat_capacity(temperature / (theta[end] / theta["value"]) ** widths)
 
     if dos is None and not theta:
         return None

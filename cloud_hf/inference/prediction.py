@@ -1,8 +1,8 @@
 """Load a predictor and run it over many items; every item gives a row."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from numbers import Integral
 from pathlib import Path
@@ -45,6 +45,7 @@ class Prediction:
         log_likelihood: Of the string, nats per word; None if nothing tells it.
         out_of_distribution: Whether it is below the threshold; None if there is none.
         phonon_dos: Predicted phonon density of states, without a batch; None if no model gives one.
+        heat_capacity_widths: Temperature in K to what the calibration multiplies the width of its Cv by.
     """
 
     item: Item
@@ -52,6 +53,7 @@ class Prediction:
     log_likelihood: float | None = None
     out_of_distribution: bool | None = None
     phonon_dos: PhononDOS | None = None
+    heat_capacity_widths: Mapping[str, float] = field(default_factory=dict)
 
 
 class Predictors:
@@ -139,6 +141,14 @@ class Predictors:
             if dos is not None:
                 return [PhononDOS(dos.edges, *row) for row in zip(*dos[1:], strict=True)]
         return [None] * len(outputs[0]["n_atoms"])
+
+    @property
+    def heat_capacity_widths(self) -> Mapping[str, float]:
+        """What the intervals of Cv by the density of states are multiplied by at temperatures in K; empty: nowhere."""
+        spectra = [pipeline for pipeline in self.pipelines if pipeline.gives_phonon_dos]
+        calibration = spectra[0].calibration if spectra else None
+        target = None if calibration is None else calibration.targets.get("heat_capacity")
+        return {} if target is None else target.quantity_widths.get("heat_capacity", {})
 
     @property
     def interval_names(self) -> set[str]:
@@ -509,10 +519,11 @@ def _predict_chunk(
         outputs = predictor.forward(features, temperature=temperature)
         quantities_of_rows, spectra = predictor.quantities(outputs), predictor.phonon_dos(outputs)
         likelihoods = predictor.likelihoods([items[place].scope or "" for place in batch], features, outputs)
+        widths = predictor.heat_capacity_widths
         for place, quantities, (value, outside), dos in zip(
             batch, quantities_of_rows, likelihoods, spectra, strict=True
         ):
-            predictions[place] = _checked(Prediction(items[place], tuple(quantities), value, outside, dos))
+            predictions[place] = _checked(Prediction(items[place], tuple(quantities), value, outside, dos, widths))
     return predictions
 
 

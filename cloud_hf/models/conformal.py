@@ -26,6 +26,7 @@ from .saving_cloud import write_whole
 __all__ = [
     "CALIBRATION_FILE", "DEFAULT_LEVEL", "ELEMENTS", "LEVELS", "SCALES", "STRING_FEATURES", "Calibration", "Difficulty",
     "TargetCalibration", "count_elements", "element_amounts", "head_fingerprint", "string_features",
+    "width_at",
 ]  # fmt: skip
 
 CALIBRATION_FILE = "calibration.json"
@@ -163,6 +164,8 @@ class TargetCalibration:
         nonnegative: No label is negative, so that no interval needs to be.
         per_atom: Predictions are of whole cells and the errors are taken per atom.
         elements: Symbol to number of training rows that hold the element; empty if not recorded.
+        quantity_widths: For what follows from a phonon density of states, name of a quantity to temperature in K to
+            what the half width is multiplied by; those that are missing have the half width as it is.
     """
 
     unit: str
@@ -174,6 +177,7 @@ class TargetCalibration:
     nonnegative: bool = False
     per_atom: bool = False
     elements: dict[str, int] = field(default_factory=dict)
+    quantity_widths: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def half_width(
         self, features: NDArray[np.float64], predictions: NDArray[np.float64], level: float = DEFAULT_LEVEL
@@ -219,6 +223,25 @@ class TargetCalibration:
         if self.scale == "linear":
             return np.asarray(predictions, dtype=float)
         return np.log(np.maximum(predictions, np.finfo(float).tiny))
+
+
+def width_at(widths: Mapping[str, float], kelvin: Any) -> NDArray[np.float64]:
+    """Return widths at other temperatures: linear in ln T between those given, constant beyond; 1 if there are none.
+
+    Args:
+        widths: Temperature in K to width, as one of `quantity_widths`.
+        kelvin: Temperatures, K; 0 and infinity too.
+
+    Returns:
+        Of the shape of `kelvin`.
+    """
+    temperatures = np.asarray(kelvin, dtype=float)
+    if not widths:
+        return np.ones_like(temperatures)
+    known = sorted((float(temperature), width) for temperature, width in widths.items())
+    places = np.log([temperature for temperature, _ in known])
+    found = np.interp(np.log(np.maximum(temperatures, known[0][0])), places, [width for _, width in known])
+    return np.asarray(found)
 
 
 @dataclass(frozen=True)

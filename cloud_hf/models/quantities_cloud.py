@@ -5,21 +5,20 @@ Serves the pipeline and every other way to run a checkpoint. Flat: ships as Hub 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .conformal import DEFAULT_LEVEL, Calibration, TargetCalibration, string_features
+from .conformal import DEFAULT_LEVEL, Calibration, string_features, width_at
 from .debye import DebyeInputError
 from .errors import CloudError
 from .heads_cloud import thermal_properties
 from .phonon_dos import DEBYE_TEMPERATURES, THERMAL_UNITS, PhononDOS
 
-__all__ = ["BRANCH", "SPECTRUM", "Quantity", "QuantityReader", "checked_temperature", "debye_factor"]
+__all__ = ["BRANCH", "SPECTRUM", "Quantity", "QuantityReader", "checked_temperature"]
 
 MAX_TEMPERATURE = 1e6
 """K; far above any solid, and small enough for float32 energies."""
@@ -199,29 +198,31 @@ class QuantityReader(ABC):
     def _thermal(
         self,
         outputs: Mapping[str, torch.Tensor],
-        debye_temperatures: tuple[torch.Tensor, torch.Tensor],
-        factor: torch.Tensor | float = 1.0,
+        debye_temperatures: tuple[torch.Tensor, ...],
+        factors: Callable[[str], Any] = lambda _: 1.0,
     ) -> dict[str, torch.Tensor]:
-        """Thermal quantities after all frequencies are multiplied by `factor`, float64.
+        """Thermal quantities after all frequencies are multiplied by a factor, that of the quantity, float64.
 
-        Cv and S at T are those of the predicted spectrum at T/factor, energies are `factor` times those at T/factor.
+        Cv and S at T are those of the predicted spectrum at T/factor, energies are the factor times those at T/factor.
         Of the shape (batch,), or that of factors of the shape (..., batch).
         """
         dos: Any = self.phonon_dos(outputs)
         kelvin, atoms = (outputs[name].double().cpu() for name in ("temperature", "n_atoms"))
-        cooler, zero = kelvin / factor, dos.zero_point_energy()
+        zero = dos.zero_point_energy()
+        cv, entropy, energy, helmholtz, still = (factors(name) for name in THERMAL_UNITS)
         per_atom = {
-            "heat_capacity": dos.heat_capacity(cooler),
-            "entropy": dos.entropy(cooler),
-            "thermal_energy": factor * (dos.internal_energy(cooler) - zero),
-            "thermal_helmholtz_energy": factor * (dos.helmholtz_energy(cooler) - zero),
-            "zero_point_energy": factor * zero,
+            "heat_capacity": dos.heat_capacity(kelvin / cv),
+            "entropy": dos.entropy(kelvin / entropy),
+            "thermal_energy": energy * (dos.internal_energy(kelvin / energy) - zero),
+            "thermal_helmholtz_energy": helmholtz * (dos.helmholtz_energy(kelvin / helmholtz) - zero),
+            "zero_point_energy": still * zero,
         }
         atoms = torch.where(atoms.isnan(), 1 / dos.acoustic_share, atoms)
         thermal: dict[str, torch.Tensor] = {}
         for name, values in per_atom.items():
             thermal |= {f"{name}_per_atom": values, f"{name}_per_cell": values * atoms}
-        return thermal | {name: factor * one for name, one in zip(DEBYE_TEMPERATURES, debye_temperatures, strict=True)}
+        named = zip(DEBYE_TEMPERATURES, debye_temperatures, strict=True)
+        return thermal | {name: factors(name) * theta for name, theta in named}
 
     def _debye_thermal(
         self, outputs: Mapping[str, torch.Tensor], theta: torch.Tensor, factor: torch.Tensor
@@ -293,21 +294,32 @@ class QuantityReader(ABC):
         """Intervals of everything that follows from the phonon frequencies: all of them are multiplied by one factor.
 
         The size of the factor was calibrated on errors of ln(Debye temperature): of the predicted one, or of the one
-        that Cv at 300 K gives.
+        that Cv at 300 K gives. With a density of states each quantity has one of its own (`quantity_widths`).
         """
         labels = self.settings.debye_targets if self.is_debye else ("heat_capacity",)
         target = next((calibration.targets[name] for name in labels if name in calibration.targets), None)
         if target is None:
             return {}
-        if self.is_debye:
-            theta = outputs["logits"].double().reshape(-1).cpu()
-            thermal = partial(self._debye_thermal, outputs, theta)
-        else:
-            heat_capacity, low_temperature = (torch.from_numpy(columns[name]) for name in DEBYE_TEMPERATURES)
-            theta, thermal = heat_capacity, partial(self._thermal, outputs, (heat_capacity, low_temperature))
+        theta = (
+            outputs["logits"].double().reshape(-1).cpu().numpy() if self.is_debye else columns[DEBYE_TEMPERATURES[0]]
+        )
         features = outputs["string_features"].double().cpu().numpy()
-        factor = debye_factor(target, features, theta.numpy(), level)
-        ends, unknown = thermal(torch.stack([1 / factor, factor])), target.unknown_elements(features)
+        half, kelvin = target.half_width(features, theta, level), outputs["temperature"].double().cpu().numpy()
+
+        def factors(name: str) -> torch.Tensor:
+            """By what the frequencies may be divided and multiplied, shape (2, batch)."""
+            widths, temperature = target.quantity_widths.get(name, {}), kelvin
+            if name == DEBYE_TEMPERATURES[1]:  # that of Cv as T goes to 0
+                widths, temperature = target.quantity_widths.get("heat_capacity", {}), np.zeros_like(kelvin)
+            logarithm = np.minimum(half * width_at(widths, temperature), MOST_LN_FACTOR)
+            return torch.from_numpy(np.exp([-logarithm, logarithm]))
+
+        if self.is_debye:
+            ends = self._debye_thermal(outputs, torch.from_numpy(theta), factors("debye_temperature"))
+        else:
+            debye_temperatures = tuple(torch.from_numpy(columns[name]) for name in DEBYE_TEMPERATURES)
+            ends = self._thermal(outputs, debye_temperatures, factors)
+        unknown = target.unknown_elements(features)
         return {
             name: Interval(values.amin(0).numpy(), values.amax(0).numpy(), unknown)
             for name, values in ends.items()
@@ -338,11 +350,6 @@ class QuantityReader(ABC):
         if self.calibration is None or not features:
             features = self._string_features(scopes)
         return {**tokens, "n_atoms": torch.tensor(atoms), **features}
-
-
-def debye_factor(target: TargetCalibration, features: Any, theta: Any, level: float = DEFAULT_LEVEL) -> torch.Tensor:
-    """Return by what the Debye temperatures may be divided and multiplied, shape (batch,), at least 1."""
-    return torch.from_numpy(np.exp(np.minimum(target.half_width(features, theta, level), MOST_LN_FACTOR)))
 
 
 def _number_of_atoms(value: Any) -> float:

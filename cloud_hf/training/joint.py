@@ -24,7 +24,9 @@ from cloud_hf.metrics import regression_metrics
 from cloud_hf.models.configuration_cloud import CloudConfig
 from cloud_hf.models.heads_phonon import area_between
 from cloud_hf.models.modeling_properties import CloudForCrystalProperties
+from cloud_hf.models.phonon_dos import PhononDOS
 from cloud_hf.training.arguments import CloudTrainingArguments, check_output_dir
+from cloud_hf.training.frequency_factors import frequency_factors
 from cloud_hf.training.joint_arguments import JointArguments
 from cloud_hf.training.joint_recipe import JointRecipe, read_joint_recipe
 from cloud_hf.training.joint_rows import JointCollator, JointRows
@@ -265,8 +267,8 @@ def predict_joint(model: Any, rows: JointRows, batch_size: int, pad_token_id: in
 
     Returns:
         In the order of the rows `predicted_NAME` of every target, of heat capacities at the recipe's temperatures, of
-        the low-temperature Debye temperature, and `dos_area`, the mean distance of the modes in 1/cm (NaN where the
-        density of states is not known).
+        the low-temperature Debye temperature, and, NaN where the density of states is not known, `dos_area`, the mean
+        distance of the modes in 1/cm, and `frequency_factor_NAME`, as `frequency_factors` gives them.
     """
     model.eval()
     collate = JointCollator(pad_token_id)
@@ -284,6 +286,14 @@ def predict_joint(model: Any, rows: JointRows, batch_size: int, pad_token_id: in
             predicted.loc[places, column] = dos.heat_capacity(kelvin).double().numpy()
         predicted.loc[places, "predicted_debye_temperature"] = dos.low_temperature_debye_temperature().double().numpy()
         predicted.loc[places, "dos_area"] = area_between(dos, batch["dos_labels"]).double().numpy()
+        if with_dos := [row for row, place in enumerate(places) if not np.isnan(rows.dos[place, 0])]:
+            spectra = PhononDOS(dos.edges, *(part[with_dos] for part in dos[1:]))
+            cv = dict(
+                zip(rows.temperatures.tolist(), torch.from_numpy(rows.heat_capacity[places[with_dos]]).T, strict=True)
+            )
+            factors = frequency_factors(spectra, batch["dos_labels"][with_dos], cv, rows.temperatures.tolist())
+            for name, values in factors.items():
+                predicted.loc[places[with_dos], f"frequency_factor_{name}"] = values.numpy()
     return predicted
 
 

@@ -9,12 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from transformers import pipeline
 
+from cloud_hf import CloudForCrystalProperties, ScopeTokenizer
 from cloud_hf.cli.main import main
+from cloud_hf.data.inputs import Item
 from cloud_hf.errors import TableError
+from cloud_hf.inference.curves import heat_capacity_curve
 from cloud_hf.inference.likelihood import LikelihoodSettings, StringLikelihood, distinct_strings
-from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration
+from cloud_hf.inference.prediction import load_predictors, predict_items
+from cloud_hf.models.conformal import CALIBRATION_FILE, Calibration, width_at
 from cloud_hf.models.debye import heat_capacity
 
 SALT = "1 6 a O D D a D O D b O O O c O O O d O O O e O O O 0 | Na 4a Cl 4b"
@@ -92,6 +97,84 @@ def test_heat_capacities_per_cell(several_heads: Path, tmp_path: Path) -> None:
     run("calibrate", "--predictions", table, "--checkpoint", folder)
     found = {one["name"]: one for one in pipeline("crystal-property", model=str(folder))(SALT)}["debye_temperature"]
     assert np.log(found["high"] / found["value"]) == pytest.approx(0.1645, abs=0.05)
+
+
+def test_every_quantity_of_a_spectrum_has_a_width_of_its_own(make_config, tmp_path: Path) -> None:
+    folder, chance, n = tmp_path / "model", np.random.default_rng(0), 600
+    torch.manual_seed(0)
+    config = make_config(
+        grammar="sites", canonical=True, element_descriptors=True, target_names=["band_gap"], target_units=["eV"],
+        initializer_range=0.2,
+    )  # fmt: skip
+    CloudForCrystalProperties(config).save_pretrained(folder)
+    ScopeTokenizer().save_pretrained(folder)
+    theta = chance.uniform(200, 800, n)
+    truth = theta * np.exp(0.05 * chance.standard_normal(n))
+    scopes = [f"1 0 0 | {('Na', 'Mg', 'K')[row % 3]} 1a O 2i" + " O 2i" * (row % 50) for row in range(n)]
+    cv = {"": heat_capacity(truth, 300.0), " predicted": heat_capacity(theta, 300.0)}
+    table = pd.DataFrame({"scope": scopes, "part": "test"})
+    table = table.assign(**{f"heat_capacity{what} (J/(mol atom K))": one.numpy() for what, one in cv.items()})
+    spreads = {"heat_capacity_50K": 0.1, "heat_capacity_300K": 0.05, "entropy_300K": 0.15, "zero_point_energy": 0.025}
+    for name, spread in spreads.items():
+        table[f"{name} frequency factor (1)"] = np.exp(spread * chance.standard_normal(n))
+    table["thermal_energy_300K frequency factor (1)"] = np.nan
+    table.to_csv(tmp_path / "p.csv", index=False)
+    argv = ("calibrate", "--predictions", tmp_path / "p.csv", "--checkpoint", folder, "--json", tmp_path / "r.json")
+    run(*argv)
+    widths = Calibration.load(folder / CALIBRATION_FILE).targets["heat_capacity"].quantity_widths
+    for quantity, kelvin, width in (
+        ("heat_capacity", "50", 2), ("heat_capacity", "300", 1), ("entropy", "300", 3), ("zero_point_energy", "0", 0.5),
+    ):  # fmt: skip
+        assert widths[quantity][kelvin] == pytest.approx(width, rel=0.25)
+    assert "thermal_energy" not in widths
+    found = json.loads((tmp_path / "r.json").read_text())["heat_capacity"]["quantities"]["entropy"]["300"]
+    assert found["coverage"] == pytest.approx(0.9, abs=0.04)
+    assert found["unscaled_coverage"] == pytest.approx(0.42, abs=0.08)
+
+    predictor = load_predictors(str(folder), likelihood=None)
+    bands = set()
+    for kelvin in (50.0, 100.0, 300.0, 1000.0):
+        (prediction,) = predict_items(predictor, [Item("a", scope=SALT)], temperature=kelvin)
+        named = {quantity["name"]: quantity for quantity in prediction.quantities}
+        theta_band, dos = named["debye_temperature_of_heat_capacity"], prediction.phonon_dos
+        band = theta_band["high"] / theta_band["value"]
+        bands.add(round(band, 9))
+        for name, of_spectrum in (("heat_capacity", dos.heat_capacity), ("entropy", dos.entropy)):
+            power = float(width_at(widths[name], kelvin))
+            ends = of_spectrum(kelvin * band ** torch.tensor([-power, power], dtype=torch.float64))
+            found = named[f"{name}_per_atom"]
+            assert [found["low"], found["high"]] == pytest.approx(ends.tolist(), rel=1e-6)
+            if name == "heat_capacity":
+                curve = heat_capacity_curve(prediction, torch.tensor([kelvin], dtype=torch.float64))
+                assert [float(curve.stiffest), float(curve.softest)] == pytest.approx(ends.tolist(), rel=1e-6)
+        for name, width in (
+            ("debye_temperature_of_low_temperatures", widths["heat_capacity"]["50"]),
+            ("zero_point_energy_per_atom", widths["zero_point_energy"]["0"]),
+        ):
+            found = named[name]
+            assert found["high"] / found["value"] == pytest.approx(band**width)
+    assert len(bands) == 1, "a Debye temperature is of no temperature"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("entropy_300K", 0.0, "holds factors that are not positive"),
+        ("entropy_300K", "soft", "entropy_300K"),
+        ("entropy", 1.0, "of no known quantity; there are heat_capacity_300K, entropy_300K"),
+        ("zero_point_energy_300K", 1.0, "of no known quantity"),
+        ("volume_3.0.0K", 1.0, "of no known quantity"),
+    ],
+)
+def test_factors_that_are_none_are_refused(tmp_path: Path, make_config, capsys, column, value, reason: str) -> None:
+    config = make_config(grammar="sites", target_names=["gap"], target_units=["eV"])
+    CloudForCrystalProperties(config).save_pretrained(tmp_path / "model")
+    table = pd.DataFrame({"scope": ["1 0 0 | Na 1a"] * 100, "part": "test", f"{column} frequency factor (1)": value})
+    cv = {f"heat_capacity{what} (J/(mol atom K))": np.linspace(1, 20, 100) for what in ("", " predicted")}
+    table.assign(**cv).to_csv(tmp_path / "p.csv", index=False)
+    argv = ["calibrate", "--predictions", str(tmp_path / "p.csv"), "--checkpoint", str(tmp_path / "model")]
+    assert main(argv) == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_a_table_without_the_predictions(several_heads: Path, tmp_path: Path, capsys) -> None:

@@ -79,20 +79,36 @@ def intervals_block() -> str:
             widths = (f"{band[key]:.3g}" for key in ("mean_width", "median_width"))
             rows.append([f"`{name}`", bands[name]["unit"], by, f"{band['n']:,}", held, *widths])
     headers = ["head", "unit", "by", "N", "inside", "mean width", "median width"]
-    return table(rows, headers)
+    further = [bands[name]["refitted"] for name in HEADS if "refitted" in bands[name]]
+    return f"{table(rows, headers)}\n\n{sentences('intervals', further=further)}\n\n{_spectral_intervals()}"
+
+
+def _spectral_intervals() -> str:
+    """Coverage of what follows from the density of states, and what it would be with the width of Cv at 300 K."""
+    by_quantity = read("intervals.json")["heat_capacity"]["quantities"]
+    rows = []
+    for quantity, by_kelvin in by_quantity.items():
+        shares = (
+            by_kelvin if quantity != "zero_point_energy" else dict.fromkeys(map(str, HEAT_CAPACITIES), by_kelvin["0"])
+        )
+        inside = (shares[str(kelvin)] for kelvin in HEAT_CAPACITIES)
+        rows.append([f"`{quantity}`", *(f"{row['coverage']:.1%} ({row['unscaled_coverage']:.0%})" for row in inside)])
+    return table(rows, ["quantity", *(f"{kelvin} K" for kelvin in HEAT_CAPACITIES)])
 
 
 def thermal_block() -> str:
     """Cv at several temperatures, the density of states, and the paper's measure."""
-    results = read("heads.json")
+    results, bands = read("heads.json"), read("intervals.json")["heat_capacity"]
+    inside = bands["quantities"]["heat_capacity"]
     rows = []
     for kelvin, name in HEAT_CAPACITIES.items():
         row = results["heads"][name]
         trees = row.get("trees")
         beside = [f"{trees['mae']:#.3g}", percent(row["difference"])] if trees else ["", ""]
         errors = [f"{row['model']['mae']:#.3g}", f"{row['model']['median_absolute_error']:#.3g}", *beside]
-        rows.append([kelvin, f"{row['n']:,}", *errors])
+        rows.append([kelvin, f"{row['n']:,}", *errors, f"{inside[str(kelvin)]['coverage']:.1%}"])
     headers = ["T, K", "crystals", "MAE of Cv, J/(mol atom K)", "median error", "trees", "difference"]
+    headers.append("inside the 90 % intervals")
     text = sentences("thermal", dos=results["phonon_dos"], paper=results["paper_rows"])
     return f"{table(rows, headers)}\n\n{text}"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the checkpoints inside the package, with every figure about them: about nine hours of processor time, by the times
+# Make the checkpoints inside the package, with every figure about them: about twelve hours of processor time, by the times
 # of its parts, where the processor has bfloat16 products (AMX).
 #   scripts/train_bundled.sh DATA_FOLDER [WORK_FOLDER]
 # DATA_FOLDER holds the labelled tables, e.g. materials_project.parquet. A step that is finished is not run again.
@@ -20,29 +20,39 @@ done
 [ -f "$work/mlm/model.safetensors" ] || cloud-hf pretrain --config "$here/recipes/pretrain_bundled.yaml" \
     --data "$work/corpus.parquet" --output-dir "$work/mlm"
 
-# all heads: a run for each fold, which it keeps back, for every figure and interval; the members go on from these over all
-# rows, where elements come often, since they are few and what everyone looks at first, then with twice the weight of
-# energies, and then with more still and half as much again of moduli, which costs no other head anything beyond doubt;
-# `refit_0` goes on in the same way but keeps the validation part of all rows back, so that its crystals of fold 0 tell
-# what going on is worth
+# all heads: a run for each fold, which it keeps back, for every figure and interval. It goes on once, with more weight of
+# energies and moduli, which costs no other head anything beyond doubt. The members go on from its first stage over all rows,
+# where elements come often, since they are few and what everyone looks at first, and with these weights step by step; the
+# last two stages are averaged, which for each head is about as good as the better of them.
+# `refit_0` goes on as the members do but keeps the validation part of all rows back, so that its crystals of fold 0 tell
+# what going on is worth and how wide the members' intervals are
 joint() { # NAME ARGUMENTS: the joint table lies beside the runs
     local name=$1
     shift
     [ -f "$work/joint/$name/model.safetensors" ] || cloud-hf joint --config "$here/recipes/joint.yaml" \
         --data "$data" --split "$work/split" --output-dir "$work/joint/$name" "$@"
 }
+again=(--learning-rate 4e-4 --repeat-elements 20)
+energies=(formation_energy_per_atom=3 mpts52_formation_energy=2.4)
+weighted=("${energies[@]}" megnet2018_e_form=6 bulk_modulus=2 shear_modulus=2)
 going_on() { # NAME FOLD ARGUMENTS
     local name=$1 fold=$2
     shift 2
-    local settings=(--learning-rate 4e-4 --repeat-elements 20 "$@") energies="formation_energy_per_atom=3 mpts52_formation_energy=2.4"
-    joint "begun_$name" --model "$work/joint/fold_$fold" --seed "4$fold" --num-train-epochs 8 "${settings[@]}"
-    joint "further_$name" --model "$work/joint/begun_$name" --seed "5$fold" --num-train-epochs 8 "${settings[@]}" \
-        --target-weights $energies megnet2018_e_form=3
-    joint "$name" --model "$work/joint/further_$name" --seed "6$fold" --num-train-epochs 10 "${settings[@]}" \
-        --target-weights $energies megnet2018_e_form=5 bulk_modulus=1.5 shear_modulus=1.5
+    set -- "${again[@]}" "$@"
+    joint "stage_2_$name" --model "$work/joint/stage_1_fold_$fold" --seed "4$fold" --num-train-epochs 8 "$@"
+    joint "stage_3_$name" --model "$work/joint/stage_2_$name" --seed "5$fold" --num-train-epochs 8 "$@" \
+        --target-weights "${energies[@]}" megnet2018_e_form=3
+    joint "stage_4_$name" --model "$work/joint/stage_3_$name" --seed "6$fold" --num-train-epochs 10 "$@" \
+        --target-weights "${energies[@]}" megnet2018_e_form=5 bulk_modulus=1.5 shear_modulus=1.5
+    joint "stage_5_$name" --model "$work/joint/stage_4_$name" --seed "8$fold" --num-train-epochs 10 "$@" \
+        --target-weights "${weighted[@]}"
+    [ -f "$work/joint/$name/model.safetensors" ] || python "$here/average_runs.py" "$work/joint/stage_4_$name" \
+        "$work/joint/stage_5_$name" --output "$work/joint/$name"
 }
 for fold in 0 1 2; do
-    joint "fold_$fold" --model "$work/mlm" --fold $fold --seed 7$fold
+    joint "stage_1_fold_$fold" --model "$work/mlm" --fold $fold --seed 7$fold
+    joint "fold_$fold" --model "$work/joint/stage_1_fold_$fold" --fold $fold --seed 9$fold --num-train-epochs 10 "${again[@]}" \
+        --target-weights "${weighted[@]}"
     going_on "member_$fold" $fold --all-rows true
 done
 going_on refit_0 0
@@ -72,7 +82,7 @@ few() { # NAME TABLE ARGUMENTS
     shift 2
     python "$here/rows_of_fold.py" --data "$data/$table.parquet" --split "$work/split/$table.split.parquet" --fold 0 \
         --output "$work/few_labels/$name.parquet"
-    cloud-hf study low-data --data "$work/few_labels/$name.parquet" --model "$work/joint/fold_0" --arms auto trees \
+    cloud-hf study low-data --data "$work/few_labels/$name.parquet" --model "$work/joint/stage_1_fold_0" --arms auto trees \
         --out "$work/few_labels/$name" "$@"
     cp "$work/few_labels/$name/results.json" "$results/few_labels_$name.json"
 }

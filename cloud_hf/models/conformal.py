@@ -58,6 +58,7 @@ STRING_FEATURES = (
 """Columns of `string_features`."""
 
 _COLUMN = {symbol: column for column, symbol in enumerate(ELEMENTS)}
+_COLD = 1e-3  # K; as good as 0, and has a logarithm
 _MOST = 50.0  # largest exponent: keeps intervals finite
 
 
@@ -238,9 +239,9 @@ def width_at(widths: Mapping[str, float], kelvin: Any) -> NDArray[np.float64]:
     temperatures = np.asarray(kelvin, dtype=float)
     if not widths:
         return np.ones_like(temperatures)
-    known = sorted((float(temperature), width) for temperature, width in widths.items())
+    known = sorted((max(float(temperature), _COLD), width) for temperature, width in widths.items())
     places = np.log([temperature for temperature, _ in known])
-    found = np.interp(np.log(np.maximum(temperatures, known[0][0])), places, [width for _, width in known])
+    found = np.interp(np.log(np.maximum(temperatures, _COLD)), places, [width for _, width in known])
     return np.asarray(found)
 
 

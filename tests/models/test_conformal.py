@@ -90,11 +90,13 @@ class TestStrings:
         assert count_elements(["1 0 0 | O 1a O 1b", "1 0 0 | O 1a Na 1b"]) == {"O": 2, "Na": 1}
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("kelvin", "width"), [(0.0, 2.0), (50.0, 2.0), (100.0, 1.5), (200.0, 1.0), (1e6, 1.0), (np.inf, 1.0)]
 )
 def test_widths_between_temperatures(kelvin: float, width: float) -> None:
     assert width_at({"200": 1.0, "50": 2.0}, kelvin) == pytest.approx(width)
+    assert width_at({"0": 3.0}, kelvin) == 3, "of a quantity without a temperature"
     assert width_at({}, [kelvin, kelvin]).tolist() == [1.0, 1.0]
 
 

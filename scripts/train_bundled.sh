@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make the checkpoints inside the package, with every figure about them: about twelve hours of processor time, by the times
-# of its parts, where the processor has bfloat16 products (AMX).
+# Make the checkpoints inside the package, with every figure about them: about twelve hours of processor time, by the
+# times of its parts, where the processor has bfloat16 products (AMX).
 #   scripts/train_bundled.sh DATA_FOLDER [WORK_FOLDER]
 # DATA_FOLDER holds the labelled tables, e.g. materials_project.parquet. A step that is finished is not run again.
 set -euo pipefail

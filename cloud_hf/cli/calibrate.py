@@ -46,7 +46,8 @@ def calibrate(arguments: argparse.Namespace) -> int:
     The rows are those of folds, or of validation and test parts. The table that is printed tells how the recipe does on
     rows that the intervals were not fitted to: the share of the labels inside, and the width. Where the table has
     columns `NAME refitted (UNIT)`, predictions of unseen rows by weights that learned further, as those of the
-    checkpoint did, intervals are scaled to their errors.
+    checkpoint did, intervals are scaled to their errors. Columns such as `entropy_300K frequency factor (1)`, by what
+    all frequencies must be multiplied to give the known value, give that quantity a width of its own.
     """
     from cloud_hf.inference.calibrate import CalibrationRun, calibrate_checkpoint
 

@@ -39,7 +39,9 @@ def build_joint_table(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Join the labels of all sources by canonical string.
 
-    Rows of one string and target become one by their median, densities of states and heat capacities by their mean.
+    Rows of one string, source and target become one by their median; of several sources the first that has a label
+    counts, so what is surest comes first in the recipe. Densities of states and heat capacities become one
+    by their mean.
 
     Args:
         recipe: What is a label of what.
@@ -60,7 +62,7 @@ def build_joint_table(
     pieces = []
     for place, source in enumerate(recipe.sources):
         piece = _labels(recipe, source, data, split)
-        kept = piece[~piece.group.isin(excluded)]
+        kept = piece[~piece.group.isin(excluded)].assign(source=place)
         words = kept.scope.str.count(" ") + 1
         pieces.append(kept[words <= max_words])
         counts[f"{place}: {source.table}"] = {
@@ -71,11 +73,11 @@ def build_joint_table(
     rows = pd.concat(pieces, ignore_index=True)
     check_folds(rows, str(split))
     columns = label_columns(recipe)
-    rows = rows.reindex(columns=["scope", "group", "fold", "part", *columns, DOS_COLUMN])
+    rows = rows.reindex(columns=["scope", "group", "fold", "part", "source", *columns, DOS_COLUMN])
     targets = list(recipe.targets)
     by_string = rows.groupby("scope", sort=True)
     table = by_string[["group", "fold", "part"]].first()
-    table = table.join(by_string[targets].median())
+    table = table.join(rows.groupby(["scope", "source"])[targets].median().groupby("scope").first())
     table = table.join(by_string[[column for column in columns if column not in targets]].mean())
     spectra = (
         rows[rows[DOS_COLUMN].notna()]

@@ -263,6 +263,16 @@ def test_rows_of_one_string_become_one(tmp_path: Path, tables: tuple[Path, Path]
     assert one.dos[:5].sum() == pytest.approx(mean[0])
 
 
+def test_the_first_source_that_knows_a_crystal_counts(tmp_path: Path, tables: tuple[Path, Path]) -> None:
+    data, split = tables
+    by_id = {"table": "by_id", "strings_of": "gaps", "vintage": "A", "targets": {"gap": ["band_gap", "eV"]}}
+    known = pd.read_parquet(data / "gaps.parquet").gap
+    change(data / "gaps.parquet", gap=known.where(known != 4))  # of the two in `by_id` it knows one
+    for sources, gaps in (([*RECIPE["sources"], by_id], (3, 8)), ([by_id, *RECIPE["sources"]], (7, 8))):
+        table, _ = build_joint_table(read_joint_recipe(write_recipe(tmp_path, sources=sources)), data, split)
+        assert (*table.set_index("scope").band_gap.loc[STRINGS[3:5]],) == gaps
+
+
 def test_folds_that_split_a_crystal_are_refused(tmp_path: Path, tables: tuple[Path, Path]) -> None:
     data, split = tables
     path = split / "phonons.split.parquet"

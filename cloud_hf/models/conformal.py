@@ -180,6 +180,14 @@ class TargetCalibration:
     elements: dict[str, int] = field(default_factory=dict)
     quantity_widths: dict[str, dict[str, float]] = field(default_factory=dict)
 
+    def check_numbers(self) -> None:
+        """Raise a ValueError or TypeError unless levels, quantiles and widths are numbers from 0 on."""
+        quantiles = {level: quantile for level, quantile in self.quantiles.items() if quantile is not None}
+        for table in (quantiles, *self.quantity_widths.values()):
+            for key, value in table.items():
+                if not (0 <= float(key) < np.inf and 0 <= float(value) < np.inf):
+                    raise ValueError(f"{key}: {value!r} is not a number from 0 on")
+
     def half_width(
         self, features: NDArray[np.float64], predictions: NDArray[np.float64], level: float = DEFAULT_LEVEL
     ) -> NDArray[np.float64]:
@@ -278,6 +286,8 @@ class Calibration:
                 name: TargetCalibration(**{**values, "difficulty": Difficulty(**values["difficulty"])})
                 for name, values in record["targets"].items()
             }
+            for target in targets.values():
+                target.check_numbers()
             calibration = cls(targets, dict(record.get("fingerprints", {})))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise _unreadable(path, str(error)) from error

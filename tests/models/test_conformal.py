@@ -268,6 +268,25 @@ print(json.dumps([low.tolist(), high.tolist()]))
         with pytest.raises(CheckpointError, match=r"calibration\.json"):
             Calibration.load(tmp_path / "calibration.json")
 
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            {"quantiles": {"0.9": "wide"}},
+            {"quantiles": {"0.9": -1.0}},
+            {"quantiles": {"most": 1.0}},
+            {"quantity_widths": {"entropy": {"300": None}}},
+            {"quantity_widths": {"entropy": {"room": 1.0}}},
+            {"quantity_widths": {"entropy": 1.0}},
+        ],
+    )
+    def test_a_number_that_is_none_is_found_when_it_is_read(self, fitted, tmp_path: Path, damage: dict) -> None:
+        path = Calibration({"gap": fitted}).save(tmp_path)
+        record = json.loads(path.read_text())
+        record["targets"]["gap"] |= damage
+        path.write_text(json.dumps(record))
+        with pytest.raises(CheckpointError, match=r"calibration\.json"):
+            Calibration.load(path)
+
     def test_it_belongs_to_one_head_in_any_dtype(self, fitted: TargetCalibration) -> None:
         model = nn.Module()
         model.classifier = nn.Linear(4, 2)

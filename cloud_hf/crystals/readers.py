@@ -55,8 +55,8 @@ MAX_ATOMS = 1000
 MIN_VOLUME_PER_ATOM = 0.1
 """Å³; the densest crystals under megabar pressure stay above 1 Å³ per atom."""
 
-MIN_DISTANCE = 0.3
-"""Å; the shortest bond there is, H-H, has 0.74 Å."""
+MIN_DISTANCE = 0.5
+"""Å, as in pymatgen; the shortest bond there is, H-H, has 0.74 Å."""
 
 MAX_EDGE = 10_000.0
 """Å; the longest periods of known crystals, of polytypes, are near 1000 Å."""
@@ -274,7 +274,7 @@ def check_cell(cell: Cell, max_atoms: int = MAX_ATOMS) -> Cell:
 
     Raises:
         CrystalError: No atoms, too many, no volume, numbers that are not finite, occupancies outside (0, 1], or
-            two fully occupied sites less than 0.3 Å apart; the message names the cell.
+            two fully occupied sites less than 0.5 Å apart; the message names the cell.
     """
     refuse_size(len(cell), cell.name, max_atoms)
     a, b, c = cell.lattice.tolist()

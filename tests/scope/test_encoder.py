@@ -297,7 +297,7 @@ def test_full_refuses_partial_occupancies_and_names_the_file(tmp_path: Path) -> 
 def test_no_symmetry_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     """A tolerance of the size of the bond merges the atoms, which spglib refuses."""
     path = tmp_path / "pair.vasp"
-    Poscar(Structure(CUBE, ["Na", "Na"], [[0, 0, 0], [0, 0, 0.1]])).write_file(path)
+    Poscar(Structure(CUBE, ["Na", "Na"], [[0, 0, 0], [0, 0, 0.2]])).write_file(path)
     with pytest.raises(errors.SymmetryError, match="lower `symprec`") as caught:
         ScopeEncoder("composition", False, symprec=1.0).encode(path)
     assert str(path) in str(caught.value)

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import stat
 import zlib
 from collections.abc import Callable
@@ -26,6 +27,8 @@ _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 
 _ENDLESS_QUOTES = (b"'" * 1000, b'"' * 1000)
 """pymatgen's search for quoted text takes a time that grows with the square of their number."""
+
+_FORMULA_OR_ID = re.compile(r"(?!POSCAR|CONTCAR)(?:[A-Z][a-z]?|[()\d.])+|[A-Za-z]+-\d+")
 
 
 def packing_of(path: str) -> tuple[str, Callable[..., Any]]:
@@ -77,7 +80,11 @@ def _bytes(path: str, opener: Callable[..., Any]) -> bytes:
             with opener(path, "rb") as file:
                 data = file.read(status.st_size + 1 if opener is open else MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        hint = " A SCOPE string is read by cloud_hf.scope.parse." if "|" in path else ""
+        hint = ""
+        if "|" in path:
+            hint = " A SCOPE string is read by cloud_hf.scope.parse."
+        elif _FORMULA_OR_ID.fullmatch(path):
+            hint = " A formula or a database's id alone leaves the structure open: give a crystal's file, e.g. a CIF."
         raise CrystalReadError(f"there is no such file.{hint}", source=str(path)) from error
     except CloudError:
         raise

@@ -245,3 +245,15 @@ def test_a_file_with_one_crystal_is_one_row(tmp_path: Path) -> None:
 def test_a_string_given_as_a_crystal_is_sent_to_its_reader() -> None:
     with pytest.raises(errors.CrystalReadError, match=r"A SCOPE string is read by cloud_hf\.scope\.parse"):
         ScopeEncoder().encode("0 0 0 | Na 1a")
+
+
+@pytest.mark.parametrize("name", ["NaCl", "LiFePO4", "Ca(OH)2", "mp-149", "JVASP-1002"])
+def test_a_formula_or_an_id_is_no_crystal(name: str) -> None:
+    with pytest.raises(errors.CrystalReadError, match="alone leaves the structure open: give a crystal's file"):
+        read_cell(name)
+
+
+@pytest.mark.parametrize("name", ["NaCl.cif", "POSCAR", "CONTCAR", "cells/Si", "absent"])
+def test_a_missing_file_is_called_nothing_else(name: str) -> None:
+    with pytest.raises(errors.CrystalReadError, match=r"there is no such file\.$"):
+        read_cell(name)

@@ -18,6 +18,7 @@ from cloud_hf.inference.prediction import heads_of, load_predictor
 from cloud_hf.models.debye import GAS_CONSTANT
 from cloud_hf.models.heads_phonon import (
     ACOUSTIC_BRANCHES,
+    DEBYE_SPREAD,
     VIBRATION_SCALES,
     VibrationalLabels,
     area_between,
@@ -170,6 +171,15 @@ def test_branches_far_from_a_debye_temperature_cost_where_no_spectrum_is_known()
         assert far.item() > 0.5
     known = vibrational_loss(dos, VibrationalLabels(debye_temperature=theta, dos=dos.shares()), scales)
     assert known.max().item() < 1e-3
+
+
+def test_a_debye_temperature_is_known_to_a_few_percent():
+    dos = PhononDOS(torch.tensor([0.0, 1000.0]), torch.zeros(4, 1), torch.ones(4), torch.full((4, 3), 250.0))
+    label = dos.low_temperature_debye_temperature() * torch.tensor([1.0, 0.97, 1.03, 1.2])
+    loss = vibrational_loss(dos, VibrationalLabels(debye_temperature=label), VIBRATION_SCALES)
+    assert loss[:3].tolist() == [0, 0, 0]
+    expected = (math.log(1.2) - math.log1p(DEBYE_SPREAD)) / VIBRATION_SCALES["debye_temperature"]
+    assert loss[3].item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(

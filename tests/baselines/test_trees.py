@@ -133,6 +133,16 @@ class TestChoice:
         assert trees.choice.errors["boosting"] > 2 * trees.choice.errors[trees.choice.model]
         assert trees.choice.rows == (~test).sum()
 
+    def test_no_absolute_loss_near_the_share_of_equal_labels_where_it_collapses(
+        self, oxides: np.ndarray, atomic_numbers: np.ndarray
+    ) -> None:
+        chance = np.random.default_rng(1)
+        labels = atomic_numbers / 10 + np.where(chance.random(len(atomic_numbers)) < 0.1, 200.0, 0.0)
+        labels[atomic_numbers < np.quantile(atomic_numbers, 0.45)] = 0.0
+        choice = TreeBaseline(light=True).choose(oxides, labels)
+        assert choice.errors["boosting"] < choice.errors["squared_boosting"], "here it has not collapsed"
+        assert "boosting" not in TREE_MODELS[choice.model]
+
     def test_labels_that_boosting_finds(self, oxides: np.ndarray, atomic_numbers: np.ndarray) -> None:
         """A line with outliers: extra trees repeat an outlier, the absolute loss does not."""
         chance = np.random.default_rng(1)

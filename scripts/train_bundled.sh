@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the checkpoints inside the package, with every figure about them: about twelve hours of processor time, by the
+# Make the checkpoints inside the package, with every figure about them: about fifteen hours of processor time, by the
 # times of its parts, where the processor has bfloat16 products (AMX).
 #   scripts/train_bundled.sh DATA_FOLDER [WORK_FOLDER]
 # DATA_FOLDER holds the labelled tables, e.g. materials_project.parquet. A step that is finished is not run again.
@@ -22,8 +22,9 @@ done
 
 # all heads: a run for each fold, which it keeps back, for every figure and interval. It goes on once, with more weight of
 # energies and moduli, which costs no other head anything beyond doubt. The members go on from its first stage over all rows,
-# where elements come often, since they are few and what everyone looks at first, and with these weights step by step; the
-# last two stages are averaged, which for each head is about as good as the better of them.
+# where elements come often, since they are few and what everyone looks at first, and with these weights step by step, gaps
+# at the end. The last stages are averaged, which is better than the last of them on most heads, and from their mean the last
+# stage goes on at a low learning rate.
 # `refit_0` goes on as the members do but keeps the validation part of all rows back, so that its crystals of fold 0 tell
 # what going on is worth and how wide the members' intervals are
 joint() { # NAME ARGUMENTS: the joint table lies beside the runs
@@ -31,6 +32,11 @@ joint() { # NAME ARGUMENTS: the joint table lies beside the runs
     shift
     [ -f "$work/joint/$name/model.safetensors" ] || cloud-hf joint --config "$here/recipes/joint.yaml" \
         --data "$data" --split "$work/split" --output-dir "$work/joint/$name" "$@"
+}
+mean() { # NAME FOLDERS
+    local name=$1
+    shift
+    [ -f "$work/joint/$name/model.safetensors" ] || python "$here/average_runs.py" "$@" --output "$work/joint/$name"
 }
 again=(--learning-rate 4e-4 --repeat-elements 20)
 energies=(formation_energy_per_atom=3 mpts52_formation_energy=2.4)
@@ -46,8 +52,12 @@ going_on() { # NAME FOLD ARGUMENTS
         --target-weights "${energies[@]}" megnet2018_e_form=5 bulk_modulus=1.5 shear_modulus=1.5
     joint "stage_5_$name" --model "$work/joint/stage_4_$name" --seed "8$fold" --num-train-epochs 10 "$@" \
         --target-weights "${weighted[@]}"
-    [ -f "$work/joint/$name/model.safetensors" ] || python "$here/average_runs.py" "$work/joint/stage_4_$name" \
-        "$work/joint/stage_5_$name" --output "$work/joint/$name"
+    joint "stage_6_$name" --model "$work/joint/stage_5_$name" --seed "3$fold" --num-train-epochs 10 "$@" \
+        --target-weights "${energies[@]}" megnet2018_e_form=8 bulk_modulus=3 shear_modulus=3 band_gap=1.6 megnet2018_gap_pbe=1.6
+    mean "mean_$name" "$work/joint/stage_"{4,5,6}"_$name"
+    joint "stage_7_$name" --model "$work/joint/mean_$name" --seed "2$fold" --num-train-epochs 2 "$@" --learning-rate 1e-4 \
+        --target-weights "${weighted[@]}" band_gap=1.2 megnet2018_gap_pbe=1.2
+    mean "$name" "$work/joint/stage_"{4,5,6,7}"_$name"
 }
 for fold in 0 1 2; do
     joint "stage_1_fold_$fold" --model "$work/mlm" --fold $fold --seed 7$fold

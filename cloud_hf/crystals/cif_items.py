@@ -43,6 +43,8 @@ _WANTED = frozenset(
 
 _DATA = re.compile(r"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BLANKS = re.compile(r"\s{100,}")
+"""Patterns for symbols and formulas take a time that grows with the square or the cube of such a row."""
 _UNQUOTED = re.compile(r"^([ \t]*_\S+[ \t]+)(?!['\"#;])(\S.*?)[ \t]*$")
 _READABLE = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣－", "-") | dict.fromkeys("‘’", "'"))
 
@@ -111,6 +113,7 @@ def read_items(block: str, name: str) -> Items:
     Raises:
         CrystalReadError: The block cannot be parsed, or says an item twice and differently.
     """
+    block = _BLANKS.sub(_few_blanks, block)
     if not block.isascii():
         block = OVERBAR.sub(r"-\1", block.translate(_READABLE)).encode("ascii", "ignore").decode()
     try:
@@ -138,6 +141,12 @@ def read_items(block: str, name: str) -> Items:
                     if tag is not None:
                         _add(items, tag, _plain_values(values[i::width]), name)
     return items
+
+
+def _few_blanks(match: re.Match[str]) -> str:
+    """The end of the line, if there is one, and whether the next begins with a blank."""
+    _, end, start = match[0].rpartition("\n")
+    return end + start[:1]
 
 
 @lru_cache(maxsize=4096)

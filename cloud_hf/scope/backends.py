@@ -229,13 +229,13 @@ def _refuse_close_sites(
     """Sites within the tolerance of one another have no symmetry; other crystals have one, however it is found."""
     limit = max(2 * symprec, _COINCIDING)
     structure = Structure(lattice, ["H"] * len(frac_coords), frac_coords)
-    first, second, _, distances = structure.get_neighbor_list(limit, exclude_self=True)
-    if len(first):
-        nearest = int(np.argmin(distances))
-        pair = sorted((int(first[nearest]), int(second[nearest])))
+    distances = structure.distance_matrix  # a neighbour list of so short a range fills the memory in a large cell
+    np.fill_diagonal(distances, np.inf)
+    first, second = np.unravel_index(np.argmin(distances), distances.shape)
+    if distances[first, second] <= limit:
         raise SymmetryError(
-            f"{backend} finds no consistent space group at symprec {symprec} Å ({reason}): sites {pair[0]} "
-            f"and {pair[1]} are {distances[nearest]:.3g} Å apart; remove one of them, or lower `symprec`.",
+            f"{backend} finds no consistent space group at symprec {symprec} Å ({reason}): sites {first} "
+            f"and {second} are {distances[first, second]:.3g} Å apart; remove one of them, or lower `symprec`.",
             source=name,
             flag="symprec",
         )

@@ -226,8 +226,10 @@ def test_a_file_with_one_block_of_atoms_keeps_its_name() -> None:
         lambda data: b"# a comment with \xff\n" + data,
         lambda data: data.replace(b"data_cell", b"DATA_cell"),
         lambda data: b"\n\n  " + data.rstrip(b"\n"),
+        lambda data: data.replace(b" ", b" " * 2000),
+        lambda data: data.replace(b"\n", b"\n" * 500 + b" " * 500).rstrip(),
     ],
-    ids=["CRLF", "CR", "BOM", "latin-1", "comment", "upper case", "blank lines"],
+    ids=["CRLF", "CR", "BOM", "latin-1", "comment", "upper case", "blank lines", "rows of blanks", "rows of lines"],
 )
 def test_line_ends_and_encodings_change_nothing(tmp_path: Path, change: object) -> None:
     data = (HEAD + OPERATIONS + COLUMNS + SALT).encode()

@@ -156,6 +156,9 @@ def test_close_atoms_are_blamed_only_where_there_are_any(monkeypatch: pytest.Mon
     close = np.array([[0, 0, 0], [0, 0, 0.002]])
     with pytest.raises(SymmetryError, match=r"sites 0 and 1 are 0\.01\d* Å apart"):
         search_symmetry(MONOCLINIC[0], close, np.ones(2, dtype=np.intc))
+    with pytest.raises(SymmetryError) as caught:  # and a cell of 3000 Å does not fill the memory
+        search_symmetry(np.eye(3) * 3000, np.array([[0, 0, 0], [0.1, 0.2, 0.3]]), np.ones(2, dtype=np.intc))
+    assert "apart" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -23,8 +23,8 @@ done
 # all heads: a run for each fold, which it keeps back, for every figure and interval. It goes on once, with more weight of
 # energies and moduli, which costs no other head anything beyond doubt. The members go on from its first stage over all rows,
 # where elements come often, since they are few and what everyone looks at first, and with these weights step by step, gaps
-# at the end. The last stages are averaged, which is better than the last of them on most heads, and from their mean the last
-# stage goes on at a low learning rate.
+# at the end. Stages 4 to 6 are averaged, which is better than the last of them on most heads; from their mean stage 7 goes on
+# at a low learning rate, and a member is the mean of these four.
 # `refit_0` goes on as the members do but keeps the validation part of all rows back, so that its crystals of fold 0 tell
 # what going on is worth and how wide the members' intervals are
 joint() { # NAME ARGUMENTS: the joint table lies beside the runs

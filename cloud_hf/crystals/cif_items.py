@@ -113,7 +113,6 @@ def read_items(block: str, name: str) -> Items:
     Raises:
         CrystalReadError: The block cannot be parsed, or says an item twice and differently.
     """
-    block = _BLANKS.sub(_few_blanks, block)
     if not block.isascii():
         block = OVERBAR.sub(r"-\1", block.translate(_READABLE)).encode("ascii", "ignore").decode()
     try:
@@ -143,12 +142,6 @@ def read_items(block: str, name: str) -> Items:
     return items
 
 
-def _few_blanks(match: re.Match[str]) -> str:
-    """The end of the line, if there is one, and whether the next begins with a blank."""
-    _, end, start = match[0].rpartition("\n")
-    return end + start[:1]
-
-
 @lru_cache(maxsize=4096)
 def _wanted_tag(tag: str) -> str | None:
     plain = tag.lower().replace(".", "_")
@@ -157,7 +150,12 @@ def _wanted_tag(tag: str) -> str | None:
 
 def _plain_values(values: list[str]) -> list[str]:
     """Without quotes and the semicolons of text fields."""
-    return [gemmi.cif.as_string(value) if value[0] in "'\";" else value for value in values]
+    return [_plain_value(value) if value[0] in "'\";" else value for value in values]
+
+
+def _plain_value(value: str) -> str:
+    text: str = gemmi.cif.as_string(value)
+    return _BLANKS.sub(" ", text) if len(text) >= 100 else text
 
 
 def _add(items: Items, tag: str, values: list[str], name: str) -> None:
@@ -171,7 +169,7 @@ def _add(items: Items, tag: str, values: list[str], name: str) -> None:
 
 def _mended(block: str) -> str:
     """Take control characters for blanks, and put quotes around values of several words that have none."""
-    lines = _CONTROL.sub(" ", block).split("\n")
+    lines = [_BLANKS.sub(" ", line) for line in _CONTROL.sub(" ", block).split("\n")]
     inside = False
     for i, line in enumerate(lines):
         if line.startswith(";"):

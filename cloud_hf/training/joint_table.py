@@ -40,8 +40,8 @@ def build_joint_table(
     """Join the labels of all sources by canonical string.
 
     Rows of one string, source and target become one by their median; of several sources the first that has a label
-    counts, so what is surest comes first in the recipe. Densities of states and heat capacities become one
-    by their mean.
+    counts, so what is surest comes first in the recipe. Densities of states and heat capacities
+    become one by their mean.
 
     Args:
         recipe: What is a label of what.
